@@ -1,0 +1,85 @@
+# Two commands matter on a fresh machine: `make demo` and `make test`.
+# Everything is installed below .venv/ and built below build/; `make clean` removes both.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# An index of CPU wheels of torch, as `make test TORCH_INDEX=https://.../whl/cpu`. Without it pip takes
+# torch from where it finds it, on PyPI a CUDA build of several gigabytes.
+TORCH_INDEX ?=
+# What `make serve` serves: the demo's models, or your own export.
+REPOSITORY ?= build/demo/model_repository
+# Further words for the gateway, as ARGS="--port 50052"
+ARGS ?=
+
+GATEWAY := .venv/gateway
+EXPORT := .venv/export
+TRITON := .venv/triton
+PIP_INSTALL := install --quiet --disable-pip-version-check
+EXTRA_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+TINY := build/demo/checkpoint
+DEMO_REPOSITORY := build/demo/model_repository
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
+
+.PHONY: demo
+demo: $(GATEWAY)/ready $(TRITON)/ready $(DEMO_REPOSITORY)/manifest.json ## Animate the demo portrait: out/demo.mp4, out/demo.png, out/demo.json
+	$(GATEWAY)/bin/python -m client.demo --repository $(DEMO_REPOSITORY) --triton-venv $(TRITON) --out out
+
+.PHONY: test
+test: $(EXPORT)/ready-dev $(GATEWAY)/ready $(TRITON)/ready lint ## Run the linters and the tests
+	$(EXPORT)/bin/python -m pytest
+
+.PHONY: lint
+lint: $(EXPORT)/ready-dev ## Run the linters and the type checker
+	$(EXPORT)/bin/ruff check .
+	$(EXPORT)/bin/ruff format --check .
+	$(EXPORT)/bin/pyright
+	$(EXPORT)/bin/buf lint protos
+
+.PHONY: serve
+serve: $(GATEWAY)/ready $(TRITON)/ready $(if $(filter $(DEMO_REPOSITORY),$(REPOSITORY)),$(DEMO_REPOSITORY)/manifest.json) ## Serve REPOSITORY (the demo's models by default) on 127.0.0.1:50051
+	$(GATEWAY)/bin/python -m server --repository $(REPOSITORY) --triton-venv $(TRITON) $(ARGS)
+
+.PHONY: proto
+proto: $(EXPORT)/ready-dev ## Generate the Python code of the gRPC contract
+	$(EXPORT)/bin/python -m grpc_tools.protoc --proto_path=protos --python_out=protos --pyi_out=protos \
+		--grpc_python_out=protos protos/echomimic/v1/*.proto
+
+.PHONY: clean
+clean: ## Remove environments, builds and outputs
+	rm -rf .venv build out .pytest_cache .ruff_cache .hypothesis
+
+# Environments. A stamp says that one is complete; pip runs again only when its inputs change.
+
+$(GATEWAY)/ready: pyproject.toml
+	$(PYTHON) -m venv $(GATEWAY)
+	$(GATEWAY)/bin/pip $(PIP_INSTALL) -e '.[server,client,mp4]'
+	touch $@
+
+$(EXPORT)/ready: pyproject.toml
+	$(PYTHON) -m venv $(EXPORT)
+	$(EXPORT)/bin/pip $(PIP_INSTALL) $(EXTRA_INDEX) -e '.[export]'
+	touch $@
+
+$(EXPORT)/ready-dev: $(EXPORT)/ready
+	$(EXPORT)/bin/pip $(PIP_INSTALL) $(EXTRA_INDEX) -e '.[export,server,client,mp4,dev]'
+	touch $@
+
+$(TRITON)/ready: server/triton/requirements.txt
+	$(PYTHON) -m venv $(TRITON)
+	$(TRITON)/bin/pip $(PIP_INSTALL) --no-deps -r $<
+	touch $@
+
+# The demo's models. Random weights of the public layout, until trained ones ship.
+
+EXPORT_SOURCES := $(wildcard export/*.py) server/contract.py server/manifest.py
+
+$(TINY)/config.yaml: $(EXPORT_SOURCES) | $(EXPORT)/ready
+	$(EXPORT)/bin/python -m export make-tiny $(TINY)
+
+$(DEMO_REPOSITORY)/manifest.json: $(TINY)/config.yaml | $(EXPORT)/ready
+	$(EXPORT)/bin/python -m export onnx $(TINY) --repository $(DEMO_REPOSITORY) --size 128x128
