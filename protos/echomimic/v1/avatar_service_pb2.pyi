@@ -1,0 +1,455 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class AudioEncoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    AUDIO_ENCODING_UNSPECIFIED: _ClassVar[AudioEncoding]
+    AUDIO_ENCODING_PCM_S16LE: _ClassVar[AudioEncoding]
+    AUDIO_ENCODING_PCM_F32LE: _ClassVar[AudioEncoding]
+
+class FrameEncoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FRAME_ENCODING_UNSPECIFIED: _ClassVar[FrameEncoding]
+    FRAME_ENCODING_JPEG: _ClassVar[FrameEncoding]
+    FRAME_ENCODING_PNG: _ClassVar[FrameEncoding]
+    FRAME_ENCODING_RGB: _ClassVar[FrameEncoding]
+    FRAME_ENCODING_WEBP: _ClassVar[FrameEncoding]
+    FRAME_ENCODING_H264: _ClassVar[FrameEncoding]
+
+class Sampler(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SAMPLER_UNSPECIFIED: _ClassVar[Sampler]
+    SAMPLER_FLOW_UNIPC: _ClassVar[Sampler]
+    SAMPLER_FLOW_EULER: _ClassVar[Sampler]
+    SAMPLER_FLOW_DPMPP: _ClassVar[Sampler]
+
+class FrameKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FRAME_KIND_UNSPECIFIED: _ClassVar[FrameKind]
+    FRAME_KIND_SPEECH: _ClassVar[FrameKind]
+    FRAME_KIND_IDLE: _ClassVar[FrameKind]
+
+class UtterancePhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    UTTERANCE_PHASE_UNSPECIFIED: _ClassVar[UtterancePhase]
+    UTTERANCE_PHASE_BEGAN: _ClassVar[UtterancePhase]
+    UTTERANCE_PHASE_ENDED: _ClassVar[UtterancePhase]
+
+class RenderOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RENDER_OUTPUT_UNSPECIFIED: _ClassVar[RenderOutput]
+    RENDER_OUTPUT_MP4: _ClassVar[RenderOutput]
+    RENDER_OUTPUT_FRAMES: _ClassVar[RenderOutput]
+AUDIO_ENCODING_UNSPECIFIED: AudioEncoding
+AUDIO_ENCODING_PCM_S16LE: AudioEncoding
+AUDIO_ENCODING_PCM_F32LE: AudioEncoding
+FRAME_ENCODING_UNSPECIFIED: FrameEncoding
+FRAME_ENCODING_JPEG: FrameEncoding
+FRAME_ENCODING_PNG: FrameEncoding
+FRAME_ENCODING_RGB: FrameEncoding
+FRAME_ENCODING_WEBP: FrameEncoding
+FRAME_ENCODING_H264: FrameEncoding
+SAMPLER_UNSPECIFIED: Sampler
+SAMPLER_FLOW_UNIPC: Sampler
+SAMPLER_FLOW_EULER: Sampler
+SAMPLER_FLOW_DPMPP: Sampler
+FRAME_KIND_UNSPECIFIED: FrameKind
+FRAME_KIND_SPEECH: FrameKind
+FRAME_KIND_IDLE: FrameKind
+UTTERANCE_PHASE_UNSPECIFIED: UtterancePhase
+UTTERANCE_PHASE_BEGAN: UtterancePhase
+UTTERANCE_PHASE_ENDED: UtterancePhase
+RENDER_OUTPUT_UNSPECIFIED: RenderOutput
+RENDER_OUTPUT_MP4: RenderOutput
+RENDER_OUTPUT_FRAMES: RenderOutput
+
+class AnimateRequest(_message.Message):
+    __slots__ = ("start", "audio", "end_of_utterance", "update", "interrupt", "end")
+    START_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_FIELD_NUMBER: _ClassVar[int]
+    END_OF_UTTERANCE_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_FIELD_NUMBER: _ClassVar[int]
+    INTERRUPT_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    start: Start
+    audio: AudioChunk
+    end_of_utterance: EndOfUtterance
+    update: Update
+    interrupt: Interrupt
+    end: End
+    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., audio: _Optional[_Union[AudioChunk, _Mapping]] = ..., end_of_utterance: _Optional[_Union[EndOfUtterance, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., interrupt: _Optional[_Union[Interrupt, _Mapping]] = ..., end: _Optional[_Union[End, _Mapping]] = ...) -> None: ...
+
+class AnimateResponse(_message.Message):
+    __slots__ = ("started", "frame", "utterance", "interrupted", "warning", "summary")
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    UTTERANCE_FIELD_NUMBER: _ClassVar[int]
+    INTERRUPTED_FIELD_NUMBER: _ClassVar[int]
+    WARNING_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    started: Started
+    frame: Frame
+    utterance: UtteranceEvent
+    interrupted: Interrupted
+    warning: Warning
+    summary: Summary
+    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., utterance: _Optional[_Union[UtteranceEvent, _Mapping]] = ..., interrupted: _Optional[_Union[Interrupted, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ...) -> None: ...
+
+class Start(_message.Message):
+    __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "video_format", "generation", "idle_frames")
+    CLIENT_SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    PORTRAIT_FIELD_NUMBER: _ClassVar[int]
+    AVATAR_ID_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_FORMAT_FIELD_NUMBER: _ClassVar[int]
+    VIDEO_FORMAT_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    IDLE_FRAMES_FIELD_NUMBER: _ClassVar[int]
+    client_session_id: str
+    portrait: Portrait
+    avatar_id: str
+    audio_format: AudioFormat
+    video_format: VideoFormat
+    generation: GenerationSettings
+    idle_frames: bool
+    def __init__(self, client_session_id: _Optional[str] = ..., portrait: _Optional[_Union[Portrait, _Mapping]] = ..., avatar_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., idle_frames: _Optional[bool] = ...) -> None: ...
+
+class AudioChunk(_message.Message):
+    __slots__ = ("data",)
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    def __init__(self, data: _Optional[bytes] = ...) -> None: ...
+
+class EndOfUtterance(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Update(_message.Message):
+    __slots__ = ("generation",)
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    generation: GenerationSettings
+    def __init__(self, generation: _Optional[_Union[GenerationSettings, _Mapping]] = ...) -> None: ...
+
+class Interrupt(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class End(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Portrait(_message.Message):
+    __slots__ = ("image", "face_box")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    FACE_BOX_FIELD_NUMBER: _ClassVar[int]
+    image: bytes
+    face_box: FaceBox
+    def __init__(self, image: _Optional[bytes] = ..., face_box: _Optional[_Union[FaceBox, _Mapping]] = ...) -> None: ...
+
+class FaceBox(_message.Message):
+    __slots__ = ("left", "top", "right", "bottom")
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_FIELD_NUMBER: _ClassVar[int]
+    BOTTOM_FIELD_NUMBER: _ClassVar[int]
+    left: int
+    top: int
+    right: int
+    bottom: int
+    def __init__(self, left: _Optional[int] = ..., top: _Optional[int] = ..., right: _Optional[int] = ..., bottom: _Optional[int] = ...) -> None: ...
+
+class AudioFormat(_message.Message):
+    __slots__ = ("encoding", "sample_rate_hz", "channels")
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_RATE_HZ_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    encoding: AudioEncoding
+    sample_rate_hz: int
+    channels: int
+    def __init__(self, encoding: _Optional[_Union[AudioEncoding, str]] = ..., sample_rate_hz: _Optional[int] = ..., channels: _Optional[int] = ...) -> None: ...
+
+class VideoFormat(_message.Message):
+    __slots__ = ("encoding", "width", "height", "jpeg_quality", "frames_per_second")
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    JPEG_QUALITY_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    encoding: FrameEncoding
+    width: int
+    height: int
+    jpeg_quality: int
+    frames_per_second: int
+    def __init__(self, encoding: _Optional[_Union[FrameEncoding, str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., jpeg_quality: _Optional[int] = ..., frames_per_second: _Optional[int] = ...) -> None: ...
+
+class GenerationSettings(_message.Message):
+    __slots__ = ("prompt", "negative_prompt", "steps", "audio_guidance", "text_guidance", "sampler", "shift", "seed")
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    NEGATIVE_PROMPT_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_GUIDANCE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_GUIDANCE_FIELD_NUMBER: _ClassVar[int]
+    SAMPLER_FIELD_NUMBER: _ClassVar[int]
+    SHIFT_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    prompt: str
+    negative_prompt: str
+    steps: int
+    audio_guidance: float
+    text_guidance: float
+    sampler: Sampler
+    shift: float
+    seed: int
+    def __init__(self, prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., steps: _Optional[int] = ..., audio_guidance: _Optional[float] = ..., text_guidance: _Optional[float] = ..., sampler: _Optional[_Union[Sampler, str]] = ..., shift: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
+
+class Started(_message.Message):
+    __slots__ = ("request_id", "client_session_id", "audio_format", "video_format", "generation", "windows", "limits")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_FORMAT_FIELD_NUMBER: _ClassVar[int]
+    VIDEO_FORMAT_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    WINDOWS_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    client_session_id: str
+    audio_format: AudioFormat
+    video_format: VideoFormat
+    generation: GenerationSettings
+    windows: WindowSettings
+    limits: Limits
+    def __init__(self, request_id: _Optional[str] = ..., client_session_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+
+class WindowSettings(_message.Message):
+    __slots__ = ("first_window_frames", "window_frames", "overlap_frames", "audio_lookahead", "audio_left_context")
+    FIRST_WINDOW_FRAMES_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FRAMES_FIELD_NUMBER: _ClassVar[int]
+    OVERLAP_FRAMES_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_LOOKAHEAD_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_LEFT_CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    first_window_frames: int
+    window_frames: int
+    overlap_frames: int
+    audio_lookahead: _duration_pb2.Duration
+    audio_left_context: _duration_pb2.Duration
+    def __init__(self, first_window_frames: _Optional[int] = ..., window_frames: _Optional[int] = ..., overlap_frames: _Optional[int] = ..., audio_lookahead: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., audio_left_context: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class Limits(_message.Message):
+    __slots__ = ("max_message_bytes", "max_portrait_bytes", "max_portrait_pixels", "max_stream_audio", "max_render_audio", "max_buffered_audio", "read_timeout", "idle_timeout", "max_streams", "max_steps", "max_prompt_bytes")
+    MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_PORTRAIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_PORTRAIT_PIXELS_FIELD_NUMBER: _ClassVar[int]
+    MAX_STREAM_AUDIO_FIELD_NUMBER: _ClassVar[int]
+    MAX_RENDER_AUDIO_FIELD_NUMBER: _ClassVar[int]
+    MAX_BUFFERED_AUDIO_FIELD_NUMBER: _ClassVar[int]
+    READ_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    IDLE_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    MAX_STREAMS_FIELD_NUMBER: _ClassVar[int]
+    MAX_STEPS_FIELD_NUMBER: _ClassVar[int]
+    MAX_PROMPT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    max_message_bytes: int
+    max_portrait_bytes: int
+    max_portrait_pixels: int
+    max_stream_audio: _duration_pb2.Duration
+    max_render_audio: _duration_pb2.Duration
+    max_buffered_audio: _duration_pb2.Duration
+    read_timeout: _duration_pb2.Duration
+    idle_timeout: _duration_pb2.Duration
+    max_streams: int
+    max_steps: int
+    max_prompt_bytes: int
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_portrait_bytes: _Optional[int] = ..., max_portrait_pixels: _Optional[int] = ..., max_stream_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_render_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_buffered_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., read_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_streams: _Optional[int] = ..., max_steps: _Optional[int] = ..., max_prompt_bytes: _Optional[int] = ...) -> None: ...
+
+class Frame(_message.Message):
+    __slots__ = ("index", "utterance_id", "presentation_time", "first_audio_sample", "kind", "encoding", "width", "height", "data")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    UTTERANCE_ID_FIELD_NUMBER: _ClassVar[int]
+    PRESENTATION_TIME_FIELD_NUMBER: _ClassVar[int]
+    FIRST_AUDIO_SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    utterance_id: int
+    presentation_time: _duration_pb2.Duration
+    first_audio_sample: int
+    kind: FrameKind
+    encoding: FrameEncoding
+    width: int
+    height: int
+    data: bytes
+    def __init__(self, index: _Optional[int] = ..., utterance_id: _Optional[int] = ..., presentation_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., first_audio_sample: _Optional[int] = ..., kind: _Optional[_Union[FrameKind, str]] = ..., encoding: _Optional[_Union[FrameEncoding, str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class UtteranceEvent(_message.Message):
+    __slots__ = ("utterance_id", "phase", "frame_index", "audio_sample")
+    UTTERANCE_ID_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    utterance_id: int
+    phase: UtterancePhase
+    frame_index: int
+    audio_sample: int
+    def __init__(self, utterance_id: _Optional[int] = ..., phase: _Optional[_Union[UtterancePhase, str]] = ..., frame_index: _Optional[int] = ..., audio_sample: _Optional[int] = ...) -> None: ...
+
+class Interrupted(_message.Message):
+    __slots__ = ("last_frame_index", "next_audio_sample")
+    LAST_FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
+    NEXT_AUDIO_SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    last_frame_index: int
+    next_audio_sample: int
+    def __init__(self, last_frame_index: _Optional[int] = ..., next_audio_sample: _Optional[int] = ...) -> None: ...
+
+class Warning(_message.Message):
+    __slots__ = ("reason", "message")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    message: str
+    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class Summary(_message.Message):
+    __slots__ = ("frames", "audio_samples", "audio_duration", "windows", "first_frame_latency", "wall_time", "realtime_factor")
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_DURATION_FIELD_NUMBER: _ClassVar[int]
+    WINDOWS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FRAME_LATENCY_FIELD_NUMBER: _ClassVar[int]
+    WALL_TIME_FIELD_NUMBER: _ClassVar[int]
+    REALTIME_FACTOR_FIELD_NUMBER: _ClassVar[int]
+    frames: int
+    audio_samples: int
+    audio_duration: _duration_pb2.Duration
+    windows: int
+    first_frame_latency: _duration_pb2.Duration
+    wall_time: _duration_pb2.Duration
+    realtime_factor: float
+    def __init__(self, frames: _Optional[int] = ..., audio_samples: _Optional[int] = ..., audio_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., windows: _Optional[int] = ..., first_frame_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., wall_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., realtime_factor: _Optional[float] = ...) -> None: ...
+
+class RenderRequest(_message.Message):
+    __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "audio", "video_format", "generation", "output")
+    CLIENT_SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    PORTRAIT_FIELD_NUMBER: _ClassVar[int]
+    AVATAR_ID_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_FORMAT_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_FIELD_NUMBER: _ClassVar[int]
+    VIDEO_FORMAT_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    client_session_id: str
+    portrait: Portrait
+    avatar_id: str
+    audio_format: AudioFormat
+    audio: bytes
+    video_format: VideoFormat
+    generation: GenerationSettings
+    output: RenderOutput
+    def __init__(self, client_session_id: _Optional[str] = ..., portrait: _Optional[_Union[Portrait, _Mapping]] = ..., avatar_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., audio: _Optional[bytes] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., output: _Optional[_Union[RenderOutput, str]] = ...) -> None: ...
+
+class RenderResponse(_message.Message):
+    __slots__ = ("started", "progress", "frame", "mp4_chunk", "warning", "summary")
+    STARTED_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    MP4_CHUNK_FIELD_NUMBER: _ClassVar[int]
+    WARNING_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    started: Started
+    progress: Progress
+    frame: Frame
+    mp4_chunk: Mp4Chunk
+    warning: Warning
+    summary: Summary
+    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., mp4_chunk: _Optional[_Union[Mp4Chunk, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ...) -> None: ...
+
+class Progress(_message.Message):
+    __slots__ = ("frames", "total_frames")
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FRAMES_FIELD_NUMBER: _ClassVar[int]
+    frames: int
+    total_frames: int
+    def __init__(self, frames: _Optional[int] = ..., total_frames: _Optional[int] = ...) -> None: ...
+
+class Mp4Chunk(_message.Message):
+    __slots__ = ("data",)
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    def __init__(self, data: _Optional[bytes] = ...) -> None: ...
+
+class GetServerInfoRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetServerInfoResponse(_message.Message):
+    __slots__ = ("version", "variant", "checkpoint_digest", "models", "sizes", "frame_encodings", "samplers", "default_generation", "windows", "limits")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    VARIANT_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    SIZES_FIELD_NUMBER: _ClassVar[int]
+    FRAME_ENCODINGS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLERS_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_GENERATION_FIELD_NUMBER: _ClassVar[int]
+    WINDOWS_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    variant: str
+    checkpoint_digest: str
+    models: _containers.RepeatedCompositeFieldContainer[Model]
+    sizes: _containers.RepeatedCompositeFieldContainer[Size]
+    frame_encodings: _containers.RepeatedScalarFieldContainer[FrameEncoding]
+    samplers: _containers.RepeatedScalarFieldContainer[Sampler]
+    default_generation: GenerationSettings
+    windows: WindowSettings
+    limits: Limits
+    def __init__(self, version: _Optional[str] = ..., variant: _Optional[str] = ..., checkpoint_digest: _Optional[str] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., sizes: _Optional[_Iterable[_Union[Size, _Mapping]]] = ..., frame_encodings: _Optional[_Iterable[_Union[FrameEncoding, str]]] = ..., samplers: _Optional[_Iterable[_Union[Sampler, str]]] = ..., default_generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+
+class Model(_message.Message):
+    __slots__ = ("name", "backend", "precision")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    backend: str
+    precision: str
+    def __init__(self, name: _Optional[str] = ..., backend: _Optional[str] = ..., precision: _Optional[str] = ...) -> None: ...
+
+class Size(_message.Message):
+    __slots__ = ("width", "height")
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    width: int
+    height: int
+    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
+
+class CreateAvatarRequest(_message.Message):
+    __slots__ = ("portrait",)
+    PORTRAIT_FIELD_NUMBER: _ClassVar[int]
+    portrait: Portrait
+    def __init__(self, portrait: _Optional[_Union[Portrait, _Mapping]] = ...) -> None: ...
+
+class CreateAvatarResponse(_message.Message):
+    __slots__ = ("avatar_id",)
+    AVATAR_ID_FIELD_NUMBER: _ClassVar[int]
+    avatar_id: str
+    def __init__(self, avatar_id: _Optional[str] = ...) -> None: ...
+
+class DeleteAvatarRequest(_message.Message):
+    __slots__ = ("avatar_id",)
+    AVATAR_ID_FIELD_NUMBER: _ClassVar[int]
+    avatar_id: str
+    def __init__(self, avatar_id: _Optional[str] = ...) -> None: ...
+
+class DeleteAvatarResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
