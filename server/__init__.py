@@ -1,0 +1,1 @@
+"""The gateway: speech in, frames out; the networks run in Triton."""

@@ -1,0 +1,178 @@
+"""The networks as Triton sees them: one table of tensor names, types and shapes.
+
+The ONNX exports take their input and output names from it, the config.pbtxt files are printed from
+it, and the gateway checks what it sends and receives against it. A dimension is a number where the
+architecture fixes it and a name where it varies: with the request (``frames``, ``height``) or with
+the size of the checkpoint (``text_width``). A name means the same length wherever it occurs in one
+call of one network. The leading batch dimension is left out.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Dim = int | str
+Arrays = Mapping[str, NDArray[np.generic]]
+DType = Literal["FP32", "INT64", "UINT8"]
+
+NUMPY_DTYPES: dict[DType, type[np.generic]] = {
+    "FP32": np.float32,
+    "INT64": np.int64,
+    "UINT8": np.uint8,
+}
+
+LATENT_CHANNELS = 16
+MASK_CHANNELS = 4
+"""The mask over video frames, folded: each latent frame carries its four video frames."""
+FRAMES_PER_LATENT = 4
+"""Video frames per latent frame, but for the first, which stands alone: F = 4 (T - 1) + 1."""
+PIXELS_PER_LATENT = 8
+PATCH = 2
+"""The denoiser joins 2 x 2 latents into one token, so video sides are multiples of 16."""
+SIDE_MULTIPLE = PIXELS_PER_LATENT * PATCH
+AUDIO_LAYERS = 12
+"""Hidden states of Wav2Vec2 that flash uses (all but the first)."""
+AUDIO_WINDOW = 5
+"""Neighbouring video frames whose audio features one frame sees (two on either side)."""
+TEXT_TOKENS = 512
+IMAGE_TOKENS = 257
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One input or output of a network: its name, type and shape after the batch dimension."""
+
+    name: str
+    dtype: DType
+    dims: tuple[Dim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One Triton model."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    max_batch_size: int
+
+
+class ContractViolationError(ValueError):
+    """An array does not have the type or shape that the table states."""
+
+
+LATENTS = (LATENT_CHANNELS, "latent_frames", "latent_height", "latent_width")
+VIDEO = (3, "frames", "height", "width")
+
+AUDIO_ENCODER = Network(
+    name="audio_encoder",
+    # The interpolation from Wav2Vec2's own rate to video frames is two gathers and a weight, so
+    # that the graph holds no rate: conv[low] + weight * (conv[high] - conv[low]) for each frame.
+    inputs=(
+        Tensor("waveform", "FP32", ("samples",)),
+        Tensor("low", "INT64", ("frames",)),
+        Tensor("high", "INT64", ("frames",)),
+        Tensor("weight", "FP32", ("frames",)),
+    ),
+    outputs=(Tensor("features", "FP32", ("frames", AUDIO_LAYERS, "audio_width")),),
+    max_batch_size=8,
+)
+
+TEXT_ENCODER = Network(
+    name="text_encoder",
+    inputs=(
+        Tensor("token_ids", "INT64", (TEXT_TOKENS,)),
+        Tensor("mask", "INT64", (TEXT_TOKENS,)),
+    ),
+    outputs=(Tensor("text", "FP32", (TEXT_TOKENS, "text_width")),),
+    max_batch_size=8,
+)
+
+IMAGE_ENCODER = Network(
+    name="image_encoder",
+    inputs=(Tensor("image", "UINT8", ("height", "width", 3)),),
+    outputs=(Tensor("image_tokens", "FP32", (IMAGE_TOKENS, "image_width")),),
+    max_batch_size=8,
+)
+
+VAE_ENCODER = Network(
+    name="vae_encoder",
+    inputs=(Tensor("video", "FP32", VIDEO),),
+    outputs=(Tensor("latents", "FP32", LATENTS),),
+    max_batch_size=4,
+)
+
+DENOISER = Network(
+    name="denoiser",
+    inputs=(
+        Tensor("latents", "FP32", LATENTS),
+        Tensor("condition", "FP32", (MASK_CHANNELS + LATENT_CHANNELS, *LATENTS[1:])),
+        Tensor("timestep", "FP32", (1,)),
+        Tensor("text", "FP32", (TEXT_TOKENS, "text_width")),
+        Tensor("image_tokens", "FP32", (IMAGE_TOKENS, "image_width")),
+        Tensor("audio", "FP32", ("frames", AUDIO_WINDOW, AUDIO_LAYERS, "audio_width")),
+    ),
+    outputs=(Tensor("velocity", "FP32", LATENTS),),
+    max_batch_size=8,
+)
+
+VAE_DECODER = Network(
+    name="vae_decoder",
+    inputs=(Tensor("latents", "FP32", LATENTS),),
+    # The caller asks for one: uint8 frames are a quarter of the bytes, the float video is for
+    # cross-fades and comparisons.
+    outputs=(
+        Tensor("frames", "UINT8", ("frames", "height", "width", 3)),
+        Tensor("video", "FP32", VIDEO),
+    ),
+    max_batch_size=4,
+)
+
+NETWORKS: dict[str, Network] = {
+    network.name: network
+    for network in (
+        AUDIO_ENCODER,
+        IMAGE_ENCODER,
+        TEXT_ENCODER,
+        VAE_ENCODER,
+        DENOISER,
+        VAE_DECODER,
+    )
+}
+
+
+def latent_frames(frames: int) -> int:
+    """Returns how many latent frames stand for a number of video frames.
+
+    Raises:
+        ContractViolationError: ``frames`` is not of the form 4k + 1.
+    """
+    if frames < 1 or (frames - 1) % FRAMES_PER_LATENT:
+        raise ContractViolationError(f"a window has 4k + 1 frames, got {frames}")
+    return (frames - 1) // FRAMES_PER_LATENT + 1
+
+
+def check(tensors: Iterable[Tensor], arrays: Arrays, *, where: str) -> None:
+    """Checks arrays, batch dimension first, against the table.
+
+    Raises:
+        ContractViolationError: a type, rank or length differs, or one name has two lengths.
+    """
+    lengths: dict[str, int] = {}
+    for tensor in tensors:
+        if tensor.name not in arrays:
+            raise ContractViolationError(f"{where}: {tensor.name} is missing")
+        array = arrays[tensor.name]
+        expected = ("batch", *tensor.dims)
+        matches = array.dtype == NUMPY_DTYPES[tensor.dtype] and array.ndim == len(expected)
+        for dim, length in zip(expected, array.shape, strict=False):
+            wanted = dim if isinstance(dim, int) else lengths.setdefault(dim, length)
+            matches = matches and wanted == length
+        if not matches:
+            raise ContractViolationError(
+                f"{where}: {tensor.name} should be {tensor.dtype} {list(expected)}, "
+                f"got {array.dtype} {list(array.shape)}"
+            )

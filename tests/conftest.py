@@ -1,0 +1,13 @@
+"""Fixtures that every test may use."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.reference import reference_folder
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """The folder with the numbers of the authors' program."""
+    return reference_folder()
