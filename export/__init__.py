@@ -1,0 +1,1 @@
+"""Turns EchoMimic V3 checkpoints into ONNX files and a Triton model repository."""
