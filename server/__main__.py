@@ -1,0 +1,37 @@
+"""`python -m server`: see `--help`."""
+
+import asyncio
+import sys
+
+from pydantic import ValidationError
+from pydantic_settings import CliApp
+
+from server import logs
+from server.app import StartError, serve
+from server.manifest import ManifestError
+from server.settings import Settings
+from server.triton.errors import TritonStartError
+
+
+def main() -> int:
+    """Runs the gateway; returns the exit status."""
+    try:
+        settings = CliApp.run(Settings)
+    except ValidationError as error:
+        for problem in error.errors():
+            where = ".".join(str(part) for part in problem["loc"]) or "settings"
+            print(f"error: {where}: {problem['msg']}", file=sys.stderr)
+        return 2
+    logs.configure(as_json=settings.log_json)
+    status = 0
+    try:
+        asyncio.run(serve(settings))
+    except* (StartError, ManifestError, TritonStartError) as group:
+        for error in group.exceptions:
+            print(f"error: {error}", file=sys.stderr)
+        status = 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""What can go wrong, by meaning. `server.status` maps each to a gRPC status, in one table.
+
+AvatarError
+|- InvalidFieldError         the client sent something wrong: names the field and the remedy
+|- NotBuiltError             declared in the contract, not built yet
+|- MissingExtraError         this installation lacks an optional package
+|- CapacityError             the server is full: try again later
+|- LimitError                the client went past one of the limits that `started` reports
+|- SlowReaderError           the client does not read what it is sent
+|- IdleClientError           the client has been silent for too long
+|- EngineUnavailableError    Triton, or a model in it, cannot be used now
+`- ShuttingDownError         the server is going down
+"""
+
+from dataclasses import dataclass
+
+
+class AvatarError(Exception):
+    """Anything the server tells a client about."""
+
+
+@dataclass(eq=False)
+class InvalidFieldError(AvatarError):
+    """A field holds something that cannot be used."""
+
+    field: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.problem}"
+
+
+@dataclass(eq=False)
+class NotBuiltError(AvatarError):
+    """A part of the contract that this version does not have."""
+
+    feature: str
+
+    def __str__(self) -> str:
+        return f"{self.feature} is not built yet"
+
+
+@dataclass(eq=False)
+class MissingExtraError(AvatarError):
+    """An optional package is not installed."""
+
+    feature: str
+    extra: str
+
+    def __str__(self) -> str:
+        return f"{self.feature} needs the extra `{self.extra}` installed on the server"
+
+
+@dataclass(eq=False)
+class CapacityError(AvatarError):
+    """All streams are taken."""
+
+    max_streams: int
+    retry_after_s: float
+
+    def __str__(self) -> str:
+        return f"all {self.max_streams} streams are taken; try again in {self.retry_after_s:g} s"
+
+
+@dataclass(eq=False)
+class LimitError(AvatarError):
+    """The client went past a limit."""
+
+    limit: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.problem} (limit `{self.limit}`)"
+
+
+@dataclass(eq=False)
+class SlowReaderError(AvatarError):
+    """The client left a message unread for too long."""
+
+    timeout_s: float
+
+    def __str__(self) -> str:
+        return f"a message was left unread for {self.timeout_s:g} s; read while you write"
+
+
+@dataclass(eq=False)
+class IdleClientError(AvatarError):
+    """The client said nothing for too long."""
+
+    timeout_s: float
+
+    def __str__(self) -> str:
+        return f"nothing was received for {self.timeout_s:g} s; send `end` after the last audio"
+
+
+@dataclass(eq=False)
+class EngineUnavailableError(AvatarError):
+    """A network cannot be run now."""
+
+    network: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.network} cannot be run on Triton: {self.problem}"
+
+
+class ShuttingDownError(AvatarError):
+    """The server is going down and takes nothing new."""
+
+    def __str__(self) -> str:
+        return "the server is shutting down; try another one"

@@ -1,0 +1,116 @@
+"""Speech to features: what the denoiser hears at each video frame.
+
+timeline -> segment (window with context) -> normalise -> Wav2Vec2 on Triton -> 5-frame windows
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.audio import AudioTimeline, Samples
+from server.clock import MODEL_SAMPLES_PER_FRAME
+from server.contract import AUDIO_ENCODER, AUDIO_WINDOW
+from server.engine import Engine
+from server.windows import Window, WindowSpec
+
+FloatArray = NDArray[np.float32]
+
+CONV_KERNELS = (10, 3, 3, 3, 3, 2, 2)
+CONV_STRIDES = (5, 2, 2, 2, 2, 2, 2)
+"""Wav2Vec2's feature extractor: about 50 vectors a second."""
+VARIANCE_FLOOR = 1e-6
+"""-60 dBFS: quieter noise than this is not blown up to the level of speech."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The audio of frames ``start`` to ``start + frames``: a window and its context."""
+
+    start: int
+    frames: int
+    waveform: Samples
+
+
+class RunningNormalizer:
+    """Zero mean and unit variance, from all audio up to the end of what is normalised.
+
+    The authors normalise a whole file by its own mean and variance, eps 1e-7. A stream has no whole
+    file; the mean and variance of what has been heard approach the same numbers. They are taken at
+    window borders, so they do not depend on the chunking.
+    """
+
+    def __init__(self) -> None:
+        self._end = 0
+        self._sum = 0.0
+        self._sum_of_squares = 0.0
+
+    def __call__(self, samples: Samples, start: int) -> Samples:
+        """Normalises samples that begin at a position; those not heard before are counted in."""
+        new = samples[max(0, self._end - start) :].astype(np.float64)
+        self._end += len(new)
+        self._sum += float(new.sum())
+        self._sum_of_squares += float(np.square(new).sum())
+        count = max(1, self._end)
+        mean = self._sum / count
+        variance = max(self._sum_of_squares / count - mean * mean, VARIANCE_FLOOR)
+        return ((samples - mean) / np.sqrt(variance + 1e-7)).astype(np.float32)
+
+
+async def next_segment(
+    timeline: AudioTimeline, window: Window, spec: WindowSpec, normalize: RunningNormalizer
+) -> Segment:
+    """Waits for a window's audio and context; what lies after the end of the audio is silence."""
+    start = max(0, window.start - spec.audio_left_context)
+    frames = window.end + spec.audio_lookahead - start
+    first = start * MODEL_SAMPLES_PER_FRAME
+    length = frames * MODEL_SAMPLES_PER_FRAME
+    samples = normalize(await timeline.take(first, first + length), first)
+    return Segment(start, frames, np.pad(samples, (0, length - len(samples))))
+
+
+async def encode_audio(engine: Engine, segment: Segment, window: Window) -> FloatArray:
+    """Returns a window's audio features, [1, frames, 5, 12, audio_width]."""
+    low, high, weight = interpolation(conv_frames(len(segment.waveform)), segment.frames)
+    result = await engine.run(
+        AUDIO_ENCODER,
+        {
+            "waveform": segment.waveform[None],
+            "low": low[None],
+            "high": high[None],
+            "weight": weight[None],
+        },
+    )
+    features = result["features"][0]
+    neighbours = frame_neighbours(window.start - segment.start, window.frames, segment.frames)
+    return features[neighbours][None]
+
+
+def conv_frames(samples: int) -> int:
+    """Returns how many vectors Wav2Vec2's feature extractor makes of some samples."""
+    length = samples
+    for kernel, stride in zip(CONV_KERNELS, CONV_STRIDES, strict=True):
+        length = (length - kernel) // stride + 1
+    return length
+
+
+def interpolation(
+    length: int, frames: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
+    """Returns low, high and weight [frames] of a linear interpolation of ``length`` vectors.
+
+    The first and last vectors fall on the first and last frames (align_corners), as in torch's
+    ``F.interpolate``, which the authors call.
+    """
+    scale = np.float32((length - 1) / (frames - 1)) if frames > 1 else np.float32(0)
+    position = np.arange(frames, dtype=np.float32) * scale
+    low = np.minimum(position.astype(np.int64), length - 1)
+    high = np.minimum(low + 1, length - 1)
+    return low, high, (position - low).astype(np.float32)
+
+
+def frame_neighbours(start: int, frames: int, total: int) -> NDArray[np.int64]:
+    """Returns, for each frame, the indices [frames, 5] of its neighbours, clamped at both ends."""
+    reach = AUDIO_WINDOW // 2
+    indices = start + np.arange(frames)[:, None] + np.arange(-reach, reach + 1)
+    return np.clip(indices, 0, total - 1)

@@ -1,0 +1,135 @@
+"""Health: SERVING only while a real inference through every network succeeds.
+
+A Triton whose stub process has died still calls itself ready, so nothing less than an inference
+tells. It is tried at start, then at intervals, and at once when a call finds Triton gone.
+"""
+
+# These libraries' own annotations are missing or partial.
+# pyright: reportMissingTypeStubs=false
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+import structlog
+from echomimic.v1 import avatar_service_pb2 as pb
+from grpc_health.v1 import health_pb2
+from grpc_health.v1._async import HealthServicer
+
+from server.audio import AudioTimeline
+from server.cache import ByteCache
+from server.clock import MODEL_SAMPLES_PER_FRAME
+from server.condition import Conditioner
+from server.engine import Engine
+from server.guidance import AUDIO, Guidance
+from server.jobs import Offer
+from server.pipeline import Generation, animate
+from server.samplers.sampler import make_sampler
+from server.tokens import PromptTokenizer
+from server.triton.keeper import TritonKeeper
+
+AVATAR_SERVICE = pb.DESCRIPTOR.services_by_name["AvatarService"].full_name
+RETRY_S = 2.0
+FAILURES_TO_REPLACE = 2
+
+log = structlog.get_logger()
+
+
+async def probe(engine: Engine, tokenizer: PromptTokenizer, offer: Offer) -> None:
+    """Animates one frame of silence at the smallest size, with nothing cached.
+
+    Raises:
+        EngineUnavailableError: a network cannot be run now.
+    """
+    conditioner = Conditioner(engine, tokenizer, ByteCache(0))
+    width, height = min(offer.sizes, key=lambda size: size[0] * size[1])
+    avatar = await conditioner.avatar(np.full((height, width, 3), 127, np.uint8), "")
+    timeline = AudioTimeline(max_buffered=1)
+    await timeline.finish(np.zeros(0, np.float32), length=MODEL_SAMPLES_PER_FRAME)
+    generation = Generation(
+        sampler=make_sampler("flow_euler", steps=1, shift=1.0),
+        guidance=Guidance(rows=AUDIO, audio_scale=2.0),
+        seed=0,
+    )
+    async for _ in animate(engine, conditioner, avatar, timeline, offer.windows, generation):
+        pass
+
+
+class HealthMonitor:
+    """Keeps the status of grpc.health.v1 true, and has a Triton of our own replaced if need be."""
+
+    def __init__(
+        self,
+        servicer: HealthServicer,
+        try_engine: Callable[[], Awaitable[None]],
+        keeper: TritonKeeper | None,
+        *,
+        is_busy: Callable[[], bool],
+        interval_s: float,
+    ) -> None:
+        """Says NOT_SERVING as soon as `run` has begun.
+
+        Args:
+            servicer: what clients ask.
+            try_engine: raises when an inference fails.
+            keeper: of the Triton that the engine uses, if it is our own.
+            is_busy: whether calls are running, which report a failure themselves.
+            interval_s: how often to try while nothing else does.
+        """
+        self.begun = asyncio.Event()
+        self.serving = False
+        self._servicer = servicer
+        self._try_engine = try_engine
+        self._keeper = keeper
+        self._is_busy = is_busy
+        self._interval_s = interval_s
+        self._suspected = asyncio.Event()
+        self._failures = 0
+
+    def suspect(self) -> None:
+        """Says that the engine could not be used: it is tried again at once."""
+        self._suspected.set()
+
+    async def run(self) -> None:
+        """Tries the engine again and again, until cancelled."""
+        await self._set(False)
+        self.begun.set()
+        while True:
+            if self._suspected.is_set():
+                self._suspected.clear()
+                await self._set(False)
+            if not (self.serving and self._is_busy()):
+                await self._try()
+            await self._pause(self._interval_s if self.serving else RETRY_S)
+
+    async def _try(self) -> None:
+        if self._keeper:
+            await self._keeper.ready()
+        try:
+            await self._try_engine()
+        # Whatever an inference fails with, this server must not call itself healthy.
+        except Exception as error:
+            self._failures += 1
+            log.warning("an inference failed", problem=str(error), times=self._failures)
+            await self._set(False)
+            if self._keeper and self._failures >= FAILURES_TO_REPLACE:
+                self._failures = 0
+                self._keeper.replace()
+        else:
+            self._failures = 0
+            await self._set(True)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._suspected.wait()
+        except TimeoutError:
+            return
+
+    async def _set(self, serving: bool) -> None:
+        if serving != self.serving:
+            log.info("health", serving=serving)
+        self.serving = serving
+        status = health_pb2.HealthCheckResponse.ServingStatus
+        for service in ("", AVATAR_SERVICE):
+            await self._servicer.set(service, status.SERVING if serving else status.NOT_SERVING)

@@ -1,0 +1,127 @@
+"""Every setting of the gateway: command line, then environment (ECHOMIMIC_*), then default."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from server.contract import FRAMES_PER_LATENT
+
+
+def _whole_window(frames: int) -> int:
+    if (frames - 1) % FRAMES_PER_LATENT:
+        raise ValueError(f"a window has 4k + 1 frames, as 17 or 33; got {frames}")
+    return frames
+
+
+WindowFrames = Annotated[int, Field(ge=5, le=257), AfterValidator(_whole_window)]
+
+
+class Settings(BaseSettings):
+    """The EchoMimic gateway: takes speech by gRPC and answers with video frames."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ECHOMIMIC_",
+        cli_prog_name="python -m server",
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_implicit_flags=True,
+        frozen=True,
+    )
+
+    repository: Path = Field(
+        Path("model_repository"), description="Model repository that the export wrote."
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(50051, ge=0, le=65535, description="gRPC port; 0 takes a free one.")
+    triton_url: list[str] = Field(
+        [], description="Running Tritons (host:port of gRPC) to use; none starts one of our own."
+    )
+    triton_venv: Path = Field(
+        Path(".venv/triton"), description="Environment that holds the tritonserver to start."
+    )
+    triton_log: Path = Field(
+        Path("build/triton.log"), description="Where the log of a Triton started here goes."
+    )
+    triton_http_port: int = Field(8000, description="HTTP port of a Triton started here, or 0.")
+    triton_grpc_port: int = Field(8001, description="gRPC port of a Triton started here, or 0.")
+    triton_metrics_port: int = Field(
+        8002, description="Metrics port of a Triton started here, or 0."
+    )
+    triton_threads: int = Field(
+        0, ge=0, description="Threads of each network's execution; 0 takes every core."
+    )
+    triton_start_timeout_s: float = Field(
+        300.0, gt=0, description="How long Triton may take to load every network."
+    )
+    inference_timeout_s: float = Field(
+        120.0, gt=0, description="How long one execution of one network may take."
+    )
+
+    first_window_frames: WindowFrames = Field(
+        17, description="Frames of a stream's first window: fewer mean an earlier first frame."
+    )
+    window_frames: WindowFrames = Field(33, description="Frames of every later window.")
+    overlap_frames: int = Field(
+        5, ge=1, description="Frames a window shares with the one before, known to it, cross-faded."
+    )
+    audio_lookahead_frames: int = Field(
+        5, ge=0, description="Frames of audio to wait for after a window's last frame."
+    )
+    audio_left_context_frames: int = Field(
+        50, ge=0, description="Frames of audio before a window that its features are computed with."
+    )
+
+    prompt: str = Field(
+        "cinematic portrait, soft studio key light, shallow depth of field, filmic color",
+        description="Prompt of a request that states none.",
+    )
+    steps: int = Field(8, ge=1, description="Denoising steps of a request that states none.")
+    audio_guidance: float = Field(2.5, ge=1, description="Audio guidance where none is stated.")
+    shift: float = Field(5.0, gt=0, description="Noise schedule shift where none is stated.")
+    seed: int = Field(43, ge=0, description="Seed where none is stated.")
+
+    max_streams: int = Field(4, ge=1, description="Streams and renders at once.")
+    max_steps: int = Field(50, ge=1, description="Denoising steps a request may ask for.")
+    max_prompt_bytes: int = Field(2048, ge=1, description="Length of a prompt.")
+    max_message_bytes: int = Field(
+        128 * 2**20, ge=2**20, description="Size of one gRPC message a client may send."
+    )
+    max_portrait_bytes: int = Field(16 * 2**20, ge=1, description="Size of a portrait file.")
+    max_portrait_pixels: int = Field(50_000_000, ge=1, description="Pixels of a portrait.")
+    max_stream_audio_s: float = Field(4 * 3600.0, gt=0, description="Audio of one stream.")
+    max_render_audio_s: float = Field(300.0, gt=0, description="Audio of one render.")
+    max_buffered_audio_s: float = Field(
+        120.0, gt=0, description="Audio waiting to be computed; beyond it reading stops."
+    )
+    read_timeout_s: float = Field(
+        60.0, gt=0, description="How long a client may leave a message unread."
+    )
+    idle_timeout_s: float = Field(
+        60.0, gt=0, description="How long a client may be silent on an open stream."
+    )
+    shutdown_grace_s: float = Field(
+        30.0, ge=0, description="How long running streams may go on after SIGTERM."
+    )
+    condition_cache_bytes: int = Field(
+        256 * 2**20, ge=0, description="Memory for prepared portraits and prompts."
+    )
+    health_interval_s: float = Field(
+        30.0, gt=0, description="How often every network is tried while the server runs."
+    )
+    log_json: bool = Field(False, description="Log as JSON lines instead of text.")
+
+    @model_validator(mode="after")
+    def _windows_advance(self) -> Self:
+        if self.overlap_frames >= min(self.first_window_frames, self.window_frames):
+            raise ValueError("overlap_frames must be smaller than every window")
+        return self
+
+    @model_validator(mode="after")
+    def _buffer_holds_a_window(self) -> Self:
+        frames = max(self.first_window_frames, self.window_frames) + self.audio_lookahead_frames
+        if self.max_buffered_audio_s * 25 < frames:
+            raise ValueError("max_buffered_audio_s must hold a window and its look-ahead")
+        return self

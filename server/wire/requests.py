@@ -1,0 +1,176 @@
+"""Client messages to checked jobs. Every refusal names the field and the remedy."""
+
+import math
+from dataclasses import replace
+from typing import Any, Literal
+
+from echomimic.v1 import avatar_service_pb2 as pb
+
+from server import jobs
+from server.audio import AudioFormat, SampleEncoding
+from server.encoding import FrameEncoding
+from server.errors import InvalidFieldError, NotBuiltError
+from server.jobs import GenerationSettings, Job, Offer, VideoFormat
+from server.samplers.sampler import SamplerName
+
+AUDIO_ENCODINGS: dict[pb.AudioEncoding, SampleEncoding] = {
+    pb.AUDIO_ENCODING_PCM_S16LE: "s16le",
+    pb.AUDIO_ENCODING_PCM_F32LE: "f32le",
+}
+FRAME_ENCODINGS: dict[pb.FrameEncoding, FrameEncoding] = {
+    pb.FRAME_ENCODING_JPEG: FrameEncoding.JPEG,
+    pb.FRAME_ENCODING_PNG: FrameEncoding.PNG,
+    pb.FRAME_ENCODING_RGB: FrameEncoding.RGB,
+}
+SAMPLERS: dict[pb.Sampler, SamplerName] = {
+    pb.SAMPLER_FLOW_UNIPC: "flow_unipc",
+    pb.SAMPLER_FLOW_EULER: "flow_euler",
+    pb.SAMPLER_FLOW_DPMPP: "flow_dpmpp",
+}
+PREVIEW_ONLY: tuple[Literal["negative_prompt", "text_guidance"], ...] = (
+    "negative_prompt",
+    "text_guidance",
+)
+STATED: tuple[Literal["prompt", "steps", "audio_guidance", "shift", "seed"], ...] = (
+    "prompt",
+    "steps",
+    "audio_guidance",
+    "shift",
+    "seed",
+)
+FRAME_ENCODINGS_TO_COME = (pb.FRAME_ENCODING_WEBP, pb.FRAME_ENCODING_H264)
+
+
+def read_start(message: pb.AnimateRequest, offer: Offer) -> Job:
+    """Reads the first message of an Animate stream.
+
+    Raises:
+        InvalidFieldError: it is no `start`, or a field of it cannot be used.
+        NotBuiltError: it asks for what this version does not have.
+    """
+    if message.WhichOneof("message") != "start":
+        raise InvalidFieldError("message", "the first message must be `start`")
+    if message.start.idle_frames:
+        raise NotBuiltError("start.idle_frames")
+    return _read_job(message.start, offer, prefix="start.")
+
+
+def read_render(request: pb.RenderRequest, offer: Offer) -> Job:
+    """Reads a Render request but for its audio.
+
+    Raises:
+        InvalidFieldError: a field cannot be used.
+        NotBuiltError: it asks for what this version does not have.
+    """
+    if request.output not in (
+        pb.RENDER_OUTPUT_UNSPECIFIED,
+        pb.RENDER_OUTPUT_MP4,
+        pb.RENDER_OUTPUT_FRAMES,
+    ):
+        raise InvalidFieldError("output", "is unknown; ask for MP4 or FRAMES")
+    return _read_job(request, offer, prefix="")
+
+
+def _read_job(message: pb.Start | pb.RenderRequest, offer: Offer, *, prefix: str) -> Job:
+    session_id = message.client_session_id
+    if len(session_id.encode()) > jobs.MAX_SESSION_ID_BYTES:
+        raise InvalidFieldError(
+            f"{prefix}client_session_id", f"is longer than {jobs.MAX_SESSION_ID_BYTES} bytes"
+        )
+    return Job(
+        client_session_id=session_id,
+        portrait=_portrait(message, offer, prefix),
+        portrait_field=f"{prefix}portrait.image",
+        audio_format=_audio_format(message.audio_format, f"{prefix}audio_format"),
+        video_format=_video_format(message.video_format, offer, f"{prefix}video_format"),
+        generation=_generation(message.generation, offer, f"{prefix}generation"),
+    )
+
+
+def _portrait(message: pb.Start | pb.RenderRequest, offer: Offer, prefix: str) -> bytes:
+    match message.WhichOneof("avatar"):
+        case None:
+            raise InvalidFieldError(f"{prefix}portrait", "is missing; send a portrait file")
+        case "avatar_id":
+            raise NotBuiltError(f"{prefix}avatar_id")
+        case _:
+            pass
+    if message.portrait.HasField("face_box"):
+        raise InvalidFieldError(
+            f"{prefix}portrait.face_box", "is not used by this variant; leave it out"
+        )
+    image = message.portrait.image
+    limit = offer.settings.max_portrait_bytes
+    if len(image) > limit:
+        raise InvalidFieldError(
+            f"{prefix}portrait.image", f"has {len(image)} bytes; send at most {limit}"
+        )
+    return image
+
+
+def _audio_format(message: pb.AudioFormat, field: str) -> AudioFormat:
+    encoding = AUDIO_ENCODINGS.get(message.encoding)
+    if encoding is None:
+        raise InvalidFieldError(f"{field}.encoding", "is missing or unknown; send S16LE or F32LE")
+    _check_range(
+        message.sample_rate_hz,
+        jobs.MIN_SAMPLE_RATE_HZ,
+        jobs.MAX_SAMPLE_RATE_HZ,
+        f"{field}.sample_rate_hz",
+    )
+    _check_range(message.channels, 0, 2, f"{field}.channels")
+    return AudioFormat(encoding, message.sample_rate_hz, message.channels or 1)
+
+
+def _video_format(message: pb.VideoFormat, offer: Offer, field: str) -> VideoFormat:
+    if message.encoding in FRAME_ENCODINGS_TO_COME:
+        raise NotBuiltError(f"{field}.encoding {pb.FrameEncoding.Name(message.encoding)}")
+    encoding = FRAME_ENCODINGS.get(message.encoding or pb.FRAME_ENCODING_JPEG)
+    if encoding is None:
+        raise InvalidFieldError(f"{field}.encoding", "is unknown; ask for JPEG, PNG or RGB")
+    size = (message.width, message.height)
+    if size == (0, 0):
+        size = offer.sizes[0]
+    if size not in offer.sizes:
+        offered = ", ".join(f"{width}x{height}" for width, height in offer.sizes)
+        raise InvalidFieldError(
+            f"{field}.width", f"{size[0]}x{size[1]} is not offered; ask for one of {offered}"
+        )
+    _check_range(message.jpeg_quality, 0, 100, f"{field}.jpeg_quality")
+    if message.frames_per_second < 0:
+        raise InvalidFieldError(
+            f"{field}.frames_per_second", "is negative; send 25 or leave it out"
+        )
+    if message.frames_per_second not in (0, 25):
+        raise NotBuiltError(f"{field}.frames_per_second other than 25")
+    return VideoFormat(
+        encoding, *size, jpeg_quality=message.jpeg_quality or jobs.DEFAULT_JPEG_QUALITY
+    )
+
+
+def _generation(message: pb.GenerationSettings, offer: Offer, field: str) -> GenerationSettings:
+    for name in PREVIEW_ONLY:
+        if message.HasField(name):
+            raise InvalidFieldError(
+                f"{field}.{name}", "has no effect in this variant; leave it out"
+            )
+    stated: dict[str, Any] = {
+        name: getattr(message, name) for name in STATED if message.HasField(name)
+    }
+    if message.HasField("sampler") and message.sampler != pb.SAMPLER_UNSPECIFIED:
+        if message.sampler not in SAMPLERS:
+            raise InvalidFieldError(f"{field}.sampler", "is unknown; GetServerInfo lists them")
+        stated["sampler"] = SAMPLERS[message.sampler]
+    settings = replace(offer.generation, **stated)
+    limit = offer.settings.max_prompt_bytes
+    if len(settings.prompt.encode()) > limit:
+        raise InvalidFieldError(f"{field}.prompt", f"is longer than {limit} bytes")
+    _check_range(settings.steps, 1, offer.settings.max_steps, f"{field}.steps")
+    _check_range(settings.audio_guidance, 1, jobs.MAX_GUIDANCE, f"{field}.audio_guidance")
+    _check_range(settings.shift, 1 / jobs.MAX_SHIFT, jobs.MAX_SHIFT, f"{field}.shift")
+    return settings
+
+
+def _check_range(value: float, low: float, high: float, field: str) -> None:
+    if not (math.isfinite(value) and low <= value <= high):
+        raise InvalidFieldError(field, f"is {value:g}; send {low:g} to {high:g}")

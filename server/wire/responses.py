@@ -1,0 +1,146 @@
+"""Results to protobuf messages."""
+
+from importlib.metadata import version
+
+from echomimic.v1 import avatar_service_pb2 as pb
+from google.protobuf import duration_pb2
+
+from server.clock import FRAME_RATE, NANOSECONDS, Clock, presentation_time_ns
+from server.encoding import FrameEncoding
+from server.gateway import Sitter
+from server.jobs import SAMPLERS as OFFERED_SAMPLERS
+from server.jobs import GenerationSettings, Job, Offer, VideoFormat
+from server.portrait import RECOMMENDED_SIDE_PX
+from server.report import Report
+from server.windows import WindowSpec
+from server.wire.requests import AUDIO_ENCODINGS, FRAME_ENCODINGS, SAMPLERS
+
+_AUDIO_ENCODING = {ours: theirs for theirs, ours in AUDIO_ENCODINGS.items()}
+_FRAME_ENCODING = {ours: theirs for theirs, ours in FRAME_ENCODINGS.items()}
+_SAMPLER = {ours: theirs for theirs, ours in SAMPLERS.items()}
+
+
+def started(job: Job, offer: Offer, request_id: str) -> pb.Started:
+    """Returns the settings in force."""
+    return pb.Started(
+        request_id=request_id,
+        client_session_id=job.client_session_id,
+        audio_format=pb.AudioFormat(
+            encoding=_AUDIO_ENCODING[job.audio_format.encoding],
+            sample_rate_hz=job.audio_format.sample_rate_hz,
+            channels=job.audio_format.channels,
+        ),
+        video_format=pb.VideoFormat(
+            encoding=_FRAME_ENCODING[job.video_format.encoding],
+            width=job.video_format.width,
+            height=job.video_format.height,
+            jpeg_quality=job.video_format.jpeg_quality,
+            frames_per_second=FRAME_RATE,
+        ),
+        generation=_generation(job.generation),
+        windows=_windows(offer.windows),
+        limits=_limits(offer),
+    )
+
+
+def frame(index: int, data: bytes, video_format: VideoFormat, clock: Clock) -> pb.Frame:
+    """Returns a frame of speech with its place in time."""
+    return pb.Frame(
+        index=index,
+        presentation_time=_duration(presentation_time_ns(index)),
+        first_audio_sample=clock.first_sample(index),
+        kind=pb.FRAME_KIND_SPEECH,
+        encoding=_FRAME_ENCODING[video_format.encoding],
+        width=video_format.width,
+        height=video_format.height,
+        data=data,
+    )
+
+
+def summary(report: Report) -> pb.Summary:
+    """Returns what a call came to."""
+    return pb.Summary(
+        frames=report.frames,
+        audio_samples=report.audio_samples,
+        audio_duration=_seconds(report.audio_s),
+        windows=report.windows,
+        first_frame_latency=_seconds(report.first_frame_s),
+        wall_time=_seconds(report.wall_s),
+        realtime_factor=report.realtime_factor,
+    )
+
+
+def warnings(sitter: Sitter) -> list[pb.Warning]:
+    """Returns what could be better with the one who is animated."""
+    width, height = sitter.portrait_px
+    if min(width, height) >= RECOMMENDED_SIDE_PX:
+        return []
+    wanted = f"{RECOMMENDED_SIDE_PX} x {RECOMMENDED_SIDE_PX}"
+    message = f"the portrait has {width} x {height} pixels; at least {wanted} looks better"
+    return [pb.Warning(reason="PORTRAIT_SMALL", message=message)]
+
+
+def server_info(offer: Offer) -> pb.GetServerInfoResponse:
+    """Returns what the server runs and offers."""
+    return pb.GetServerInfoResponse(
+        version=version("echomimic-server"),
+        variant=offer.manifest.variant,
+        checkpoint_digest=offer.manifest.checkpoint_digest,
+        models=[
+            pb.Model(name=name, backend=entry.backend, precision=entry.precision)
+            for name, entry in offer.manifest.networks.items()
+        ],
+        sizes=[pb.Size(width=width, height=height) for width, height in offer.sizes],
+        frame_encodings=[_FRAME_ENCODING[encoding] for encoding in FrameEncoding],
+        samplers=[_SAMPLER[name] for name in OFFERED_SAMPLERS],
+        default_generation=_generation(offer.generation),
+        windows=_windows(offer.windows),
+        limits=_limits(offer),
+    )
+
+
+def _generation(settings: GenerationSettings) -> pb.GenerationSettings:
+    return pb.GenerationSettings(
+        prompt=settings.prompt,
+        steps=settings.steps,
+        audio_guidance=settings.audio_guidance,
+        sampler=_SAMPLER[settings.sampler],
+        shift=settings.shift,
+        seed=settings.seed,
+    )
+
+
+def _windows(spec: WindowSpec) -> pb.WindowSettings:
+    return pb.WindowSettings(
+        first_window_frames=spec.first,
+        window_frames=spec.later,
+        overlap_frames=spec.overlap,
+        audio_lookahead=_duration(presentation_time_ns(spec.audio_lookahead)),
+        audio_left_context=_duration(presentation_time_ns(spec.audio_left_context)),
+    )
+
+
+def _limits(offer: Offer) -> pb.Limits:
+    settings = offer.settings
+    return pb.Limits(
+        max_message_bytes=settings.max_message_bytes,
+        max_portrait_bytes=settings.max_portrait_bytes,
+        max_portrait_pixels=settings.max_portrait_pixels,
+        max_stream_audio=_seconds(settings.max_stream_audio_s),
+        max_render_audio=_seconds(settings.max_render_audio_s),
+        max_buffered_audio=_seconds(settings.max_buffered_audio_s),
+        read_timeout=_seconds(settings.read_timeout_s),
+        idle_timeout=_seconds(settings.idle_timeout_s),
+        max_streams=settings.max_streams,
+        max_steps=settings.max_steps,
+        max_prompt_bytes=settings.max_prompt_bytes,
+    )
+
+
+def _seconds(seconds: float) -> duration_pb2.Duration:
+    return _duration(round(seconds * NANOSECONDS))
+
+
+def _duration(nanoseconds: int) -> duration_pb2.Duration:
+    seconds, nanos = divmod(nanoseconds, NANOSECONDS)
+    return duration_pb2.Duration(seconds=seconds, nanos=nanos)

@@ -1,0 +1,93 @@
+"""An engine without Triton: cheap, deterministic, and every output depends on every input."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.contract import Arrays, Network, check
+
+Array = NDArray[Any]
+WIDTH = 8
+
+
+class FakeEngine:
+    """Answers as the contract says; counts its executions and can be made slow or broken."""
+
+    def __init__(self) -> None:
+        self.executions: list[str] = []
+        self.delay_s = 0.0
+        self.error: Exception | None = None
+
+    async def run(
+        self, network: Network, inputs: Arrays, outputs: Sequence[str] | None = None
+    ) -> dict[str, Array]:
+        check(network.inputs, inputs, where=network.name)
+        self.executions.append(network.name)
+        await asyncio.sleep(self.delay_s)
+        if self.error is not None:
+            raise self.error
+        results = NETWORKS[network.name](**inputs)
+        wanted = {name: results[name] for name in outputs or results}
+        check([t for t in network.outputs if t.name in wanted], wanted, where=network.name)
+        return wanted
+
+
+def audio_encoder(waveform: Array, low: Array, high: Array, weight: Array) -> dict[str, Array]:
+    energy = np.add.reduceat(np.abs(waveform), np.arange(0, waveform.shape[1], 640), axis=1)
+    features = np.tile(energy[..., None, None], (1, 1, 12, WIDTH))
+    mix = ((low + high)[..., None, None] % 7) * weight[..., None, None]
+    return {"features": (features / 640 + 0.01 * mix).astype(np.float32)}
+
+
+def image_encoder(image: Array) -> dict[str, Array]:
+    mean = image.mean(axis=(1, 2, 3), dtype=np.float32)
+    return {"image_tokens": np.tile((mean / 255)[:, None, None], (1, 257, WIDTH))}
+
+
+def text_encoder(token_ids: Array, mask: Array) -> dict[str, Array]:
+    text = (token_ids * mask)[..., None] * np.ones(WIDTH, np.float32) / 1000
+    return {"text": text.astype(np.float32)}
+
+
+def vae_encoder(video: Array) -> dict[str, Array]:
+    pooled = video.mean(axis=1)[:, ::4, ::8, ::8]
+    return {"latents": np.repeat(pooled[:, None], 16, axis=1).astype(np.float32)}
+
+
+def denoiser(
+    latents: Array,
+    condition: Array,
+    timestep: Array,
+    text: Array,
+    image_tokens: Array,
+    audio: Array,
+) -> dict[str, Array]:
+    def spread(values: Array) -> Array:
+        return values.reshape(-1, 1, 1, 1, 1)
+
+    steady = text.mean((1, 2)) + image_tokens.mean((1, 2)) + timestep[:, 0] / 1000
+    heard = np.repeat(audio.mean((2, 3, 4)), 1, axis=1)[:, ::4][:, None, :, None, None]
+    target = condition.mean(1, keepdims=True) + heard + 0.01 * spread(steady)
+    return {"velocity": (latents - target).astype(np.float32)}
+
+
+def vae_decoder(latents: Array) -> dict[str, Array]:
+    frames = 4 * (latents.shape[2] - 1) + 1
+    large = latents[:, :3].repeat(8, axis=3).repeat(8, axis=4).repeat(4, axis=2)[:, :, :frames]
+    ramp = np.linspace(0, 0.2, frames, dtype=np.float32)[:, None, None]
+    video = np.clip(large + ramp, -1, 1).astype(np.float32)
+    pictures = ((video / 2 + 0.5) * 255).astype(np.uint8).transpose(0, 2, 3, 4, 1)
+    return {"frames": np.ascontiguousarray(pictures), "video": video}
+
+
+NETWORKS: dict[str, Callable[..., dict[str, Array]]] = {
+    "audio_encoder": audio_encoder,
+    "image_encoder": image_encoder,
+    "text_encoder": text_encoder,
+    "vae_encoder": vae_encoder,
+    "denoiser": denoiser,
+    "vae_decoder": vae_decoder,
+}

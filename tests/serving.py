@@ -1,0 +1,194 @@
+"""Runs the gateway on a free port, over real gRPC, with any engine."""
+
+import asyncio
+import contextlib
+import io
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from echomimic.v1 import avatar_service_pb2 as pb
+from echomimic.v1 import avatar_service_pb2_grpc as pb_grpc
+from google.rpc import error_details_pb2
+from grpc_health.v1._async import HealthServicer
+from grpc_status import rpc_status
+from numpy.typing import NDArray
+from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from server.app import make_server
+from server.engine import Engine
+from server.gateway import Gateway
+from server.jobs import Offer
+from server.manifest import Manifest, NetworkEntry
+from server.service import AvatarService
+from server.settings import Settings
+from server.tokens import PromptTokenizer
+
+SIZE = 64
+
+
+def portrait(side: int = 512, kind: str = "PNG") -> bytes:
+    """A portrait file: a smooth colour gradient."""
+    ramp = np.linspace(0, 255, side, dtype=np.uint8)
+    picture = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None, :], np.uint8(90)), axis=-1)
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, kind)
+    return file.getvalue()
+
+
+def speech(samples: int, rate: int = 16_000, seed: int = 0) -> NDArray[np.int16]:
+    """Noise with a slow envelope, s16."""
+    noise = np.random.default_rng(seed).standard_normal(samples)
+    envelope = 0.5 + 0.5 * np.sin(2 * np.pi * 2 * np.arange(samples) / rate)
+    return (noise * envelope * 3000).astype("<i2")
+
+
+def manifest() -> Manifest:
+    return Manifest(
+        variant="flash",
+        checkpoint_digest="test",
+        networks={"denoiser": NetworkEntry(backend="fake", precision="fp32")},
+        sizes=((SIZE, SIZE), (96, SIZE)),
+        tool_versions={},
+    )
+
+
+def tokenizer(folder: Path) -> PromptTokenizer:
+    path = folder / "tokenizer.json"
+    vocabulary = {"<pad>": 0, "<unk>": 1, "portrait": 2, "cinematic": 3}
+    words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()  # pyright: ignore[reportAttributeAccessIssue]
+    words.save(str(path))
+    return PromptTokenizer(path)
+
+
+def small_windows(**changes: Any) -> Settings:
+    """Settings for tests: windows of 5 and 9 frames, overlap 2, everything else as shipped."""
+    settings = {
+        "first_window_frames": 5,
+        "window_frames": 9,
+        "overlap_frames": 2,
+        "audio_lookahead_frames": 2,
+        "audio_left_context_frames": 5,
+        "steps": 2,
+    }
+    return Settings(_env_file=None, **settings | changes)  # pyright: ignore[reportCallIssue]
+
+
+@dataclass(frozen=True)
+class Served:
+    stub: pb_grpc.AvatarServiceStub
+    gateway: Gateway
+    engine_failures: list[None]
+    address: str
+
+
+@asynccontextmanager
+async def served(engine: Engine, folder: Path, settings: Settings) -> AsyncIterator[Served]:
+    """A running gateway and a client's stub for it."""
+    gateway = Gateway(Offer(settings, manifest()), engine, tokenizer(folder))
+    failures: list[None] = []
+    service = AvatarService(gateway, lambda: failures.append(None))
+    server = make_server(settings, service, HealthServicer())
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    try:
+        async with grpc.aio.insecure_channel(address, options=options) as channel:
+            yield Served(pb_grpc.AvatarServiceStub(channel), gateway, failures, address)
+    finally:
+        await server.stop(0)
+
+
+def start(rate: int = 16_000, **changes: Any) -> pb.AnimateRequest:
+    """A `start` message that asks for raw frames."""
+    fields: dict[str, Any] = {
+        "portrait": pb.Portrait(image=portrait()),
+        "audio_format": pb.AudioFormat(
+            encoding=pb.AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=rate, channels=1
+        ),
+        "video_format": pb.VideoFormat(encoding=pb.FRAME_ENCODING_RGB),
+    }
+    return pb.AnimateRequest(start=pb.Start(**fields | changes))
+
+
+def chunk(data: bytes) -> pb.AnimateRequest:
+    return pb.AnimateRequest(audio=pb.AudioChunk(data=data))
+
+
+END = pb.AnimateRequest(end=pb.End())
+
+
+def said(samples: NDArray[np.int16], chunk_sizes: Iterable[int] = ()) -> list[pb.AnimateRequest]:
+    """Audio messages with the given numbers of samples, what is left in one more, and `end`."""
+    messages: list[pb.AnimateRequest] = []
+    position = 0
+    for size in (*chunk_sizes, len(samples)):
+        if piece := samples[position : position + size].tobytes():
+            messages.append(chunk(piece))
+        position += size
+    return [*messages, END]
+
+
+async def animate(
+    served: Served, messages: Iterable[pb.AnimateRequest]
+) -> list[pb.AnimateResponse]:
+    """Sends all messages, half-closes and returns all answers; raises the call's own status."""
+    call = served.stub.Animate()
+    writing = asyncio.create_task(_write(call, messages))
+    try:
+        return [answer async for answer in call]
+    finally:
+        await writing
+
+
+async def _write(call: Any, messages: Iterable[pb.AnimateRequest]) -> None:
+    # Not a request iterator: with one, grpc.aio may report INTERNAL for a call that the server
+    # ended while the client was still writing.
+    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        for message in messages:
+            await call.write(message)
+        await call.done_writing()
+
+
+def frames(answers: Iterable[pb.AnimateResponse]) -> list[pb.Frame]:
+    return [answer.frame for answer in answers if answer.WhichOneof("message") == "frame"]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    code: grpc.StatusCode
+    reason: str
+    field: str
+    text: str
+
+
+def refusal(error: grpc.aio.AioRpcError) -> Refusal:
+    """Reads a status; there must be exactly one ErrorInfo in it."""
+    status = rpc_status.from_call(error)  # pyright: ignore[reportArgumentType]
+    assert status is not None
+    infos: list[error_details_pb2.ErrorInfo] = []
+    field = ""
+    for detail in status.details:
+        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            infos.append(error_details_pb2.ErrorInfo())
+            detail.Unpack(infos[-1])
+        if detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            bad = error_details_pb2.BadRequest()
+            detail.Unpack(bad)
+            field = bad.field_violations[0].field
+    (info,) = infos
+    assert info.domain == "echomimic.v1"
+    return Refusal(error.code(), info.reason, field, status.message)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits for what happens soon; fails if it does not."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - nothing tells when
+            await asyncio.sleep(0.01)
