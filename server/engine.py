@@ -19,7 +19,7 @@ class Engine(Protocol):
         Args:
             network: which.
             inputs: by the names of `server.contract`, batch dimension first.
-            outputs: names; what is not asked for is not computed or sent.
+            outputs: names; what is not asked for is not sent.
 
         Raises:
             EngineUnavailableError: the network cannot be run now.

@@ -1,0 +1,1 @@
+"""Starting and stopping the tritonserver that a gateway runs for itself."""

@@ -1,0 +1,59 @@
+"""The ports Triton listens on, checked or chosen before it starts."""
+
+import errno
+import random
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from server.triton.errors import PortInUseError
+
+LOOPBACK = "127.0.0.1"
+# Triton listens only when all models are loaded. Until then its ports are free for anyone, so they
+# lie below the range from which Linux takes the ports of outgoing connections.
+CANDIDATES = range(20_000, 32_768)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where Triton listens: 0 takes a free port. Triton's own defaults are 8000, 8001 and 8002."""
+
+    http: int = 0
+    grpc: int = 0
+    metrics: int = 0
+
+
+FREE_PORTS = Ports()
+
+
+def choose_ports(ports: Ports) -> Ports:
+    """Replaces zeros by free ports.
+
+    Raises:
+        PortInUseError: a port that was asked for is taken.
+    """
+    # Held until all are known, so that no two are the same.
+    with ExitStack() as held:
+        return Ports(
+            http=_take(ports.http, "HTTP", held),
+            grpc=_take(ports.grpc, "gRPC", held),
+            metrics=_take(ports.metrics, "metrics", held),
+        )
+
+
+def _take(port: int, service: str, held: ExitStack) -> int:
+    for candidate in [port] if port else random.sample(CANDIDATES, 100):
+        taken = held.enter_context(socket.socket())
+        # As Triton does: a port of connections that have just ended can be taken, one that
+        # somebody listens on cannot.
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind((LOOPBACK, candidate))
+            # Without it two sockets may be bound to one port.
+            taken.listen()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            continue
+        return candidate
+    raise PortInUseError(port, service)
