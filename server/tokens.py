@@ -3,7 +3,6 @@
 # The library's own annotations are partial.
 # pyright: reportUnknownMemberType=false
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ PAD_ID = 0
 
 
 class PromptTokenizer:
-    """Tokenises prompts as the authors do: white space folded, 512 ids with a mask."""
+    """Tokenises prompts as the authors do: 512 ids, cut or padded, with a mask."""
 
     def __init__(self, path: Path) -> None:
         self._tokenizer = Tokenizer.from_file(str(path))
@@ -25,6 +24,6 @@ class PromptTokenizer:
 
     def __call__(self, prompt: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Returns token ids and mask, [1, 512] each."""
-        encoding = self._tokenizer.encode(re.sub(r"\s+", " ", prompt).strip())
+        encoding = self._tokenizer.encode(prompt)
         token_ids = np.array([encoding.ids], np.int64)
         return token_ids, np.array([encoding.attention_mask], np.int64)

@@ -1,0 +1,92 @@
+"""`python -m export`: see `--help`."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from export.checkpoint import Checkpoint, CheckpointError
+from export.compare import ExportDiffersError
+from export.denoiser_config import CheckpointMismatchError
+from export.networks import NETWORKS
+from export.tiny import make_tiny
+from export.to_onnx import STAGES, Report, export_repository
+from server.contract import SIDE_MULTIPLE
+
+app = typer.Typer(
+    help="Turns EchoMimic V3 checkpoints into a Triton model repository.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+console = Console(stderr=True)
+
+DEFAULT_SIZES = ["512x512", "256x256", "768x768", "512x768", "768x512"]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Reads WIDTHxHEIGHT; sides are multiples of 16."""
+    width, separator, height = text.partition("x")
+    if not (separator and width.isdecimal() and height.isdecimal()):
+        raise typer.BadParameter(f"{text} is not WIDTHxHEIGHT, as 512x512")
+    size = int(width), int(height)
+    if min(size) < SIDE_MULTIPLE or any(side % SIDE_MULTIPLE for side in size):
+        raise typer.BadParameter(f"{text}: sides are multiples of {SIDE_MULTIPLE}")
+    return size
+
+
+@app.command("make-tiny")
+def make_tiny_command(
+    checkpoint_dir: Annotated[Path, typer.Argument(help="Folder to write.")],
+    seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
+) -> None:
+    """Write a tiny checkpoint with random weights, in the layout of the public ones."""
+    make_tiny(checkpoint_dir, seed=seed)
+    console.print(f"wrote {checkpoint_dir}")
+
+
+@app.command("onnx")
+def onnx_command(
+    checkpoint_dir: Annotated[Path, typer.Argument(help="Folder in the public layout.")],
+    repository: Annotated[Path, typer.Option(help="Model repository to write.")] = Path(
+        "model_repository"
+    ),
+    size: Annotated[
+        list[str] | None,
+        typer.Option(help="WIDTHxHEIGHT to offer, several times; the first is the default."),
+    ] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 takes every core.")] = 0,
+) -> None:
+    """Write an ONNX file and a config.pbtxt for each network, checked against torch."""
+    sizes = [parse_size(text) for text in size or DEFAULT_SIZES]
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        with _progress() as report:
+            export_repository(Checkpoint(checkpoint_dir), repository, sizes=sizes, report=report)
+    except (CheckpointError, CheckpointMismatchError, ExportDiffersError) as error:
+        console.print(f"error: {error}", style="red", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    console.print(f"wrote {repository}")
+
+
+@contextmanager
+def _progress() -> Generator[Report]:
+    columns = (SpinnerColumn(), BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("starting", total=STAGES * len(NETWORKS))
+
+        def report(stage: str, *, result: bool = False) -> None:
+            progress.update(task, description=stage, advance=1)
+            if result:
+                progress.console.print(stage, highlight=False)
+
+        yield report
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,58 @@
+"""Triton's config.pbtxt of each network, printed from the contract.
+
+Triton wants each dimension as the ONNX file has it: a number where the checkpoint fixes it, -1
+where it varies from call to call. The files in git are those of the public checkpoints. KIND_AUTO takes
+GPUs where there are some and the CPU elsewhere; thread counts belong to the start of Triton.
+"""
+
+from collections.abc import Mapping
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+from server.contract import DType, Network, Tensor
+
+BACKEND = "onnxruntime"
+MODEL_FILE = "model.onnx"
+HEADER = "# Written by `python -m export onnx` from server/contract.py. Do not edit.\n"
+
+PUBLIC_WIDTHS: Mapping[str, int] = {"audio_width": 768, "image_width": 1280, "text_width": 4096}
+"""The widths of the public checkpoints."""
+
+_DATA_TYPES: dict[DType, pb.DataType] = {
+    "FP32": pb.TYPE_FP32,
+    "INT64": pb.TYPE_INT64,
+    "UINT8": pb.TYPE_UINT8,
+}
+
+
+def model_config(network: Network, widths: Mapping[str, int]) -> pb.ModelConfig:
+    """Returns a network's configuration for a checkpoint of some widths."""
+    return pb.ModelConfig(
+        name=network.name,
+        backend=BACKEND,
+        default_model_filename=MODEL_FILE,
+        max_batch_size=network.max_batch_size,
+        input=[
+            pb.ModelInput(name=t.name, data_type=_DATA_TYPES[t.dtype], dims=_dims(t, widths))
+            for t in network.inputs
+        ],
+        output=[
+            pb.ModelOutput(name=t.name, data_type=_DATA_TYPES[t.dtype], dims=_dims(t, widths))
+            for t in network.outputs
+        ],
+        instance_group=[pb.ModelInstanceGroup(count=1, kind=pb.ModelInstanceGroup.KIND_AUTO)],
+        # Merges what different streams ask for at the same moment; waits for nobody.
+        dynamic_batching=pb.ModelDynamicBatching(),
+    )
+
+
+def config_pbtxt(network: Network, widths: Mapping[str, int]) -> str:
+    """Returns a network's config.pbtxt for a checkpoint of some widths."""
+    config = model_config(network, widths)
+    text = text_format.MessageToString(config, use_short_repeated_primitives=True)
+    return HEADER + text
+
+
+def _dims(tensor: Tensor, widths: Mapping[str, int]) -> list[int]:
+    return [dim if isinstance(dim, int) else widths.get(dim, -1) for dim in tensor.dims]

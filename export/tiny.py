@@ -1,0 +1,145 @@
+"""A tiny checkpoint with random weights, in the public layout, file for file and key for key."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch import Tensor
+from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+from export import audio_encoder, image_encoder, text_encoder, vae
+from export import checkpoint as layout
+from export.denoiser import FlashDenoiser
+from export.denoiser_config import DenoiserConfig
+
+DENOISER: Mapping[str, Any] = {
+    "model_type": "i2v",
+    "patch_size": [1, 2, 2],
+    "text_len": 512,
+    "in_dim": 36,
+    "dim": 96,
+    "ffn_dim": 192,
+    "freq_dim": 64,
+    "text_dim": 64,
+    "out_dim": 16,
+    "num_heads": 4,
+    "num_layers": 2,
+    "eps": 1e-6,
+}
+AUDIO: Mapping[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "conv_dim": [16] * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+}
+"""Twelve layers, since the denoiser reads that many hidden states."""
+SIZES: Mapping[str, Mapping[str, Any]] = {
+    "vae_kwargs": {"dim": 8, "num_res_blocks": 1},
+    "text_encoder_kwargs": {
+        "vocab": 512,
+        "dim": 64,
+        "dim_attn": 64,
+        "dim_ffn": 128,
+        "num_heads": 4,
+        "num_layers": 2,
+    },
+    "image_encoder_kwargs": {"vision_dim": 48, "vision_heads": 4, "vision_layers": 3},
+}
+"""What config.yaml says in place of the public sizes."""
+AUDIO_HIDDEN, AUDIO_TOKENS = 32, 32
+SPECIAL_TOKENS = ["<pad>", "</s>", "<unk>"]
+CORPUS = (
+    "cinematic portrait, soft studio key light, shallow depth of field, filmic color",
+    "professional headshot, artistic painting, natural daylight, a person is speaking",
+)
+
+
+def make_tiny(root: Path, *, seed: int) -> None:
+    """Writes a checkpoint folder.
+
+    Args:
+        root: the folder; files in it are replaced.
+        seed: of the weights.
+    """
+    torch.manual_seed(seed)
+    for folder in (layout.AUDIO_ENCODER, layout.TOKENIZER.parent, layout.DENOISER.parent):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    _save_json(root / layout.DENOISER_CONFIG, DENOISER)
+    save_file(_denoiser(), root / layout.DENOISER)
+    wav2vec2 = Wav2Vec2Model(Wav2Vec2Config(**AUDIO))
+    _save_json(root / layout.AUDIO_ENCODER / "config.json", wav2vec2.config.to_dict())
+    torch.save(
+        audio_encoder.public_tensors(wav2vec2),
+        root / layout.AUDIO_ENCODER / layout.AUDIO_ENCODER_WEIGHTS[1],
+    )
+    clip = image_encoder.build_image_encoder(SIZES["image_encoder_kwargs"])
+    torch.save(_random(image_encoder.public_tensors(clip)), root / layout.IMAGE_ENCODER)
+    umt5 = text_encoder.build_text_encoder(SIZES["text_encoder_kwargs"])
+    torch.save(_random(text_encoder.public_tensors(umt5)), root / layout.TEXT_ENCODER)
+    wan = vae.build_vae(SIZES["vae_kwargs"])
+    torch.save(_random(vae.public_tensors(wan)), root / layout.VAE)
+    _tokenizer().save(str(root / layout.TOKENIZER))
+    # Last, since it tells that the folder is complete.
+    (root / layout.CONFIG).write_text(yaml.safe_dump({k: dict(v) for k, v in SIZES.items()}))
+
+
+def _denoiser() -> dict[str, Tensor]:
+    config = DenoiserConfig(
+        variant="flash",
+        image_dim=SIZES["image_encoder_kwargs"]["vision_dim"],
+        audio_dim=AUDIO["hidden_size"],
+        audio_hidden_dim=AUDIO_HIDDEN,
+        audio_tokens=AUDIO_TOKENS,
+        **{**_without(DENOISER, "model_type"), "patch_size": (1, 2, 2)},
+    )
+    return _random(FlashDenoiser(config).state_dict())
+
+
+def _random(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Draws weights that keep the scale of what passes through them, so that all of them matter."""
+    return {key: _draw(key, tensor) for key, tensor in tensors.items()}
+
+
+def _draw(key: str, like: Tensor) -> Tensor:
+    noise = torch.randn(like.shape)
+    fan_in = like[0].numel() if like.ndim > 1 else 1
+    if ("norm" in key and key.endswith("weight")) or key.endswith("gamma"):
+        return 1 + 0.1 * noise
+    if fan_in == 1 or "modulation" in key:
+        return 0.05 * noise
+    return noise / math.sqrt(fan_in)
+
+
+def _tokenizer() -> Tokenizer:
+    """A tokenizer of umT5's kind: unigram pieces, `</s>` at the end, `<pad>` is 0."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()  # pyright: ignore[reportAttributeAccessIssue]
+    tokenizer.decoder = decoders.Metaspace()  # pyright: ignore[reportAttributeAccessIssue]
+    trainer = trainers.UnigramTrainer(
+        vocab_size=SIZES["text_encoder_kwargs"]["vocab"],
+        special_tokens=SPECIAL_TOKENS,
+        unk_token="<unk>",
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(  # pyright: ignore[reportAttributeAccessIssue]
+        single="$A </s>", special_tokens=[("</s>", SPECIAL_TOKENS.index("</s>"))]
+    )
+    return tokenizer
+
+
+def _without(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if name != key}
+
+
+def _save_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n")

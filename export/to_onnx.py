@@ -1,0 +1,164 @@
+"""A checkpoint to a Triton model repository: ONNX files, config.pbtxt, tokenizer, manifest.
+
+Every file is written beside its place and moved there when it is complete and checked. The
+manifest, without which the gateway takes no repository, comes last and is removed first.
+"""
+
+import importlib.metadata
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import onnx
+import torch
+
+from export import checkpoint as layout
+from export.checkpoint import Checkpoint
+from export.compare import check_export
+from export.model_config import BACKEND, MODEL_FILE, PUBLIC_WIDTHS, config_pbtxt
+from export.networks import NETWORKS, Exportable, Shape
+from server import manifest
+from server.contract import Dim, Network, Tensor
+from server.manifest import Manifest, NetworkEntry
+
+OPSET = 20
+VERSION = "1"
+TRACED = Shape(batch=2, frames=3, height=8, width=6)
+# Unlike the traced one in every length, so that a length baked into the graph is found out.
+CHECKED = (
+    Shape(batch=1, frames=2, height=6, width=10),
+    Shape(batch=3, frames=5, height=4, width=8),
+)
+TOOLS = ("torch", "onnx", "onnxruntime", "transformers", "diffusers")
+
+STAGES = 3 + len(CHECKED)
+"""How many stages of each network are reported."""
+
+
+class Report(Protocol):
+    """Told of every stage as it begins; the last of a network carries its result."""
+
+    def __call__(self, stage: str, *, result: bool = False) -> None:
+        """Takes a line for the operator."""
+
+
+def export_repository(
+    checkpoint: Checkpoint,
+    repository: Path,
+    *,
+    sizes: Sequence[tuple[int, int]],
+    report: Report,
+) -> None:
+    """Writes a repository that the gateway and Triton can serve.
+
+    Args:
+        checkpoint: where the weights are.
+        repository: where the models go.
+        sizes: (width, height) to offer; the first is the default.
+        report: told what is being done.
+
+    Raises:
+        CheckpointError, CheckpointMismatchError: the checkpoint cannot be used.
+        ExportDiffersError: an ONNX file does not compute what its module computes.
+    """
+    tokenizer = checkpoint.existing(layout.TOKENIZER)
+    repository.mkdir(parents=True, exist_ok=True)
+    (repository / manifest.FILE).unlink(missing_ok=True)
+    for name, build in NETWORKS.items():
+        report(f"{name}: loading")
+        export_network(build(checkpoint), repository / name, report)
+    shutil.copyfile(tokenizer, repository / manifest.TOKENIZER)
+    description = Manifest(
+        variant="flash",
+        checkpoint_digest=checkpoint.digest(),
+        networks={name: NetworkEntry(backend=BACKEND, precision="fp32") for name in NETWORKS},
+        sizes=tuple(sizes),
+        tool_versions={tool: importlib.metadata.version(tool) for tool in TOOLS},
+    )
+    (repository / manifest.FILE).write_text(description.model_dump_json(indent=2) + "\n")
+
+
+def export_network(exportable: Exportable, folder: Path, report: Report) -> None:
+    """Writes one model folder, checked against the module.
+
+    Raises:
+        ExportDiffersError: the ONNX file does not compute what the module computes.
+    """
+    network = exportable.network
+    target = folder / VERSION / MODEL_FILE
+    partial = target.with_suffix(".partial")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    report(f"{network.name}: tracing")
+    model = trace(exportable)
+    onnx.save(model, partial)
+    largest = 0.0
+    for shape in CHECKED:
+        report(f"{network.name}: comparing with torch")
+        inputs = exportable.inputs(shape)
+        largest = max(largest, check_export(network, partial, exportable.module, inputs))
+    os.replace(partial, target)
+    (folder / "config.pbtxt").write_text(config_pbtxt(network, widths(model, network)))
+    size_mb = target.stat().st_size / 1e6
+    report(f"{network.name}: {size_mb:.1f} MB, differs from torch by {largest:.0e}", result=True)
+
+
+def trace(exportable: Exportable) -> onnx.ModelProto:
+    """Returns a network as an ONNX graph whose inputs and outputs are those of the contract."""
+    network = exportable.network
+    inputs = exportable.inputs(TRACED)
+    dynamic = tuple(_dynamic_axes(tensor) for tensor in network.inputs)
+    # It says at every export that torchvision, which nothing here needs, is not installed.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.inference_mode():
+        # The exporter warns about its own internals.
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            exportable.module,
+            tuple(inputs.values()),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[tensor.name for tensor in network.inputs],
+            output_names=[tensor.name for tensor in network.outputs],
+            dynamic_shapes=dynamic,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    for axis, dim in _dimensions(model, network):
+        if isinstance(dim, str) and dim not in PUBLIC_WIDTHS:
+            axis.dim_param = dim
+    return model
+
+
+def widths(model: onnx.ModelProto, network: Network) -> dict[str, int]:
+    """Returns the dimensions that the checkpoint fixes, though the contract does not."""
+    return {
+        dim: axis.dim_value
+        for axis, dim in _dimensions(model, network)
+        if isinstance(dim, str) and dim in PUBLIC_WIDTHS
+    }
+
+
+def _dimensions(
+    model: onnx.ModelProto, network: Network
+) -> Iterator[tuple[onnx.TensorShapeProto.Dimension, Dim]]:
+    """Yields every dimension of the graph's inputs and outputs with its name in the contract."""
+    values = [*model.graph.input, *model.graph.output]
+    for value, tensor in zip(values, (*network.inputs, *network.outputs), strict=True):
+        axes = value.type.tensor_type.shape.dim
+        yield from zip(axes, ("batch", *tensor.dims), strict=True)
+
+
+def _dynamic_axes(tensor: Tensor) -> dict[int, Any]:
+    """Returns the axes that vary from call to call; batch is the first."""
+    varying = [0] + [
+        axis
+        for axis, dim in enumerate(tensor.dims, start=1)
+        if isinstance(dim, str) and dim not in PUBLIC_WIDTHS
+    ]
+    return dict.fromkeys(varying, torch.export.Dim.AUTO)
