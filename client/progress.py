@@ -1,0 +1,19 @@
+"""A progress bar of frames, on standard error where that is a terminal."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+@contextmanager
+def frame_bar(total: int) -> Iterator[Callable[[int], None]]:
+    """Shows a bar while the block runs; gives a function that takes the frames done so far."""
+    console = Console(stderr=True)
+    columns = (TextColumn("frames"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task("frames", total=total)
+        yield lambda done: progress.update(task, completed=done)

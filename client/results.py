@@ -1,0 +1,163 @@
+"""What a client may ask for, and what the server answers. Times are in seconds."""
+
+import io
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from client.audio import AudioFormat
+
+FrameEncoding = Literal["jpeg", "png", "rgb"]
+SamplerName = Literal["flow_unipc", "flow_euler", "flow_dpmpp"]
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFormat:
+    """What frames look like; 0 is the server's default."""
+
+    encoding: FrameEncoding = "jpeg"
+    width: int = 0
+    height: int = 0
+    jpeg_quality: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSettings:
+    """How frames are generated; None is the server's default."""
+
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    steps: int | None = None
+    audio_guidance: float | None = None
+    text_guidance: float | None = None
+    sampler: SamplerName | None = None
+    shift: float | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A video frame."""
+
+    index: int
+    pts_s: float
+    """When it is to be shown, from the stream's start."""
+    first_audio_sample: int
+    """The sample of the client's own audio at which it begins."""
+    width: int
+    height: int
+    encoding: FrameEncoding
+    data: bytes
+
+    def to_numpy(self) -> Picture:
+        """Returns the picture [height, width, 3], RGB."""
+        if self.encoding == "rgb":
+            return np.frombuffer(self.data, np.uint8).reshape(self.height, self.width, 3)
+        with Image.open(io.BytesIO(self.data)) as image:
+            return np.asarray(image.convert("RGB"))
+
+
+@dataclass(frozen=True, slots=True)
+class ServerWarning:
+    """Something is not as it should be, and the call goes on."""
+
+    reason: str
+    """A constant to compare with, as PORTRAIT_SMALL."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """How the server cuts speech into windows."""
+
+    first_window_frames: int
+    window_frames: int
+    overlap_frames: int
+    audio_lookahead_s: float
+    audio_left_context_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a client may ask for; the contract explains each."""
+
+    max_message_bytes: int
+    max_portrait_bytes: int
+    max_portrait_pixels: int
+    max_stream_audio_s: float
+    max_render_audio_s: float
+    max_buffered_audio_s: float
+    read_timeout_s: float
+    idle_timeout_s: float
+    max_streams: int
+    max_steps: int
+    max_prompt_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The settings in force, defaults filled in."""
+
+    request_id: str
+    client_session_id: str
+    audio_format: AudioFormat
+    video_format: VideoFormat
+    frames_per_second: int
+    generation: GenerationSettings
+    windows: Windows
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a call came to, as the server measured it."""
+
+    frames: int
+    audio_samples: int
+    audio_duration_s: float
+    windows: int
+    first_frame_latency_s: float
+    """From the first audio received to the first frame sent."""
+    wall_time_s: float
+    """From the first audio received to the last frame sent."""
+    realtime_factor: float
+    """Seconds of media for each second of wall time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network on Triton."""
+
+    name: str
+    backend: str
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What a server runs and offers; the first size is its default, as (width, height)."""
+
+    version: str
+    variant: str
+    checkpoint_digest: str
+    models: tuple[Model, ...]
+    sizes: tuple[tuple[int, int], ...]
+    frame_encodings: tuple[FrameEncoding, ...]
+    samplers: tuple[SamplerName, ...]
+    default_generation: GenerationSettings
+    windows: Windows
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """A finished film."""
+
+    mp4: bytes
+    started: Started
+    warnings: tuple[ServerWarning, ...]
+    summary: Summary
