@@ -16,10 +16,11 @@ from client.progress import frame_bar
 from client.recording import Recording, record
 from client.results import GenerationSettings, SamplerName, VideoFormat
 
-INTERRUPTED = 130
-"""What shells report for Ctrl-C."""
 JPEG_QUALITY = 95
-"""Frames travel as JPEG of this quality: no loss to be seen, an eighth of the raw size."""
+"""Frames travel as JPEG of this quality: no loss to be seen, a sixth of the raw size."""
+
+MAX_INT32, MAX_UINT64 = 2**31 - 1, 2**64 - 1
+"""What the contract's fields hold; the server's own limits are lower."""
 
 app = typer.Typer(add_completion=False)
 
@@ -33,7 +34,7 @@ class Size(NamedTuple):
 
 def parse_size(text: str) -> Size:
     """Reads a size as 512x512."""
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
     if match is None:
         raise typer.BadParameter("write it as 512x512")
     return Size(int(match[1]), int(match[2]))
@@ -44,7 +45,7 @@ def animate(
     *,
     portrait: Annotated[Path, typer.Option(help="JPEG, PNG or WebP: head and shoulders.")],
     audio: Annotated[Path, typer.Option(help="Speech: WAV, FLAC, OGG or MP3.")],
-    out: Annotated[Path, typer.Option(help="The MP4 to write.")],
+    out: Annotated[Path, typer.Option(dir_okay=False, help="The MP4 to write.")],
     server: Annotated[str, typer.Option(help="host:port")] = "127.0.0.1:50051",
     live: Annotated[
         bool, typer.Option("--live", help="Send the audio as it is spoken, not at once.")
@@ -57,13 +58,18 @@ def animate(
         typer.Option(parser=parse_size, metavar="WxH", help="One of the server's, as 512x512."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Denoising steps: 6 is fast, 8 balanced, 12 maximum.")
+        int | None,
+        typer.Option(
+            min=1, max=MAX_INT32, help="Denoising steps: 6 is fast, 8 balanced, 12 maximum."
+        ),
     ] = None,
     audio_guidance: Annotated[
         float | None, typer.Option(help="How strongly the speech drives the face; 1 is off.")
     ] = None,
     prompt: Annotated[str | None, typer.Option(help="What the picture shows.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the noise.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=MAX_UINT64, help="Seed of the noise.")
+    ] = None,
     sampler: Annotated[SamplerName | None, typer.Option(help="The sampler.")] = None,
 ) -> None:
     """Animates a portrait with speech and writes an MP4 with sound.
@@ -107,7 +113,10 @@ def summary(recording: Recording) -> str:
 
 @contextmanager
 def one_line_errors(server: str) -> Iterator[None]:
-    """Ends the program with a line on standard error, or quietly on Ctrl-C."""
+    """Ends the program with a line on standard error where something fails.
+
+    Ctrl-C ends it quietly, with status 130, as typer does by itself.
+    """
     try:
         yield
     except CallError as error:
@@ -115,8 +124,6 @@ def one_line_errors(server: str) -> Iterator[None]:
         _fail(f"no answer from {server}; is the server running?" if unreachable else str(error))
     except (ClientError, OSError) as error:
         _fail(str(error))
-    except KeyboardInterrupt as error:
-        raise typer.Exit(INTERRUPTED) from error
 
 
 def _fail(problem: str) -> None:

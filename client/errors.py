@@ -1,8 +1,10 @@
 """What can go wrong on the client's side.
 
 ClientError
-|- AudioFileError    a file cannot be read as speech
-`- CallError         the server refused a call or broke it off, or cannot be reached
+|- AudioFileError       a file cannot be read as speech
+|- MissingExtraError    this installation lacks an optional package
+|- GatewayError         the demo's own gateway did not start
+`- CallError            the server refused a call or broke it off, or cannot be reached
 """
 
 import dataclasses
@@ -26,6 +28,10 @@ class ClientError(Exception):
 
 class AudioFileError(ClientError):
     """A file cannot be read as speech."""
+
+
+class MissingExtraError(ClientError):
+    """This installation lacks an optional package."""
 
 
 @dataclasses.dataclass(eq=False)

@@ -29,7 +29,9 @@ class GatewayError(ClientError):
 
 @contextmanager
 def running_gateway(repository: Path, triton_venv: Path, log: Path) -> Iterator[str]:
-    """Runs a gateway, and its Triton, on free ports while the block runs; gives its address once it serves.
+    """Runs a gateway and its Triton, on free ports, while the block runs.
+
+    Gives the address once the gateway serves.
 
     Args:
         repository: the model repository.

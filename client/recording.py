@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import chain
 
 from client.audio import FRAME_RATE, AudioClip
 from client.blocking import AvatarClient
+from client.errors import MissingExtraError
 from client.pacing import paced
 from client.results import Frame, GenerationSettings, Picture, ServerWarning, Started, VideoFormat
-from server.mp4 import Mp4Writer
 
 OnPicture = Callable[[Frame, Picture], None]
 
@@ -52,8 +53,11 @@ def record(
         on_picture: is shown every frame as it comes.
 
     Raises:
+        MissingExtraError: nothing here writes MP4 files.
         CallError: the call failed.
     """
+    if find_spec("av") is None:
+        raise MissingExtraError("an MP4 file needs the extra `mp4` installed here")
     stopwatch = _Stopwatch()
     chunks = clip.chunks(chunk_ms)
     audio = stopwatch.sent(paced(chunks, clip.format) if live else chunks)
@@ -70,6 +74,8 @@ def record(
 
 
 def _film(frames: Iterator[Frame], clip: AudioClip, on_picture: OnPicture) -> bytes:
+    from server.mp4 import Mp4Writer
+
     first = next(frames)
     writer = Mp4Writer(first.width, first.height, FRAME_RATE, clip.format.sample_rate_hz)
     for frame in chain((first,), frames):

@@ -91,9 +91,7 @@ def load_image_encoder(
     kept = {key: tensor for key, tensor in state_dict.items() if not key.startswith(IGNORED)}
     expected = vision.state_dict()
     found = {
-        key: _part(kept[_public_key(key)], key).reshape(like.shape)
-        for key, like in expected.items()
-        if _public_key(key) in kept
+        key: _part(kept[_public_key(key)], key) for key in expected if _public_key(key) in kept
     }
     known = {_public_key(key) for key in expected}
     unexpected = {key: tensor for key, tensor in kept.items() if key not in known}
@@ -111,6 +109,9 @@ def _public_key(key: str) -> str:
 
 
 def _part(tensor: Tensor, key: str) -> Tensor:
+    """Returns what the library has under its key out of the checkpoint's tensor."""
+    if key in ("embeddings.class_embedding", "embeddings.position_embedding.weight"):
+        return tensor.squeeze()
     for index, name in enumerate(QKV):
         if f".{name}." in key:
             return tensor.chunk(3)[index]

@@ -1,9 +1,12 @@
 """Triton's config.pbtxt of each network, printed from the contract.
 
 Triton wants each dimension as the ONNX file has it: a number where the checkpoint fixes it, -1
-where it varies from call to call. The files in git are those of the public checkpoints. KIND_AUTO takes
-GPUs where there are some and the CPU elsewhere; thread counts belong to the start of Triton.
+where it varies from call to call. The files in git are those of the public checkpoints. KIND_AUTO
+takes GPUs where there are some and the CPU elsewhere; thread counts belong to the start of Triton.
 """
+
+# Generated classes that the type checker cannot see.
+# pyright: reportAttributeAccessIssue=false
 
 from collections.abc import Mapping
 

@@ -56,7 +56,7 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
 }
 """What config.yaml says in place of the public sizes."""
 AUDIO_HIDDEN, AUDIO_TOKENS = 32, 32
-SPECIAL_TOKENS = ["<pad>", "</s>", "<unk>"]
+SPECIAL_TOKENS = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
 CORPUS = (
     "cinematic portrait, soft studio key light, shallow depth of field, filmic color",
     "professional headshot, artistic painting, natural daylight, a person is speaking",
@@ -88,6 +88,10 @@ def make_tiny(root: Path, *, seed: int) -> None:
     wan = vae.build_vae(SIZES["vae_kwargs"])
     torch.save(_random(vae.public_tensors(wan)), root / layout.VAE)
     _tokenizer().save(str(root / layout.TOKENIZER))
+    _save_json(
+        root / layout.TOKENIZER.with_name("tokenizer_config.json"),
+        {"tokenizer_class": "PreTrainedTokenizerFast", **SPECIAL_TOKENS},
+    )
     # Last, since it tells that the folder is complete.
     (root / layout.CONFIG).write_text(yaml.safe_dump({k: dict(v) for k, v in SIZES.items()}))
 
@@ -126,13 +130,13 @@ def _tokenizer() -> Tokenizer:
     tokenizer.decoder = decoders.Metaspace()  # pyright: ignore[reportAttributeAccessIssue]
     trainer = trainers.UnigramTrainer(
         vocab_size=SIZES["text_encoder_kwargs"]["vocab"],
-        special_tokens=SPECIAL_TOKENS,
-        unk_token="<unk>",
+        special_tokens=[*SPECIAL_TOKENS.values()],
+        unk_token=SPECIAL_TOKENS["unk_token"],
         show_progress=False,
     )
     tokenizer.train_from_iterator(CORPUS, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(  # pyright: ignore[reportAttributeAccessIssue]
-        single="$A </s>", special_tokens=[("</s>", SPECIAL_TOKENS.index("</s>"))]
+        single="$A </s>", special_tokens=[("</s>", 1)]
     )
     return tokenizer
 

@@ -9,6 +9,7 @@ tells. It is tried at start, then at intervals, and at once when a call finds Tr
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import numpy as np
 import structlog
@@ -26,7 +27,6 @@ from server.jobs import Offer
 from server.pipeline import Generation, animate
 from server.samplers.sampler import make_sampler
 from server.tokens import PromptTokenizer
-from server.triton.keeper import TritonKeeper
 
 AVATAR_SERVICE = pb.DESCRIPTOR.services_by_name["AvatarService"].full_name
 RETRY_S = 2.0
@@ -55,6 +55,18 @@ async def probe(engine: Engine, tokenizer: PromptTokenizer, offer: Offer) -> Non
         pass
 
 
+class Keeper(Protocol):
+    """Keeps the Triton that the engine uses running, if it is our own."""
+
+    async def ready(self) -> None:
+        """Waits until a Triton is up."""
+        ...
+
+    def replace(self) -> None:
+        """Says that inferences fail: this Triton is to be replaced."""
+        ...
+
+
 class HealthMonitor:
     """Keeps the status of grpc.health.v1 true, and has a Triton of our own replaced if need be."""
 
@@ -62,7 +74,7 @@ class HealthMonitor:
         self,
         servicer: HealthServicer,
         try_engine: Callable[[], Awaitable[None]],
-        keeper: TritonKeeper | None,
+        keeper: Keeper | None,
         *,
         is_busy: Callable[[], bool],
         interval_s: float,
@@ -72,7 +84,7 @@ class HealthMonitor:
         Args:
             servicer: what clients ask.
             try_engine: raises when an inference fails.
-            keeper: of the Triton that the engine uses, if it is our own.
+            keeper: replaces a Triton whose inferences fail, if it is our own.
             is_busy: whether calls are running, which report a failure themselves.
             interval_s: how often to try while nothing else does.
         """

@@ -141,10 +141,11 @@ async def animate(
     """Sends all messages, half-closes and returns all answers; raises the call's own status."""
     call = served.stub.Animate()
     writing = asyncio.create_task(_write(call, messages))
+    call.add_done_callback(lambda _: writing.cancel())
     try:
         return [answer async for answer in call]
     finally:
-        await writing
+        await asyncio.wait([writing])
 
 
 async def _write(call: Any, messages: Iterable[pb.AnimateRequest]) -> None:

@@ -51,13 +51,13 @@ async def test_an_asynchronous_animation_is_the_same() -> None:
         async with AsyncAvatarClient(address) as client:
             animation = client.animate(FACE, arriving(speech.chunks(40)), speech.format)
             frames = [frame async for frame in animation]
+        assert service.ended
         with AvatarClient(address) as client:
             blocking = client.animate(FACE, speech.chunks(40), speech.format)
             assert frames == list(blocking)
     assert animation.started == blocking.started
     assert animation.summary == blocking.summary
     assert animation.warnings == blocking.warnings
-    assert service.ended
 
 
 async def test_the_client_and_the_gateway_understand_each_other(tmp_path: Path) -> None:

@@ -104,9 +104,24 @@ def test_a_bad_file_is_named(tmp_path: Path, speech_file: Path) -> None:
     assert "absent.png" in result.stderr
 
 
-def test_a_size_that_is_none_is_a_wrong_call(tmp_path: Path, speech_file: Path) -> None:
-    result = run("127.0.0.1:1", speech_file, tmp_path / "film.mp4", "--size", "large")
+@pytest.mark.parametrize(
+    "words", [("--size", "large"), ("--size", "1234567x8"), ("--seed", "-1"), ("--steps", "9" * 11)]
+)
+def test_a_value_that_no_message_can_hold_is_a_wrong_call(
+    tmp_path: Path, speech_file: Path, words: tuple[str, str]
+) -> None:
+    result = run("127.0.0.1:1", speech_file, tmp_path / "film.mp4", *words)
     assert result.exit_code == 2
+    assert words[0] in result.stderr
+
+
+def test_a_missing_extra_is_named_before_any_work(
+    tmp_path: Path, speech_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client.recording.find_spec", lambda _: None)
+    result = run("127.0.0.1:1", speech_file, tmp_path / "film.mp4")
+    assert result.exit_code == 1
+    assert result.stderr == "error: an MP4 file needs the extra `mp4` installed here\n"
 
 
 def test_ctrl_c_ends_it_quietly(
@@ -115,7 +130,7 @@ def test_ctrl_c_ends_it_quietly(
     def interrupted(*_: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("client.recording.Mp4Writer", interrupted)
+    monkeypatch.setattr("server.mp4.Mp4Writer", interrupted)
     with served(FakeService()) as address:
         result = run(address, speech_file, tmp_path / "film.mp4")
     assert result.exit_code == 130

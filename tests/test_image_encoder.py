@@ -74,6 +74,13 @@ def test_a_renamed_key_is_caught_by_name(fixture: ReferenceFixture) -> None:
         load_image_encoder(renamed, fixture.config["model"])
 
 
+def test_a_tensor_of_another_shape_is_caught_by_name(fixture: ReferenceFixture) -> None:
+    turned = weights(fixture)
+    turned["visual.transformer.0.mlp.0.weight"] = turned["visual.transformer.0.mlp.0.weight"].T
+    with pytest.raises(RuntimeError, match=r"layers\.0\.mlp\.fc1\.weight"):
+        load_image_encoder(turned, fixture.config["model"])
+
+
 def test_tensors_go_back_to_the_checkpoints_names(fixture: ReferenceFixture) -> None:
     public = weights(fixture)
     restored = public_tensors(load_image_encoder(public, fixture.config["model"]))

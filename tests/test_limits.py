@@ -96,5 +96,5 @@ async def test_a_client_that_never_reads_is_sent_away_and_others_go_on(tmp_path:
 
 
 async def _read_all(call: Any) -> None:
-    while await call.read() != grpc.aio.EOF:
+    async for _ in call:
         pass

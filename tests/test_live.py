@@ -209,9 +209,9 @@ BAD_STARTS: dict[str, tuple[dict[str, Any], str]] = {
         "start.audio_format.channels",
     ),
     "unknown encoding": (
-        {"video_format": pb.VideoFormat(encoding=99)},
+        {"video_format": UNKNOWN_ENCODING},
         "start.video_format.encoding",
-    ),  # pyright: ignore[reportArgumentType]
+    ),
     "size": ({"video_format": pb.VideoFormat(width=63, height=64)}, "start.video_format.width"),
     "steps": ({"generation": pb.GenerationSettings(steps=0)}, "start.generation.steps"),
     "many steps": ({"generation": pb.GenerationSettings(steps=9_999)}, "start.generation.steps"),

@@ -53,7 +53,7 @@ def test_every_stage_equals_the_reference(
         with subtests.test(msg=key):
             actual = seen[name].numpy()
             if name == "embeds":
-                # The reference may store the first positions only, and does not zero what is masked.
+                # The reference may store the first positions only, and keeps what is masked.
                 visible = mask[:, : expected.shape[1], None]
                 actual, expected = actual[:, : expected.shape[1]] * visible, expected * visible
             assert_close(actual, expected, TOLERANCE)

@@ -1,0 +1,170 @@
+"""Checkpoint folders, the export and what it refuses."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import AutoTokenizer
+
+from export import checkpoint as layout
+from export.checkpoint import Checkpoint, CheckpointError
+from export.compare import ExportDiffersError, check_export
+from export.networks import NETWORKS, Exportable, Shape
+from export.tiny import make_tiny
+from export.to_onnx import export_network, export_repository
+from server.contract import NETWORKS as CONTRACT
+from server.contract import check
+from server.manifest import FILE, ManifestError, read_manifest
+from server.tokens import PromptTokenizer
+
+SHAPE = Shape(batch=2, frames=2, height=4, width=6)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    root = tmp_path_factory.mktemp("checkpoint")
+    make_tiny(root, seed=0)
+    return Checkpoint(root)
+
+
+def quiet(stage: str, *, result: bool = False) -> None:
+    """A report that nobody reads."""
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_every_network_of_a_tiny_checkpoint_keeps_the_contract(tiny: Checkpoint, name: str) -> None:
+    exportable = NETWORKS[name](tiny)
+    assert exportable.network == CONTRACT[name]
+    inputs = exportable.inputs(SHAPE)
+    check(exportable.network.inputs, {k: v.numpy() for k, v in inputs.items()}, where=name)
+    with torch.inference_mode():
+        results = exportable.module(*inputs.values())
+    outputs = results if isinstance(results, tuple) else (results,)
+    named = {
+        tensor.name: output.numpy()
+        for tensor, output in zip(exportable.network.outputs, outputs, strict=True)
+    }
+    check(exportable.network.outputs, named, where=name)
+
+
+def test_the_same_seed_gives_the_same_checkpoint(tiny: Checkpoint, tmp_path: Path) -> None:
+    make_tiny(tmp_path, seed=0)
+    assert Checkpoint(tmp_path).digest() == tiny.digest()
+    make_tiny(tmp_path, seed=1)
+    assert Checkpoint(tmp_path).digest() != tiny.digest()
+
+
+def test_the_tokenizer_is_the_one_transformers_reads(tiny: Checkpoint) -> None:
+    folder = tiny.existing(layout.TOKENIZER).parent
+    prompt = "cinematic portrait, soft light"
+    theirs = AutoTokenizer.from_pretrained(folder)(
+        prompt, padding="max_length", max_length=512, truncation=True, return_tensors="np"
+    )
+    token_ids, mask = PromptTokenizer(tiny.existing(layout.TOKENIZER))(prompt)
+    np.testing.assert_array_equal(token_ids, theirs["input_ids"])
+    np.testing.assert_array_equal(mask, theirs["attention_mask"])
+    assert 3 < mask.sum() < 512
+
+
+def test_a_long_prompt_is_cut_and_keeps_its_end(tiny: Checkpoint) -> None:
+    token_ids, mask = PromptTokenizer(tiny.existing(layout.TOKENIZER))("portrait light " * 500)
+    assert mask.all()
+    assert token_ids[0, -1] == 1
+
+
+@pytest.mark.parametrize(
+    "path", [layout.DENOISER, layout.VAE, layout.IMAGE_ENCODER, layout.TEXT_ENCODER]
+)
+@pytest.mark.parametrize("damage", ["missing", "cut off", "empty"])
+def test_a_damaged_file_is_named_in_one_line(tmp_path: Path, path: Path, damage: str) -> None:
+    make_tiny(tmp_path, seed=0)
+    file = tmp_path / path
+    data = file.read_bytes()
+    file.unlink()
+    if damage != "missing":
+        file.write_bytes(data[: len(data) // 2] if damage == "cut off" else b"")
+    with pytest.raises(CheckpointError) as caught:
+        Checkpoint(tmp_path).tensors(path)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+class Scale(nn.Module):
+    """Stands for the VAE decoder: small, and with a length that can be baked in."""
+
+    def __init__(self, factor: float, *, baked: bool) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor))
+        self.baked = baked
+
+    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        frames = latents[:, :3].repeat_interleave(8, 3).repeat_interleave(8, 4)
+        video = torch.cat([frames[:, :, :1], frames[:, :, 1:].repeat_interleave(4, 2)], 2)
+        if self.baked:
+            video = video * torch.ones(int(video.shape[2])).sum() / 9
+        video = (video * self.factor).clamp(-1, 1)
+        return ((video / 2 + 0.5) * 255).to(torch.uint8).permute(0, 2, 3, 4, 1), video
+
+
+def stand_in(factor: float = 0.5, *, baked: bool = False) -> Exportable:
+    return Exportable(
+        CONTRACT["vae_decoder"],
+        Scale(factor, baked=baked).eval(),
+        lambda shape: {"latents": torch.randn(shape.latents)},
+    )
+
+
+def test_an_exported_network_runs_in_other_shapes_than_the_traced_one(tmp_path: Path) -> None:
+    export_network(stand_in(), tmp_path, quiet)
+    session = onnxruntime.InferenceSession(tmp_path / "1" / "model.onnx")
+    latents = np.zeros((1, 16, 7, 3, 5), np.float32)
+    frames, video = session.run(["frames", "video"], {"latents": latents})
+    assert np.shape(frames) == (1, 25, 24, 40, 3)
+    assert np.shape(video) == (1, 3, 25, 24, 40)
+    assert (tmp_path / "config.pbtxt").exists()
+
+
+def test_an_export_that_differs_fails_and_leaves_nothing_to_serve(tmp_path: Path) -> None:
+    different = stand_in(0.5)
+    export_network(different, tmp_path, quiet)
+    model = tmp_path / "1" / "model.onnx"
+    with pytest.raises(ExportDiffersError, match="video"):
+        check_export(
+            different.network,
+            model,
+            stand_in(0.5002).module,
+            different.inputs(SHAPE),
+        )
+
+
+def test_an_interrupted_export_leaves_nothing_to_serve(
+    tiny: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / FILE).write_text("an older manifest")
+    monkeypatch.setattr("export.to_onnx.NETWORKS", {"vae_decoder": lambda _: stand_in()})
+
+    def interrupt(stage: str, *, result: bool = False) -> None:
+        if "comparing" in stage:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_repository(tiny, tmp_path, sizes=[(128, 128)], report=interrupt)
+    assert not list(tmp_path.rglob("model.onnx"))
+    with pytest.raises(ManifestError, match="is missing"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("{}", "variant"), ("not json", "Invalid JSON"), ('{"format": 99}', "variant")],
+)
+def test_a_manifest_that_cannot_be_used_is_one_line(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(ManifestError, match=problem) as caught:
+        read_manifest(tmp_path)
+    assert "\n" not in str(caught.value)

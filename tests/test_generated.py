@@ -1,0 +1,48 @@
+"""Files in git that are generated from others."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from export.model_config import PUBLIC_WIDTHS, config_pbtxt, model_config
+from server.contract import NETWORKS
+
+ROOT = Path(__file__).parents[1]
+PROTOS = ROOT / "protos"
+
+
+def test_the_generated_code_is_that_of_the_contract(tmp_path: Path) -> None:
+    sources = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.rglob("*.proto"))
+    outputs = [f"--{kind}={tmp_path}" for kind in ("python_out", "pyi_out", "grpc_python_out")]
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={PROTOS}"]
+    subprocess.run([*command, *outputs, *sources], cwd=PROTOS, check=True)
+    generated = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    assert len(generated) == 3 * len(sources)
+    for path in generated:
+        committed = PROTOS / path.relative_to(tmp_path)
+        assert path.read_text() == committed.read_text(), f"{committed} is stale: run `make proto`"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_config_pbtxt_in_git_is_what_the_export_writes(name: str) -> None:
+    committed = (ROOT / "model_repository" / name / "config.pbtxt").read_text()
+    assert committed == config_pbtxt(NETWORKS[name], PUBLIC_WIDTHS)
+
+
+def test_every_model_folder_is_a_network() -> None:
+    folders = {path.parent.name for path in (ROOT / "model_repository").glob("*/config.pbtxt")}
+    assert folders == set(NETWORKS)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_config_names_every_tensor_with_its_shape(name: str) -> None:
+    network = NETWORKS[name]
+    config = model_config(network, {"text_width": 64, "image_width": 48, "audio_width": 32})
+    assert [tensor.name for tensor in config.input] == [tensor.name for tensor in network.inputs]
+    for printed, tensor in zip(config.output, network.outputs, strict=True):
+        assert len(printed.dims) == len(tensor.dims)
+        fixed = {"text_width": 64, "image_width": 48, "audio_width": 32}
+        expected = [dim if isinstance(dim, int) else fixed.get(dim, -1) for dim in tensor.dims]
+        assert list(printed.dims) == expected
