@@ -30,7 +30,7 @@ demo: $(GATEWAY)/ready $(TRITON)/ready $(DEMO_REPOSITORY)/manifest.json ## Anima
 	$(GATEWAY)/bin/python -m client.demo --repository $(DEMO_REPOSITORY) --triton-venv $(TRITON) --out out
 
 .PHONY: test
-test: $(EXPORT)/ready-dev $(GATEWAY)/ready $(TRITON)/ready lint ## Run the linters and the tests
+test: $(EXPORT)/ready-dev $(GATEWAY)/ready $(TRITON)/ready $(DEMO_REPOSITORY)/manifest.json lint ## Run the linters and the tests
 	$(EXPORT)/bin/python -m pytest
 
 .PHONY: lint

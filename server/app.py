@@ -75,7 +75,8 @@ async def _serve(settings: Settings) -> None:
             await server.start()
             log.info("listening", address=address, tritons=urls)
             try:
-                await server.wait_for_termination()
+                # Not server.wait_for_termination(): cancelling it breaks server.stop().
+                await asyncio.Event().wait()
             finally:
                 grace_s = settings.shutdown_grace_s
                 log.info("stopping", running_calls=gateway.active, grace_s=grace_s)

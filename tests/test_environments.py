@@ -1,0 +1,20 @@
+"""What is installed where."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+GATEWAY = ROOT / ".venv" / "gateway" / "bin" / "python"
+
+
+@pytest.mark.skipif(not GATEWAY.exists(), reason="no gateway environment; `make test` builds it")
+def test_the_gateway_and_the_client_need_no_torch() -> None:
+    def run(code: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([GATEWAY, "-c", code], capture_output=True, text=True, cwd=ROOT)
+
+    without = run("import torch")
+    assert without.returncode != 0
+    assert "No module named 'torch'" in without.stderr
+    assert run("import server.app, client.demo").returncode == 0
