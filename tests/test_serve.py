@@ -290,3 +290,12 @@ def test_a_broken_engine_is_one_line(tmp_path: Path) -> None:
 
 def test_a_wrong_setting_is_one_line() -> None:
     assert "4k + 1" in fails("--window-frames=18")
+
+
+def test_the_readmes_python_works(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    exec(compile(code.replace("127.0.0.1:50051", running.address), "README.md", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "0 0.0 (128, 128, 3)"
+    assert len(printed) == 168 + 1
+    assert "frames=168" in printed[-1]
