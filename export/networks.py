@@ -17,7 +17,7 @@ from export.vae import VaeDecoder, VaeEncoder, load_vae
 from server import contract
 from server.clock import MODEL_SAMPLES_PER_FRAME
 from server.contract import FRAMES_PER_LATENT, LATENT_CHANNELS, PIXELS_PER_LATENT, Network
-from server.features import conv_frames, interpolation
+from server.frame_rate import conv_frames, interpolation
 
 Inputs = dict[str, Tensor]
 

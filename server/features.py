@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 
 from server.audio import AudioTimeline, Samples
 from server.clock import MODEL_SAMPLES_PER_FRAME
-from server.contract import AUDIO_ENCODER, AUDIO_WINDOW
+from server.contract import AUDIO_ENCODER
 from server.engine import Engine
+from server.frame_rate import conv_frames, frame_neighbours, interpolation
 from server.windows import Window, WindowSpec
 
 FloatArray = NDArray[np.float32]
 
-CONV_KERNELS = (10, 3, 3, 3, 3, 2, 2)
-CONV_STRIDES = (5, 2, 2, 2, 2, 2, 2)
-"""Wav2Vec2's feature extractor: about 50 vectors a second."""
 VARIANCE_FLOOR = 1e-6
 """-60 dBFS: quieter noise than this is not blown up to the level of speech."""
 
@@ -84,33 +82,3 @@ async def encode_audio(engine: Engine, segment: Segment, window: Window) -> Floa
     features = result["features"][0]
     neighbours = frame_neighbours(window.start - segment.start, window.frames, segment.frames)
     return features[neighbours][None]
-
-
-def conv_frames(samples: int) -> int:
-    """Returns how many vectors Wav2Vec2's feature extractor makes of some samples."""
-    length = samples
-    for kernel, stride in zip(CONV_KERNELS, CONV_STRIDES, strict=True):
-        length = (length - kernel) // stride + 1
-    return length
-
-
-def interpolation(
-    length: int, frames: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
-    """Returns low, high and weight [frames] of a linear interpolation of ``length`` vectors.
-
-    The first and last vectors fall on the first and last frames (align_corners), as in torch's
-    ``F.interpolate``, which the authors call.
-    """
-    scale = np.float32((length - 1) / (frames - 1)) if frames > 1 else np.float32(0)
-    position = np.arange(frames, dtype=np.float32) * scale
-    low = np.minimum(position.astype(np.int64), length - 1)
-    high = np.minimum(low + 1, length - 1)
-    return low, high, (position - low).astype(np.float32)
-
-
-def frame_neighbours(start: int, frames: int, total: int) -> NDArray[np.int64]:
-    """Returns, for each frame, the indices [frames, 5] of its neighbours, clamped at both ends."""
-    reach = AUDIO_WINDOW // 2
-    indices = start + np.arange(frames)[:, None] + np.arange(-reach, reach + 1)
-    return np.clip(indices, 0, total - 1)
