@@ -18,7 +18,7 @@ from export.audio_encoder import (
     load_audio_encoder,
     public_tensors,
 )
-from server.features import conv_frames, frame_neighbours, interpolation
+from server.frame_rate import conv_frames, frame_neighbours, interpolation
 from tests.reference import Arrays, ReferenceFixture, assert_close, reference_fixture
 
 FLASH_TOLERANCE = 2e-4
