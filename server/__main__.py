@@ -4,7 +4,7 @@ import asyncio
 import sys
 
 from pydantic import ValidationError
-from pydantic_settings import CliApp
+from pydantic_settings import CliApp, SettingsError
 
 from server import logs
 from server.app import StartError, serve
@@ -17,6 +17,9 @@ def main() -> int:
     """Runs the gateway; returns the exit status."""
     try:
         settings = CliApp.run(Settings)
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except ValidationError as error:
         for problem in error.errors():
             where = ".".join(str(part) for part in problem["loc"]) or "settings"

@@ -51,7 +51,7 @@ async def _serve(settings: Settings) -> None:
     offer = Offer(settings, read_manifest(settings.repository))
     tokenizer = PromptTokenizer(settings.repository / TOKENIZER)
     keeper = None if settings.triton_url else TritonKeeper(settings)
-    urls = [keeper.url] if keeper else settings.triton_url
+    urls = [keeper.url] if keeper else settings.triton_urls
     engine = TritonEngine(urls, timeout_s=settings.inference_timeout_s)
     gateway = Gateway(offer, engine, tokenizer)
     health = HealthServicer()

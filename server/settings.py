@@ -36,8 +36,11 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(50051, ge=0, le=65535, description="gRPC port; 0 takes a free one.")
-    triton_url: list[str] = Field(
-        [], description="Running Tritons (host:port of gRPC) to use; none starts one of our own."
+    triton_url: str = Field(
+        "",
+        pattern=r"^([^\s,:]+:\d+(,[^\s,:]+:\d+)*)?$",
+        description="Running Tritons to use, host:port of gRPC, separated by commas; "
+        "none starts one of our own.",
     )
     triton_venv: Path = Field(
         Path(".venv/triton"), description="Environment that holds the tritonserver to start."
@@ -112,6 +115,11 @@ class Settings(BaseSettings):
         30.0, gt=0, description="How often every network is tried while the server runs."
     )
     log_json: bool = Field(False, description="Log as JSON lines instead of text.")
+
+    @property
+    def triton_urls(self) -> list[str]:
+        """The running Tritons to use."""
+        return self.triton_url.split(",") if self.triton_url else []
 
     @model_validator(mode="after")
     def _windows_advance(self) -> Self:

@@ -239,7 +239,7 @@ def test_kill_9_of_the_gateway_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_a_running_triton_is_used_by_its_url(running: Running, tmp_path: Path) -> None:
     match = re.search(r"tritons=\['([\d.:]+)'\]", running.log.read_text())
     assert match
-    with gateway(tmp_path, f'--triton-url=["{match[1]}"]') as other:
+    with gateway(tmp_path, f"--triton-url={match[1]}") as other:
         assert not other.processes("tritonserver")
         assert frames(stream(other, 9_000)) == frames(stream(running, 9_000))
 
