@@ -236,12 +236,30 @@ def test_kill_9_of_the_gateway_leaves_nothing_behind(tmp_path: Path) -> None:
         until(lambda: not any(child.is_running() for child in children))
 
 
-def test_a_running_triton_is_used_by_its_url(running: Running, tmp_path: Path) -> None:
+def triton_url(running: Running) -> str:
     match = re.search(r"tritons=\['([\d.:]+)'\]", running.log.read_text())
     assert match
-    with gateway(tmp_path, f"--triton-url={match[1]}") as other:
+    return match[1]
+
+
+def test_a_running_triton_is_used_by_its_url(running: Running, tmp_path: Path) -> None:
+    with gateway(tmp_path, f"--triton-url={triton_url(running)}") as other:
         assert not other.processes("tritonserver")
         assert frames(stream(other, 9_000)) == frames(stream(running, 9_000))
+
+
+def test_a_stream_outlives_one_of_two_tritons(running: Running, tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    second.mkdir()
+    with gateway(second) as owner:
+        urls = f"{triton_url(running)},{triton_url(owner)}"
+        with gateway(tmp_path, f"--triton-url={urls}") as other:
+            messages = [start(generation=QUICK), *said(speech(10 * RATE))]
+            call = other.stub.Animate(iter(messages))
+            assert next(call).WhichOneof("message") == "started"
+            assert next(call).WhichOneof("message") == "frame"
+            owner.process.kill()
+            assert list(call)[-1].summary.frames == 250
 
 
 def fails(*words: str, repository: Path = REPOSITORY) -> str:
