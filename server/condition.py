@@ -4,6 +4,7 @@ picture -> CLIP -> image tokens                prompt -> umT5 -> text
 known frames, grey elsewhere -> VAE -> latents, below the mask of what is known -> condition
 """
 
+import asyncio
 import hashlib
 from dataclasses import dataclass
 
@@ -62,13 +63,10 @@ class Conditioner:
             known: uint8 [k, height, width, 3], 1 <= k <= frames.
             frames: frames of the window.
         """
-        count, height, width, _ = known.shape
-        # Unknown frames are 0.0, mid-grey, as the authors feed them to the VAE.
-        video = np.zeros((1, 3, frames, height, width), np.float32)
-        video[0, :, :count] = known.transpose(3, 0, 1, 2) / np.float32(127.5) - np.float32(1)
+        video = await asyncio.to_thread(known_video, known, frames)
         latents = (await self._engine.run(VAE_ENCODER, {"video": video}))["latents"]
         mask = np.broadcast_to(
-            fold_mask(count, frames)[None, :, :, None, None],
+            fold_mask(len(known), frames)[None, :, :, None, None],
             (1, MASK_CHANNELS, *latents.shape[2:]),
         )
         return np.concatenate([mask, latents], axis=1)
@@ -87,6 +85,17 @@ class Conditioner:
             ]
 
         return await self._cache.get(("text", prompt), encode)
+
+
+def known_video(known: Pictures, frames: int) -> FloatArray:
+    """Returns a window's video [1, 3, frames, height, width] in [-1, 1] with what is known of it.
+
+    Unknown frames are 0.0, mid-grey, as the authors feed them to the VAE.
+    """
+    count, height, width, _ = known.shape
+    video = np.zeros((1, 3, frames, height, width), np.float32)
+    video[0, :, :count] = known.transpose(3, 0, 1, 2) / np.float32(127.5) - np.float32(1)
+    return video
 
 
 def fold_mask(known: int, frames: int) -> FloatArray:

@@ -3,6 +3,7 @@
 # The library's own annotations are partial.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportMissingTypeStubs=false, reportUnknownArgumentType=false
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -69,7 +70,8 @@ class TritonEngine:
         try:
             result = await self._client.infer(
                 network.name,
-                [_input(tensor, inputs[tensor.name]) for tensor in network.inputs],
+                # A window of video is large, and copying it would hold up every other stream.
+                await asyncio.to_thread(_carriers, network, inputs),
                 outputs=[InferRequestedOutput(tensor.name) for tensor in wanted],
                 client_timeout=self._timeout_s,
             )
@@ -90,7 +92,11 @@ class TritonEngine:
         await self._client.close()
 
 
-def _input(tensor: Tensor, array: NDArray[np.generic]) -> InferInput:
+def _carriers(network: Network, inputs: Arrays) -> list[InferInput]:
+    return [_carrier(tensor, inputs[tensor.name]) for tensor in network.inputs]
+
+
+def _carrier(tensor: Tensor, array: NDArray[np.generic]) -> InferInput:
     carrier = InferInput(tensor.name, list(array.shape), tensor.dtype)
     carrier.set_data_from_numpy(np.ascontiguousarray(array))
     return carrier
