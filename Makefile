@@ -18,6 +18,9 @@ EXTRA_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 TINY := build/demo/checkpoint
 DEMO_REPOSITORY := build/demo/model_repository
 
+# ONNX Runtime collects usage data unless told not to.
+export ORT_DISABLE_TELEMETRY := 1
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 

@@ -236,6 +236,16 @@ def test_kill_9_of_the_gateway_leaves_nothing_behind(tmp_path: Path) -> None:
         until(lambda: not any(child.is_running() for child in children))
 
 
+def test_a_stub_whose_triton_is_killed_in_mid_execution_ends(tmp_path: Path) -> None:
+    with gateway(tmp_path) as running:
+        children = psutil.Process(running.process.pid).children(recursive=True)
+        call = running.stub.Animate(iter([start(generation=QUICK), *said(speech(20 * RATE))]))
+        for _ in range(3):
+            next(call)
+        running.process.kill()
+        until(lambda: not any(child.is_running() for child in children))
+
+
 def triton_url(running: Running) -> str:
     match = re.search(r"tritons=\['([\d.:]+)'\]", running.log.read_text())
     assert match

@@ -109,7 +109,8 @@ class TritonInstallation:
         paths = {"PATH": self.venv / "bin", "LD_LIBRARY_PATH": self.libpython_dir}
         for name, path in paths.items():
             inherited[name] = ":".join(filter(None, [str(path), inherited.get(name)]))
-        return inherited
+        # ONNX Runtime collects usage data unless told not to.
+        return inherited | {"ORT_DISABLE_TELEMETRY": "1"}
 
 
 def _probe(venv: Path) -> dict[str, Any]:

@@ -10,6 +10,9 @@ It runs inside Triton's Python process and imports only what that environment ha
 
 import json
 import os
+import signal
+import threading
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -20,6 +23,8 @@ from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 PARAMETERS_VARIABLE = "ONNXRUNTIME_BACKEND_PARAMETERS"
 """JSON object of the parameters of models whose config.pbtxt does not set them."""
+
+PARENT_CHECK_S = 1.0
 
 TRITON_TYPES = {
     "tensor(bool)": "TYPE_BOOL",
@@ -53,6 +58,7 @@ class TritonPythonModel:
         Raises:
             pb_utils.TritonModelException: the file cannot be used as configured.
         """
+        threading.Thread(target=die_with, args=(os.getppid(),), daemon=True).start()
         config = json.loads(args["model_config"])
         filename = config.get("default_model_filename") or "model.onnx"
         path = Path(args["model_repository"]) / args["model_version"] / filename
@@ -120,6 +126,17 @@ class TritonPythonModel:
             respond(request, {name: parts[i] for name, parts in split.items()})
             for i, request in enumerate(requests)
         ]
+
+
+def die_with(parent):
+    """Ends this process when its parent has ended.
+
+    Triton's stub means to do so itself, but hangs when Triton was killed at a moment when it held a
+    lock that both share.
+    """
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK_S)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def session_options(config):
