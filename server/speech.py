@@ -32,17 +32,22 @@ class Speech:
         self._resampler = Resampler(audio_format.sample_rate_hz)
         self._max_audio_s = max_audio_s
         self._limit = limit
+        self._max_buffered_s = max_buffered_s
 
     async def push(self, data: bytes, *, field: str) -> None:
         """Takes a chunk; waits while too much audio has not been used.
 
         Raises:
             InvalidFieldError: the bytes are no samples of the format.
-            LimitError: the call's audio gets too long.
+            LimitError: the chunk is, or the call's audio gets, too long.
         """
         if not data:
             raise InvalidFieldError(field, "is empty; send at least one sample")
         samples = len(data) // self._format.bytes_per_sample
+        if samples / self.clock.sample_rate_hz > self._max_buffered_s:
+            raise LimitError(
+                "max_buffered_audio", f"{field}: one chunk is longer than {self._max_buffered_s:g} s"
+            )
         if (self._report.audio_samples + samples) / self.clock.sample_rate_hz > self._max_audio_s:
             raise LimitError(self._limit, f"the audio is longer than {self._max_audio_s:g} s")
         if len(data) <= INLINE_BYTES:

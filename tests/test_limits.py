@@ -48,6 +48,13 @@ async def test_a_stream_longer_than_the_limit_is_refused(tmp_path: Path) -> None
         assert len(frames(await animate(server, [start(), *said(speech(RATE))]))) == 25
 
 
+async def test_a_chunk_longer_than_the_buffer_is_refused(tmp_path: Path) -> None:
+    async with served(FakeEngine(), tmp_path, small_windows(max_buffered_audio_s=1)) as server:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await animate(server, [start(), chunk(speech(RATE + 1).tobytes())])
+        assert refusal(caught.value).reason == "LIMIT_EXCEEDED"
+
+
 async def test_a_silent_client_is_sent_away(tmp_path: Path) -> None:
     async with served(FakeEngine(), tmp_path, small_windows(idle_timeout_s=0.2)) as server:
         call = server.stub.Animate()
