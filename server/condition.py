@@ -22,7 +22,7 @@ from server.contract import (
 )
 from server.engine import Engine
 from server.portrait import Picture
-from server.tokens import PromptTokenizer
+from server.tokens import Tokenize
 
 FloatArray = NDArray[np.float32]
 Pictures = NDArray[np.uint8]
@@ -42,9 +42,9 @@ class Avatar:
 class Conditioner:
     """Encodes portraits, prompts and known frames; remembers what many streams share."""
 
-    def __init__(self, engine: Engine, tokenizer: PromptTokenizer, cache: ByteCache) -> None:
+    def __init__(self, engine: Engine, tokenize: Tokenize, cache: ByteCache) -> None:
         self._engine = engine
-        self._tokenizer = tokenizer
+        self._tokenize = tokenize
         self._cache = cache
 
     async def avatar(self, picture: Picture, prompt: str) -> Avatar:
@@ -79,7 +79,7 @@ class Conditioner:
 
     async def _text(self, prompt: str) -> FloatArray:
         async def encode() -> FloatArray:
-            token_ids, mask = self._tokenizer(prompt)
+            token_ids, mask = self._tokenize(prompt)
             return (await self._engine.run(TEXT_ENCODER, {"token_ids": token_ids, "mask": mask}))[
                 "text"
             ]

@@ -46,7 +46,8 @@ class Speech:
         samples = len(data) // self._format.bytes_per_sample
         if samples / self.clock.sample_rate_hz > self._max_buffered_s:
             raise LimitError(
-                "max_buffered_audio", f"{field}: one chunk is longer than {self._max_buffered_s:g} s"
+                "max_buffered_audio",
+                f"{field}: one chunk is longer than {self._max_buffered_s:g} s",
             )
         if (self._report.audio_samples + samples) / self.clock.sample_rate_hz > self._max_audio_s:
             raise LimitError(self._limit, f"the audio is longer than {self._max_audio_s:g} s")

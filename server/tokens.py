@@ -3,6 +3,7 @@
 # The library's own annotations are partial.
 # pyright: reportUnknownMemberType=false
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from tokenizers import Tokenizer
 from server.contract import TEXT_TOKENS
 
 PAD_ID = 0
+
+Tokenize = Callable[[str], tuple[NDArray[np.int64], NDArray[np.int64]]]
+"""A prompt to token ids and mask, [1, 512] each."""
 
 
 class PromptTokenizer:
