@@ -1,9 +1,9 @@
 """The Animate stream: three tasks, one each for hearing, drawing and answering.
 
-    client -> hear -> speech timeline -> draw -> queue of frames -> answer -> client
+    client -> hear -> utterances -> draw -> answers -> answer -> client
 
-The queue and the timeline are bounded, so a client that does not read holds up its own drawing,
-and then its own hearing. The first task that fails ends the others.
+Both queues and every utterance's timeline are bounded, so a client that does not read holds up its
+own drawing, and then its own hearing. The first task that fails ends the others.
 """
 
 import asyncio
@@ -13,19 +13,20 @@ from contextlib import asynccontextmanager
 
 from echomimic.v1 import avatar_service_pb2 as pb
 
+from server.answers import Answers
 from server.calls import Call
 from server.errors import IdleClientError, InvalidFieldError, NotBuiltError
 from server.gateway import Gateway
 from server.session import Session, open_session
-from server.speech import Speech
+from server.speech import AudioLimits, Speech
 from server.wire import responses
 from server.wire.requests import read_start
 
 Requests = AsyncIterator[pb.AnimateRequest]
-Frames = asyncio.Queue[pb.Frame | None]
 
 HEAR_OUT_S = 0.5
 QUIET_S = 0.02
+WAITING_UTTERANCES = 16
 
 
 @asynccontextmanager
@@ -47,16 +48,55 @@ async def hearing_out(requests: Requests) -> AsyncGenerator[None]:
 async def animate_stream(gateway: Gateway, call: Call, requests: Requests) -> None:
     """Serves one Animate stream from `start` to `summary`."""
     session = await _open(gateway, call, requests)
-    frames: Frames = asyncio.Queue(gateway.offer.settings.window_frames)
+    answers = Answers(session, capacity=gateway.offer.settings.window_frames)
+    drawer = Drawer(session, answers)
     async with asyncio.TaskGroup() as tasks:
         idle_timeout_s = gateway.offer.settings.idle_timeout_s
-        hearing = tasks.create_task(_hear(requests, session.speech, idle_timeout_s))
-        tasks.create_task(_draw(session, frames))
-        while (frame := await frames.get()) is not None:
-            await call.send(pb.AnimateResponse(frame=frame))
-            session.report.frame_sent()
+        hearing = tasks.create_task(_hear(requests, session, drawer, idle_timeout_s))
+        tasks.create_task(drawer.run())
+        await answers.send_all(call)
         await call.send(pb.AnimateResponse(summary=responses.summary(session.report)))
         hearing.cancel()
+
+
+class Drawer:
+    """Draws one utterance after the other; what it draws goes to the answers."""
+
+    def __init__(self, session: Session, answers: Answers) -> None:
+        self._session = session
+        self._answers = answers
+        self._waiting: asyncio.Queue[Speech | None] = asyncio.Queue(WAITING_UTTERANCES)
+        self._drawing: asyncio.Task[None] | None = None
+
+    async def add(self, speech: Speech | None) -> None:
+        """Takes an utterance, whose audio may still come; None is the end of the stream."""
+        await self._waiting.put(speech)
+
+    async def interrupt(self) -> None:
+        """Drops what has not been sent; nothing of it follows."""
+        while not self._waiting.empty():
+            self._waiting.get_nowait()
+        if self._drawing is not None:
+            self._drawing.cancel()
+            await asyncio.wait([self._drawing])
+        self._answers.interrupt()
+
+    async def run(self) -> None:
+        """Draws until the end of the stream."""
+        while (speech := await self._waiting.get()) is not None:
+            self._drawing = asyncio.create_task(self._draw(speech))
+            try:
+                await asyncio.wait([self._drawing])
+            finally:
+                self._drawing.cancel()
+            if not self._drawing.cancelled():
+                self._drawing.result()
+        await self._answers.end()
+
+    async def _draw(self, speech: Speech) -> None:
+        async for frame in self._session.frames(speech):
+            await self._answers.frame(frame)
+        await self._answers.ended(speech)
 
 
 async def _open(gateway: Gateway, call: Call, requests: Requests) -> Session:
@@ -65,13 +105,10 @@ async def _open(gateway: Gateway, call: Call, requests: Requests) -> Session:
     if first is None:
         raise InvalidFieldError("start", "is missing: the stream ended without a message")
     job = read_start(first, gateway.offer)
-    session = await open_session(
-        gateway,
-        job,
-        max_audio_s=settings.max_stream_audio_s,
-        limit="max_stream_audio",
-        max_buffered_s=settings.max_buffered_audio_s,
+    limits = AudioLimits(
+        settings.max_stream_audio_s, "max_stream_audio", settings.max_buffered_audio_s
     )
+    session = await open_session(gateway, job, limits)
     call.describe(job, session.report)
     started = responses.started(job, gateway.offer, call.request_id)
     await call.send(pb.AnimateResponse(started=started))
@@ -80,12 +117,27 @@ async def _open(gateway: Gateway, call: Call, requests: Requests) -> Session:
     return session
 
 
-async def _hear(requests: Requests, speech: Speech, idle_timeout_s: float) -> None:
+async def _hear(
+    requests: Requests, session: Session, drawer: Drawer, idle_timeout_s: float
+) -> None:
     """Reads the client's messages; after the end of the audio only to refuse more."""
+    speech: Speech | None = None
+    utterances = 0
     while (request := await _next(requests, idle_timeout_s)) is not None:
         match request.WhichOneof("message"):
             case "audio":
+                if speech is None:
+                    speech = session.new_speech(utterances)
+                    utterances += 1
+                    await drawer.add(speech)
                 await speech.push(request.audio.data, field="audio.data")
+            case "end_of_utterance":
+                if speech is not None:
+                    await speech.finish()
+                speech = None
+            case "interrupt":
+                speech = None
+                await drawer.interrupt()
             case "end":
                 break
             case "start":
@@ -94,16 +146,12 @@ async def _hear(requests: Requests, speech: Speech, idle_timeout_s: float) -> No
                 raise InvalidFieldError("message", "is empty; send audio or end")
             case later:
                 raise NotBuiltError(later)
-    await speech.finish()
+    if speech is not None:
+        await speech.finish()
+    await drawer.add(None)
     async for request in requests:
         kind = request.WhichOneof("message") or "message"
         raise InvalidFieldError(kind, "was sent after `end`; open a new stream")
-
-
-async def _draw(session: Session, frames: Frames) -> None:
-    async for frame in session.frames():
-        await frames.put(frame)
-    await frames.put(None)
 
 
 async def _next(requests: Requests, timeout_s: float) -> pb.AnimateRequest | None:

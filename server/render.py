@@ -11,6 +11,7 @@ from server.clock import FRAME_RATE
 from server.errors import MissingExtraError
 from server.gateway import Gateway
 from server.session import Session, open_session
+from server.speech import AudioLimits, Speech
 from server.wire import responses
 from server.wire.requests import read_render
 
@@ -22,42 +23,43 @@ async def render(gateway: Gateway, call: Call, request: pb.RenderRequest) -> Non
     job = read_render(request, gateway.offer)
     if request.output != pb.RENDER_OUTPUT_FRAMES and find_spec("av") is None:
         raise MissingExtraError("MP4 output", "mp4")
-    max_audio_s = gateway.offer.settings.max_render_audio_s
-    session = await open_session(
-        gateway, job, max_audio_s=max_audio_s, limit="max_render_audio", max_buffered_s=max_audio_s
-    )
+    longest_s = gateway.offer.settings.max_render_audio_s
+    limits = AudioLimits(longest_s, "max_render_audio", max_buffered_s=longest_s)
+    session = await open_session(gateway, job, limits)
     call.describe(job, session.report)
-    await session.speech.push(request.audio, field="audio")
-    await session.speech.finish()
+    speech = session.new_speech(0)
+    await speech.push(request.audio, field="audio")
+    await speech.finish()
     started = responses.started(job, gateway.offer, call.request_id)
     await call.send(pb.RenderResponse(started=started))
     for warning in responses.warnings(session.sitter):
         await call.send(pb.RenderResponse(warning=warning))
     if request.output == pb.RENDER_OUTPUT_FRAMES:
-        await _send_frames(call, session)
+        await _send_frames(call, session, speech)
     else:
-        await _send_mp4(call, session, request.audio)
+        await _send_mp4(call, session, speech, request.audio)
     await call.send(pb.RenderResponse(summary=responses.summary(session.report)))
 
 
-async def _send_frames(call: Call, session: Session) -> None:
-    async for frame in session.frames():
+async def _send_frames(call: Call, session: Session, speech: Speech) -> None:
+    async for encoded in session.frames(speech):
+        frame = responses.frame(encoded.number, encoded, session.job.video_format)
         await call.send(pb.RenderResponse(frame=frame))
         session.report.frame_sent()
 
 
-async def _send_mp4(call: Call, session: Session, audio: bytes) -> None:
+async def _send_mp4(call: Call, session: Session, speech: Speech, audio: bytes) -> None:
     from server.mp4 import Mp4Writer
 
     job, report = session.job, session.report
     writer = Mp4Writer(
         job.video_format.width, job.video_format.height, FRAME_RATE, job.audio_format.sample_rate_hz
     )
-    async for clip in session.clips():
+    async for clip in session.clips(speech):
         await asyncio.to_thread(writer.add_pictures, clip.pictures)
         for _ in clip.pictures:
             report.frame_sent()
-        progress = pb.Progress(frames=report.frames, total_frames=session.speech.frame_count)
+        progress = pb.Progress(frames=report.frames, total_frames=speech.frame_count)
         await call.send(pb.RenderResponse(progress=progress))
     samples = decode_pcm(audio, job.audio_format, field="audio")
     data = await asyncio.to_thread(writer.finish, samples)

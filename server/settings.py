@@ -103,7 +103,7 @@ class Settings(BaseSettings):
         60.0, gt=0, description="How long a client may leave a message unread."
     )
     idle_timeout_s: float = Field(
-        60.0, gt=0, description="How long a client may be silent on an open stream."
+        300.0, gt=0, description="How long a client may be silent on an open stream."
     )
     shutdown_grace_s: float = Field(
         30.0, ge=0, description="How long running streams may go on after SIGTERM."

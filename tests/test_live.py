@@ -47,7 +47,7 @@ async def server(engine: FakeEngine, tmp_path: Path) -> AsyncIterator[Served]:
 async def test_a_stream_is_started_frames_and_a_summary(server: Served) -> None:
     answers = await animate(server, [start(), *said(speech(RATE))])
     kinds = [answer.WhichOneof("message") for answer in answers]
-    assert kinds == ["started", *["frame"] * 25, "summary"]
+    assert kinds == ["started", "utterance", *["frame"] * 25, "utterance", "summary"]
     assert answers[-1].summary.frames == 25
     assert answers[-1].summary.audio_samples == RATE
     assert answers[-1].summary.audio_duration.seconds == 1
@@ -108,6 +108,7 @@ async def test_frames_leave_long_before_the_audio_ends(server: Served) -> None:
     assert (await call.read()).WhichOneof("message") == "started"
     # The first window is 5 frames and waits for 2 more; its last 2 are held back.
     await call.write(chunk(speech(7 * 640).tobytes()))
+    assert (await call.read()).WhichOneof("message") == "utterance"
     for index in range(3):
         assert (await call.read()).frame.index == index
     call.cancel()
@@ -283,9 +284,7 @@ TO_COME: dict[str, list[pb.AnimateRequest]] = {
     "idle_frames": [start(idle_frames=True)],
     "webp": [start(video_format=pb.VideoFormat(encoding=pb.FRAME_ENCODING_WEBP))],
     "15 fps": [start(video_format=pb.VideoFormat(frames_per_second=15))],
-    "end_of_utterance": [start(), pb.AnimateRequest(end_of_utterance=pb.EndOfUtterance())],
     "update": [start(), pb.AnimateRequest(update=pb.Update())],
-    "interrupt": [start(), pb.AnimateRequest(interrupt=pb.Interrupt())],
 }
 
 

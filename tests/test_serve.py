@@ -115,6 +115,10 @@ def until(condition: Callable[[], object], timeout_s: float = 60) -> None:
         time.sleep(0.05)
 
 
+def wait_for_frame(call: Iterator[pb.AnimateResponse]) -> None:
+    assert any(answer.WhichOneof("message") == "frame" for answer in call)
+
+
 def frames(answers: list[pb.AnimateResponse]) -> list[bytes]:
     return [answer.frame.data for answer in answers if answer.WhichOneof("message") == "frame"]
 
@@ -187,7 +191,7 @@ def test_each_call_leaves_one_line_in_the_log(running: Running) -> None:
     call = running.stub.Animate(
         iter([start(generation=QUICK), *said(speech(640))]), metadata=(("x-request-id", "find-me"),)
     )
-    assert len(list(call)) == 3
+    assert len(frames(list(call))) == 1
     lines = [line for line in running.log.read_text().splitlines() if "find-me" in line]
     assert len(lines) == 1
     assert "status=OK" in lines[0]
@@ -202,8 +206,7 @@ def test_a_killed_triton_is_unavailable_and_replaced(running: Running, victim: s
         yield END
 
     call = running.stub.Animate(messages())
-    assert next(call).WhichOneof("message") == "started"
-    assert next(call).WhichOneof("message") == "frame"
+    wait_for_frame(call)
     for process in running.processes(victim):
         process.send_signal(signal.SIGKILL)
     with pytest.raises(grpc.RpcError) as caught:
@@ -240,8 +243,7 @@ def test_a_stub_whose_triton_is_killed_in_mid_execution_ends(tmp_path: Path) -> 
     with gateway(tmp_path) as running:
         children = psutil.Process(running.process.pid).children(recursive=True)
         call = running.stub.Animate(iter([start(generation=QUICK), *said(speech(20 * RATE))]))
-        for _ in range(3):
-            next(call)
+        wait_for_frame(call)
         running.process.kill()
         until(lambda: not any(child.is_running() for child in children))
 
@@ -266,8 +268,7 @@ def test_a_stream_outlives_one_of_two_tritons(running: Running, tmp_path: Path) 
         with gateway(tmp_path, f"--triton-url={urls}") as other:
             messages = [start(generation=QUICK), *said(speech(10 * RATE))]
             call = other.stub.Animate(iter(messages))
-            assert next(call).WhichOneof("message") == "started"
-            assert next(call).WhichOneof("message") == "frame"
+            wait_for_frame(call)
             owner.process.kill()
             assert list(call)[-1].summary.frames == 250
 

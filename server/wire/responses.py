@@ -5,13 +5,15 @@ from importlib.metadata import version
 from echomimic.v1 import avatar_service_pb2 as pb
 from google.protobuf import duration_pb2
 
-from server.clock import FRAME_RATE, NANOSECONDS, Clock, presentation_time_ns
+from server.clock import FRAME_RATE, NANOSECONDS, presentation_time_ns
 from server.encoding import FrameEncoding
 from server.gateway import Sitter
 from server.jobs import SAMPLERS as OFFERED_SAMPLERS
 from server.jobs import GenerationSettings, Job, Offer, VideoFormat
 from server.portrait import RECOMMENDED_SIDE_PX
 from server.report import Report
+from server.session import EncodedFrame
+from server.speech import Speech
 from server.windows import WindowSpec
 from server.wire.requests import AUDIO_ENCODINGS, FRAME_ENCODINGS, SAMPLERS
 
@@ -43,17 +45,34 @@ def started(job: Job, offer: Offer, request_id: str) -> pb.Started:
     )
 
 
-def frame(index: int, data: bytes, video_format: VideoFormat, clock: Clock) -> pb.Frame:
-    """Returns a frame of speech with its place in time."""
+def frame(index: int, encoded: EncodedFrame, video_format: VideoFormat) -> pb.Frame:
+    """Returns a frame of speech with its place in the call and in time."""
     return pb.Frame(
         index=index,
+        utterance_id=encoded.speech.number,
         presentation_time=_duration(presentation_time_ns(index)),
-        first_audio_sample=clock.first_sample(index),
+        first_audio_sample=encoded.speech.sample_of(encoded.number),
         kind=pb.FRAME_KIND_SPEECH,
         encoding=_FRAME_ENCODING[video_format.encoding],
         width=video_format.width,
         height=video_format.height,
-        data=data,
+        data=encoded.data,
+    )
+
+
+def utterance(speech: Speech, *, ended: bool, frames: int) -> pb.UtteranceEvent:
+    """Returns the event that an utterance began or ended.
+
+    Args:
+        speech: the utterance.
+        ended: whether it ended.
+        frames: how many frames the call has sent.
+    """
+    return pb.UtteranceEvent(
+        utterance_id=speech.number,
+        phase=pb.UTTERANCE_PHASE_ENDED if ended else pb.UTTERANCE_PHASE_BEGAN,
+        frame_index=frames - 1 if ended else frames,
+        audio_sample=speech.first_sample + (speech.samples if ended else 0),
     )
 
 

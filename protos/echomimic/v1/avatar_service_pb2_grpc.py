@@ -69,10 +69,14 @@ class AvatarServiceServicer:
     def Animate(self, request_iterator, context):
         """Streams speech in and video frames out, live.
 
-        The client sends `start` exactly once and first, then `audio` in chunks of any length, then
-        `end` (or half-closes, which means the same). The server answers `started` first, then frames
-        as soon as their window is computed, and a `summary` last. S samples give
-        ceil(S * 25 / rate) frames; frame n begins at sample floor(n * rate / 25).
+        The client sends `start` exactly once and first, then any of `audio`, `end_of_utterance` and
+        `interrupt`, then `end` (or half-closes, which means the same). The server answers `started`
+        first, then frames as soon as their window is computed, and a `summary` last.
+
+        Audio makes utterances: the first audio of the stream, and the first after `end_of_utterance`
+        or `interrupt`, begins one. An utterance of S samples gives ceil(S * 25 / rate) frames, the last
+        one filled up with silence; its frame n begins at its sample floor(n * rate / 25). So the sound
+        of each utterance is to be played from the presentation time of its first frame on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
