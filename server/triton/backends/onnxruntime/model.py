@@ -8,11 +8,11 @@ about it, so a repository that loads here loads there.
 It runs inside Triton's Python process and imports only what that environment has.
 """
 
+import ctypes
+import functools
 import json
 import os
 import signal
-import threading
-import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 PARAMETERS_VARIABLE = "ONNXRUNTIME_BACKEND_PARAMETERS"
 """JSON object of the parameters of models whose config.pbtxt does not set them."""
 
-PARENT_CHECK_S = 1.0
+PR_SET_PDEATHSIG = 1
 
 TRITON_TYPES = {
     "tensor(bool)": "TYPE_BOOL",
@@ -58,7 +58,7 @@ class TritonPythonModel:
         Raises:
             pb_utils.TritonModelException: the file cannot be used as configured.
         """
-        threading.Thread(target=die_with, args=(os.getppid(),), daemon=True).start()
+        self._parent = os.getppid()
         config = json.loads(args["model_config"])
         filename = config.get("default_model_filename") or "model.onnx"
         path = Path(args["model_repository"]) / args["model_version"] / filename
@@ -76,6 +76,7 @@ class TritonPythonModel:
         ONNX Runtime computes every output of a graph, as it does in the native backend; only what
         a request asks for is copied and sent.
         """
+        end_with(self._parent)
         responses = [None] * len(requests)
         for indices in self._groups(requests):
             answers = self._answer([requests[index] for index in indices])
@@ -128,15 +129,17 @@ class TritonPythonModel:
         ]
 
 
-def die_with(parent):
-    """Ends this process when its parent has ended.
+@functools.cache
+def end_with(parent):
+    """Has the kernel end this process when Triton ends.
 
-    Triton's stub means to do so itself, but hangs when Triton was killed at a moment when it held a
-    lock that both share.
+    The stub means to do so itself, but hangs, with Python's lock, when Triton was killed while it
+    held a lock that both share. Not before the first execution: the signal comes when the thread
+    that owns this process ends, and that of loading ends when the model is loaded.
     """
-    while os.getppid() == parent:
-        time.sleep(PARENT_CHECK_S)
-    os.kill(os.getpid(), signal.SIGKILL)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def session_options(config):
