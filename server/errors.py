@@ -102,10 +102,3 @@ class EngineUnavailableError(AvatarError):
 
     def __str__(self) -> str:
         return f"{self.network} cannot be run on Triton: {self.problem}"
-
-
-class ShuttingDownError(AvatarError):
-    """The server is going down and takes nothing new."""
-
-    def __str__(self) -> str:
-        return "the server is shutting down; try another one"

@@ -19,7 +19,6 @@ from server.errors import (
     LimitError,
     MissingExtraError,
     NotBuiltError,
-    ShuttingDownError,
     SlowReaderError,
 )
 
@@ -37,7 +36,6 @@ _CODES: dict[type[AvatarError], tuple[int, str]] = {
     SlowReaderError: (code_pb2.RESOURCE_EXHAUSTED, "SLOW_READER"),
     IdleClientError: (code_pb2.DEADLINE_EXCEEDED, "IDLE_CLIENT"),
     EngineUnavailableError: (code_pb2.UNAVAILABLE, "ENGINE_UNAVAILABLE"),
-    ShuttingDownError: (code_pb2.UNAVAILABLE, "SHUTTING_DOWN"),
 }
 
 
@@ -97,7 +95,7 @@ def _details(error: AvatarError) -> list[message.Message]:
             return [_quota("max_streams", f"{streams} streams at once"), _retry(retry_s)]
         case LimitError(limit=limit, problem=problem):
             return [_quota(limit, problem)]
-        case EngineUnavailableError() | ShuttingDownError():
+        case EngineUnavailableError():
             return [_retry(RETRY_S)]
         case _:
             return []
