@@ -15,7 +15,7 @@ from echomimic.v1 import avatar_service_pb2 as pb
 
 from server.answers import Answers
 from server.calls import Call
-from server.errors import IdleClientError, InvalidFieldError, NotBuiltError
+from server.errors import CapacityError, IdleClientError, InvalidFieldError, NotBuiltError
 from server.gateway import Gateway
 from server.session import Session, open_session
 from server.speech import AudioLimits, Speech
@@ -25,6 +25,7 @@ from server.wire.requests import read_start
 Requests = AsyncIterator[pb.AnimateRequest]
 
 HEAR_OUT_S = 0.5
+HEAR_OUT_FULL_S = 0.04
 QUIET_S = 0.02
 WAITING_UTTERANCES = 16
 
@@ -37,9 +38,11 @@ async def hearing_out(requests: Requests) -> AsyncGenerator[None]:
     """
     try:
         yield
-    except Exception:
+    except Exception as error:
+        # Whoever is turned away for want of room is to know at once.
+        limit_s = HEAR_OUT_FULL_S if isinstance(error, CapacityError) else HEAR_OUT_S
         with contextlib.suppress(TimeoutError, IdleClientError):
-            async with asyncio.timeout(HEAR_OUT_S):
+            async with asyncio.timeout(limit_s):
                 while await _next(requests, QUIET_S) is not None:
                     pass
         raise
