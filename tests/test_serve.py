@@ -166,7 +166,7 @@ def test_streams_at_once_do_not_touch_each_other(running: Running) -> None:
         thread.join()
     for seed, expected in zip((1, 2), alone, strict=True):
         assert len(together[seed]) == len(expected)
-        # Merged into one batch, sums are added in another order: single levels may differ.
+        # Merged into one batch, sums may be added in another order, and single levels differ.
         differences = [
             max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
             for ours, theirs in zip(together[seed], expected, strict=True)

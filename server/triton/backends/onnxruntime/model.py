@@ -133,8 +133,8 @@ class TritonPythonModel:
 def end_with(parent):
     """Has the kernel end this process when Triton ends.
 
-    The stub means to do so itself, but hangs, with Python's lock, when Triton was killed while it
-    held a lock that both share. Not before the first execution: the signal comes when the thread
+    The stub means to do so itself, but sometimes hangs when Triton was killed in the midst of an
+    execution, and then a Python thread that watches the parent does not run either. Not before the first execution: the signal comes when the thread
     that owns this process ends, and that of loading ends when the model is loaded.
     """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
