@@ -134,8 +134,9 @@ def end_with(parent):
     """Has the kernel end this process when Triton ends.
 
     The stub means to do so itself, but sometimes hangs when Triton was killed in the midst of an
-    execution, and then a Python thread that watches the parent does not run either. Not before the first execution: the signal comes when the thread
-    that owns this process ends, and that of loading ends when the model is loaded.
+    execution, and then a Python thread that watches the parent does not run either. Not before the
+    first execution: the signal comes when the thread that owns this process ends, and that of
+    loading ends when the model is loaded.
     """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
