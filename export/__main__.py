@@ -12,11 +12,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from export.checkpoint import Checkpoint, CheckpointError
 from export.compare import ExportDiffersError
-from export.denoiser_config import CheckpointMismatchError
-from export.networks import NETWORKS
+from export.denoiser_config import CheckpointMismatchError, Riflex
 from export.tiny import make_tiny
 from export.to_onnx import STAGES, Report, export_repository
-from server.contract import SIDE_MULTIPLE
+from server.contract import NETWORKS, SIDE_MULTIPLE, Variant
 
 app = typer.Typer(
     help="Turns EchoMimic V3 checkpoints into a Triton model repository.",
@@ -43,9 +42,12 @@ def parse_size(text: str) -> tuple[int, int]:
 def make_tiny_command(
     checkpoint_dir: Annotated[Path, typer.Argument(help="Folder to write.")],
     seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
+    variant: Annotated[Variant, typer.Option(help="Which public model it is a small one of.")] = (
+        "flash"
+    ),
 ) -> None:
     """Write a tiny checkpoint with random weights, in the layout of the public ones."""
-    make_tiny(checkpoint_dir, seed=seed)
+    make_tiny(checkpoint_dir, seed=seed, variant=variant)
     console.print(f"wrote {checkpoint_dir}")
 
 
@@ -59,15 +61,25 @@ def onnx_command(
         list[str] | None,
         typer.Option(help="WIDTHxHEIGHT to offer, several times; the first is the default."),
     ] = None,
+    riflex_latent_frames: Annotated[
+        int,
+        typer.Option(
+            help="Latent frames of the clips to come, 4 frames each; slows one temporal frequency "
+            "so that long clips do not repeat (RIFLEx). 0 leaves it as it is."
+        ),
+    ] = 0,
+    riflex_k: Annotated[int, typer.Option(help="Which temporal frequency RIFLEx slows.")] = 6,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 takes every core.")] = 0,
 ) -> None:
     """Write an ONNX file and a config.pbtxt for each network, checked against torch."""
     sizes = [parse_size(text) for text in size or DEFAULT_SIZES]
     if threads:
         torch.set_num_threads(threads)
+    riflex = Riflex(riflex_k, riflex_latent_frames) if riflex_latent_frames else None
+    checkpoint = Checkpoint(checkpoint_dir)
     try:
-        with _progress() as report:
-            export_repository(Checkpoint(checkpoint_dir), repository, sizes=sizes, report=report)
+        with _progress(STAGES * len(NETWORKS[checkpoint.variant])) as report:
+            export_repository(checkpoint, repository, sizes=sizes, report=report, riflex=riflex)
     except (CheckpointError, CheckpointMismatchError, ExportDiffersError) as error:
         console.print(f"error: {error}", style="red", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
@@ -75,10 +87,10 @@ def onnx_command(
 
 
 @contextmanager
-def _progress() -> Generator[Report]:
+def _progress(stages: int) -> Generator[Report]:
     columns = (SpinnerColumn(), BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("starting", total=STAGES * len(NETWORKS))
+        task = progress.add_task("starting", total=stages)
 
         def report(stage: str, *, result: bool = False) -> None:
             progress.update(task, description=stage, advance=1)

@@ -22,9 +22,12 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
+
+from export.denoiser_config import variant_of
+from server.contract import Variant
 
 BASE = Path("Wan2.1-Fun-V1.1-1.3B-InP")
 CONFIG = Path("config.yaml")
@@ -34,7 +37,10 @@ VAE = BASE / "Wan2.1_VAE.pth"
 TEXT_ENCODER = BASE / "models_t5_umt5-xxl-enc-bf16.pth"
 IMAGE_ENCODER = BASE / "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
 TOKENIZER = BASE / "google/umt5-xxl/tokenizer.json"
-AUDIO_ENCODER = Path("chinese-wav2vec2-base")
+AUDIO_ENCODERS: Mapping[Variant, Path] = {
+    "flash": Path("chinese-wav2vec2-base"),
+    "preview": Path("wav2vec2-base-960h"),
+}
 AUDIO_ENCODER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 DIGEST_BYTES = 1 << 20
@@ -84,12 +90,31 @@ class Checkpoint:
             raise CheckpointError(f"{file} is missing; README.md shows the layout expected")
         return file
 
+    @cached_property
+    def variant(self) -> Variant:
+        """Which of the public models this is, by the tensors of its denoiser.
+
+        Raises:
+            CheckpointError, CheckpointMismatchError: it cannot be told.
+        """
+        file = self.existing(DENOISER)
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                return variant_of(tensors.keys())
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{file} cannot be read: {error}") from error
+
+    @property
+    def audio_encoder(self) -> Path:
+        """The folder of Wav2Vec2, relative to the root."""
+        return AUDIO_ENCODERS[self.variant]
+
     def audio_encoder_weights(self) -> Path:
         """Returns which of the usual files holds Wav2Vec2, relative to the root."""
         for name in AUDIO_ENCODER_WEIGHTS:
-            if (self.root / AUDIO_ENCODER / name).is_file():
-                return AUDIO_ENCODER / name
-        return AUDIO_ENCODER / AUDIO_ENCODER_WEIGHTS[0]
+            if (self.root / self.audio_encoder / name).is_file():
+                return self.audio_encoder / name
+        return self.audio_encoder / AUDIO_ENCODER_WEIGHTS[0]
 
     def digest(self) -> str:
         """Returns a name for these weights: of each file its path, length, beginning and end."""

@@ -5,7 +5,7 @@ keys. Compatible with ``WanTransformerAudioMask3DModel`` of ``wan_transformer3d_
 (flash) and ``wan_transformer3d_audio.py`` (preview).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +42,6 @@ class Embedding:
 class Denoiser(nn.Module):
     """What both variants share; they differ in how audio becomes context."""
 
-    forward_with_residual: Callable[..., tuple[Tensor, Tensor]]
     rotary_cos: Tensor
     rotary_sin: Tensor
     time_frequencies: Tensor
@@ -75,14 +74,22 @@ class Denoiser(nn.Module):
         """Cuts latents [B, 16, T, h, w] and condition [B, 20, T, h, w] into tokens of one patch."""
         patches = self.patch_embedding(torch.cat((latents, condition), dim=1))
         _, _, frames, height, width = patches.shape
-        # In float64, as a float32 angle of 1000 radians is good to 6e-5 only (TensorRT narrows it).
-        angle = timestep.double() * self.time_frequencies
-        sinusoid = torch.cat((angle.cos(), angle.sin()), dim=-1).float()
         return Embedding(
             tokens=patches.flatten(2).transpose(1, 2),
             grid=(frames, height, width),
-            time=self.time_embedding(sinusoid),
+            time=self.embed_time(timestep),
         )
+
+    def embed_time(self, timestep: Tensor) -> Tensor:
+        """Embeds timesteps [B, 1] in 0..1000 to [B, dim]."""
+        # In float64, as a float32 angle of 1000 radians is good to 6e-5 only (TensorRT narrows it).
+        angle = timestep.double() * self.time_frequencies
+        sinusoid = torch.cat((angle.cos(), angle.sin()), dim=-1).float()
+        return self.time_embedding(sinusoid)
+
+    def modulation(self, time: Tensor) -> Tensor:
+        """Returns the shifts, scales and gates [B, 6, dim] that a time embedding [B, dim] means."""
+        return self.time_projection(time).unflatten(-1, (6, -1))
 
     def context(
         self, text: Tensor, image_tokens: Tensor, audio: Tensor, audio_weight: Tensor | None = None
@@ -105,7 +112,7 @@ class Denoiser(nn.Module):
             velocity: [B, 16, T, h, w].
             residual: what the blocks added to the tokens, [B, tokens, dim].
         """
-        time = self.time_projection(embedding.time).unflatten(-1, (6, -1))
+        time = self.modulation(embedding.time)
         rotation = Rotation(
             cos=spread(self.rotary_cos, self.config.head_dim, embedding.grid),
             sin=spread(self.rotary_sin, self.config.head_dim, embedding.grid),
@@ -152,23 +159,13 @@ class FlashDenoiser(Denoiser):
         text: Tensor,
         image_tokens: Tensor,
         audio: Tensor,
-    ) -> Tensor:
-        """Predicts the velocity. Shapes are those of ``server.contract.DENOISER``."""
-        velocity, _ = self.forward_with_residual(
-            latents, condition, timestep, text, image_tokens, audio
-        )
-        return velocity
-
-    def forward_with_residual(
-        self,
-        latents: Tensor,
-        condition: Tensor,
-        timestep: Tensor,
-        text: Tensor,
-        image_tokens: Tensor,
-        audio: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Predicts the velocity and returns the residual for ``forward_cached`` beside it."""
+        """Predicts the velocity; shapes are those of ``server.contract.DENOISER``.
+
+        Returns:
+            velocity: [B, 16, T, h, w].
+            residual: what the blocks added to the tokens, for ``forward_cached``.
+        """
         embedding = self.embed(latents, condition, timestep)
         frames, _, _ = embedding.grid
         audio_tokens = self.audio_injection(audio, frames)
@@ -193,10 +190,8 @@ class PreviewDenoiser(Denoiser):
         audio_index: Tensor,
         face_mask: Tensor,
         audio_scale: Tensor,
-    ) -> Tensor:
-        """Predicts the velocity.
-
-        Shapes are those of ``server.contract.DENOISER``, but for audio.
+    ) -> tuple[Tensor, Tensor]:
+        """Predicts the velocity; shapes are those of ``server.contract.PREVIEW_DENOISER``.
 
         Args:
             latents: [B, 16, T, h, w].
@@ -205,39 +200,14 @@ class PreviewDenoiser(Denoiser):
             text: [B, L, text_width].
             image_tokens: [B, 257, image_width].
             audio: [B, audio_tokens, audio_width].
-            audio_index: [B, T, 17] INT64, as ``export.audio_windows`` makes it.
+            audio_index: [B, T, 17] INT64, as ``server.audio_windows`` makes it.
             face_mask: [B, h / 2, w / 2], 1 where audio acts and 0 elsewhere.
             audio_scale: [B, 1], how strongly it acts.
 
         Returns:
             velocity: [B, 16, T, h, w].
+            residual: what the blocks added to the tokens, for ``forward_cached``.
         """
-        velocity, _ = self.forward_with_residual(
-            latents,
-            condition,
-            timestep,
-            text,
-            image_tokens,
-            audio,
-            audio_index,
-            face_mask,
-            audio_scale,
-        )
-        return velocity
-
-    def forward_with_residual(
-        self,
-        latents: Tensor,
-        condition: Tensor,
-        timestep: Tensor,
-        text: Tensor,
-        image_tokens: Tensor,
-        audio: Tensor,
-        audio_index: Tensor,
-        face_mask: Tensor,
-        audio_scale: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Predicts the velocity and returns the residual for ``forward_cached`` beside it."""
         embedding = self.embed(latents, condition, timestep)
         windows = gather_windows(self.audio2token(audio), audio_index)
         weight = (face_mask.flatten(1) * audio_scale)[:, None, :, None]

@@ -1,12 +1,11 @@
 """The sizes of an EchoMimic V3 denoiser, read from its checkpoint."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from server.contract import AUDIO_LAYERS, AUDIO_WINDOW
+from server.contract import AUDIO_LAYERS, AUDIO_WINDOW, Variant
 
-Variant = Literal["flash", "preview"]
 Shapes = Mapping[str, tuple[int, ...]]
 
 AUDIO_PROJECTIONS: dict[Variant, str] = {"flash": "audio_injection", "preview": "audio2token"}
@@ -80,7 +79,7 @@ class DenoiserConfig:
         for name, value in (("model_type", "i2v"), ("qk_norm", True), ("cross_attn_norm", True)):
             if config.get(name, value) != value:
                 raise CheckpointMismatchError(f"config: {name} is {config[name]!r}, not {value!r}")
-        variant = _variant(shapes)
+        variant = variant_of(shapes)
         dim = _size(config, "dim")
         audio_dim, audio_hidden_dim, audio_tokens = _audio_sizes(variant, dim, shapes)
         return cls(
@@ -109,9 +108,15 @@ class DenoiserConfig:
         return self.dim // self.num_heads
 
 
-def _variant(shapes: Shapes) -> Variant:
+def variant_of(keys: Iterable[str]) -> Variant:
+    """Returns the variant that a denoiser's tensors belong to.
+
+    Raises:
+        CheckpointMismatchError: they belong to none.
+    """
+    keys = list(keys)
     for variant, part in AUDIO_PROJECTIONS.items():
-        if any(key.startswith(f"{part}.") for key in shapes):
+        if any(key.startswith(f"{part}.") for key in keys):
             return variant
     parts = " nor ".join(f"{part}.*" for part in AUDIO_PROJECTIONS.values())
     raise CheckpointMismatchError(f"checkpoint: has neither {parts}")

@@ -19,7 +19,12 @@ BACKEND = "onnxruntime"
 MODEL_FILE = "model.onnx"
 HEADER = "# Written by `python -m export onnx` from server/contract.py. Do not edit.\n"
 
-PUBLIC_WIDTHS: Mapping[str, int] = {"audio_width": 768, "image_width": 1280, "text_width": 4096}
+PUBLIC_WIDTHS: Mapping[str, int] = {
+    "audio_width": 768,
+    "denoiser_width": 1536,
+    "image_width": 1280,
+    "text_width": 4096,
+}
 """The widths of the public checkpoints."""
 
 _DATA_TYPES: dict[DType, pb.DataType] = {

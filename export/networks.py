@@ -1,20 +1,24 @@
-"""The six networks of a checkpoint: each the module that is exported and inputs to try it with."""
+"""The networks of a checkpoint: each the module that is exported and inputs to try it with."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from transformers import Wav2Vec2Model
 
 from export import checkpoint as layout
-from export.audio_encoder import AudioEncoder, load_audio_encoder
+from export.audio_encoder import AudioEncoder, PreviewAudioEncoder, load_audio_encoder
 from export.checkpoint import Checkpoint
-from export.denoiser import load_denoiser
-from export.denoiser_config import DenoiserConfig
+from export.denoiser import Denoiser, load_denoiser
+from export.denoiser_config import DenoiserConfig, Riflex
 from export.image_encoder import ImageEncoder, load_image_encoder
+from export.teacache import CachedDenoiser, TimeModulation
 from export.text_encoder import PUBLIC_SIZES, TextEncoder, load_text_encoder
 from export.vae import VaeDecoder, VaeEncoder, load_vae
 from server import contract
+from server.audio_windows import window_index
 from server.clock import MODEL_SAMPLES_PER_FRAME
 from server.contract import FRAMES_PER_LATENT, LATENT_CHANNELS, PIXELS_PER_LATENT, Network
 from server.frame_rate import conv_frames, interpolation
@@ -52,9 +56,7 @@ class Exportable:
 
 
 def audio_encoder(checkpoint: Checkpoint) -> Exportable:
-    """Wav2Vec2."""
-    config = checkpoint.json(layout.AUDIO_ENCODER / "config.json")
-    weights = checkpoint.tensors(checkpoint.audio_encoder_weights())
+    """Wav2Vec2, as flash uses it."""
 
     def inputs(shape: Shape) -> Inputs:
         samples = shape.video_frames * MODEL_SAMPLES_PER_FRAME
@@ -65,8 +67,18 @@ def audio_encoder(checkpoint: Checkpoint) -> Exportable:
             for name, row in zip(names, rows, strict=True)
         }
 
-    module = AudioEncoder(load_audio_encoder(_float32(weights), config))
-    return Exportable(contract.AUDIO_ENCODER, module, inputs)
+    return Exportable(contract.AUDIO_ENCODER, AudioEncoder(_wav2vec2(checkpoint)), inputs)
+
+
+def preview_audio_encoder(checkpoint: Checkpoint) -> Exportable:
+    """Wav2Vec2, as preview uses it."""
+
+    def inputs(shape: Shape) -> Inputs:
+        samples = shape.video_frames * MODEL_SAMPLES_PER_FRAME
+        return {"waveform": torch.randn(shape.batch, samples)}
+
+    module = PreviewAudioEncoder(_wav2vec2(checkpoint))
+    return Exportable(contract.PREVIEW_AUDIO_ENCODER, module, inputs)
 
 
 def image_encoder(checkpoint: Checkpoint) -> Exportable:
@@ -109,25 +121,63 @@ def vae_encoder(checkpoint: Checkpoint) -> Exportable:
     return Exportable(contract.VAE_ENCODER, VaeEncoder(_vae(checkpoint)), inputs)
 
 
-def denoiser(checkpoint: Checkpoint) -> Exportable:
-    """The EchoMimic transformer."""
-    weights = checkpoint.tensors(layout.DENOISER)
-    shapes = {key: tuple(tensor.shape) for key, tensor in weights.items()}
-    config = DenoiserConfig.from_checkpoint(checkpoint.json(layout.DENOISER_CONFIG), shapes)
+def denoiser(checkpoint: Checkpoint, riflex: Riflex | None = None) -> Exportable:
+    """The EchoMimic transformer of flash."""
+    module = _denoiser(checkpoint, riflex)
+    config = module.config
 
     def inputs(shape: Shape) -> Inputs:
         audio = (shape.video_frames, contract.AUDIO_WINDOW, contract.AUDIO_LAYERS)
-        channels = contract.MASK_CHANNELS + LATENT_CHANNELS
         return {
-            "latents": torch.randn(shape.latents),
-            "condition": torch.randn(shape.batch, channels, *shape.latents[2:]),
-            "timestep": torch.rand(shape.batch, 1) * 1000,
-            "text": torch.randn(shape.batch, contract.TEXT_TOKENS, config.text_dim),
-            "image_tokens": torch.randn(shape.batch, contract.IMAGE_TOKENS, config.image_dim),
+            **_noisy(shape),
+            **_context(shape, config),
             "audio": torch.randn(shape.batch, *audio, config.audio_dim),
         }
 
-    return Exportable(contract.DENOISER, load_denoiser(config, weights), inputs)
+    return Exportable(contract.DENOISER, module, inputs)
+
+
+def preview_denoiser(checkpoint: Checkpoint, riflex: Riflex | None = None) -> Exportable:
+    """The EchoMimic transformer of preview."""
+    module = _denoiser(checkpoint, riflex)
+    config = module.config
+
+    def inputs(shape: Shape) -> Inputs:
+        # A few more tokens than the frames need: their number is a length of its own.
+        tokens = shape.video_frames * contract.AUDIO_TOKENS_PER_FRAME + 1
+        index = torch.from_numpy(window_index(tokens))
+        mask = (shape.batch, shape.height // contract.PATCH, shape.width // contract.PATCH)
+        return {
+            **_noisy(shape),
+            **_context(shape, config),
+            "audio": torch.randn(shape.batch, tokens, config.audio_dim),
+            "audio_index": index.expand(shape.batch, -1, -1).contiguous(),
+            "face_mask": torch.randint(2, mask).float(),
+            "audio_scale": torch.rand(shape.batch, 1) + 0.5,
+        }
+
+    return Exportable(contract.PREVIEW_DENOISER, module, inputs)
+
+
+def time_modulation(checkpoint: Checkpoint) -> Exportable:
+    """The time embedding of the transformer."""
+    return Exportable(
+        contract.TIME_MODULATION,
+        TimeModulation(_denoiser(checkpoint)),
+        lambda shape: {"timestep": torch.rand(shape.batch, 1) * 1000},
+    )
+
+
+def denoiser_cached(checkpoint: Checkpoint) -> Exportable:
+    """The transformer without its blocks."""
+    module = CachedDenoiser(_denoiser(checkpoint))
+    width = module.denoiser.config.dim
+
+    def inputs(shape: Shape) -> Inputs:
+        tokens = shape.frames * shape.height * shape.width // contract.PATCH**2
+        return {**_noisy(shape), "residual": torch.randn(shape.batch, tokens, width)}
+
+    return Exportable(contract.DENOISER_CACHED, module, inputs)
 
 
 def vae_decoder(checkpoint: Checkpoint) -> Exportable:
@@ -139,18 +189,60 @@ def vae_decoder(checkpoint: Checkpoint) -> Exportable:
     )
 
 
-NETWORKS: Mapping[str, Callable[[Checkpoint], Exportable]] = {
-    build.__name__: build
-    for build in (
-        audio_encoder,
-        image_encoder,
-        text_encoder,
-        vae_encoder,
-        denoiser,
-        vae_decoder,
+Build = Callable[[Checkpoint], Exportable]
+
+
+def networks(checkpoint: Checkpoint, riflex: Riflex | None = None) -> dict[str, Build]:
+    """Returns what builds each network of a checkpoint, so that one at a time is in memory.
+
+    Args:
+        checkpoint: tells its variant.
+        riflex: a change of the denoiser's temporal frequencies, for clips of a known length.
+
+    Raises:
+        CheckpointError, CheckpointMismatchError: the variant cannot be told.
+    """
+    preview = checkpoint.variant == "preview"
+    return {
+        "audio_encoder": preview_audio_encoder if preview else audio_encoder,
+        "image_encoder": image_encoder,
+        "text_encoder": text_encoder,
+        "vae_encoder": vae_encoder,
+        "time_modulation": time_modulation,
+        "denoiser": partial(preview_denoiser if preview else denoiser, riflex=riflex),
+        "denoiser_cached": denoiser_cached,
+        "vae_decoder": vae_decoder,
+    }
+
+
+def _denoiser(checkpoint: Checkpoint, riflex: Riflex | None = None) -> Denoiser:
+    weights = checkpoint.tensors(layout.DENOISER)
+    shapes = {key: tuple(tensor.shape) for key, tensor in weights.items()}
+    sizes = checkpoint.json(layout.DENOISER_CONFIG)
+    return load_denoiser(DenoiserConfig.from_checkpoint(sizes, shapes, riflex), weights)
+
+
+def _noisy(shape: Shape) -> Inputs:
+    channels = contract.MASK_CHANNELS + LATENT_CHANNELS
+    return {
+        "latents": torch.randn(shape.latents),
+        "condition": torch.randn(shape.batch, channels, *shape.latents[2:]),
+        "timestep": torch.rand(shape.batch, 1) * 1000,
+    }
+
+
+def _context(shape: Shape, config: DenoiserConfig) -> Inputs:
+    return {
+        "text": torch.randn(shape.batch, contract.TEXT_TOKENS, config.text_dim),
+        "image_tokens": torch.randn(shape.batch, contract.IMAGE_TOKENS, config.image_dim),
+    }
+
+
+def _wav2vec2(checkpoint: Checkpoint) -> Wav2Vec2Model:
+    config = checkpoint.json(checkpoint.audio_encoder / "config.json")
+    return load_audio_encoder(
+        _float32(checkpoint.tensors(checkpoint.audio_encoder_weights())), config
     )
-}
-"""What builds each network, so that one at a time is in memory."""
 
 
 def _vae(checkpoint: Checkpoint):

@@ -15,8 +15,9 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from export import audio_encoder, image_encoder, text_encoder, vae
 from export import checkpoint as layout
-from export.denoiser import FlashDenoiser
+from export.denoiser import VARIANTS
 from export.denoiser_config import DenoiserConfig
+from server.contract import Variant
 
 DENOISER: Mapping[str, Any] = {
     "model_type": "i2v",
@@ -63,23 +64,25 @@ CORPUS = (
 )
 
 
-def make_tiny(root: Path, *, seed: int) -> None:
+def make_tiny(root: Path, *, seed: int, variant: Variant = "flash") -> None:
     """Writes a checkpoint folder.
 
     Args:
         root: the folder; files in it are replaced.
         seed: of the weights.
+        variant: which of the public models it is a small one of.
     """
     torch.manual_seed(seed)
-    for folder in (layout.AUDIO_ENCODER, layout.TOKENIZER.parent, layout.DENOISER.parent):
+    audio_folder = layout.AUDIO_ENCODERS[variant]
+    for folder in (audio_folder, layout.TOKENIZER.parent, layout.DENOISER.parent):
         (root / folder).mkdir(parents=True, exist_ok=True)
     _save_json(root / layout.DENOISER_CONFIG, DENOISER)
-    save_file(_denoiser(), root / layout.DENOISER)
+    save_file(_denoiser(variant), root / layout.DENOISER)
     wav2vec2 = Wav2Vec2Model(Wav2Vec2Config(**AUDIO))
-    _save_json(root / layout.AUDIO_ENCODER / "config.json", wav2vec2.config.to_dict())
+    _save_json(root / audio_folder / "config.json", wav2vec2.config.to_dict())
     torch.save(
         audio_encoder.public_tensors(wav2vec2),
-        root / layout.AUDIO_ENCODER / layout.AUDIO_ENCODER_WEIGHTS[1],
+        root / audio_folder / layout.AUDIO_ENCODER_WEIGHTS[1],
     )
     clip = image_encoder.build_image_encoder(SIZES["image_encoder_kwargs"])
     torch.save(_random(image_encoder.public_tensors(clip)), root / layout.IMAGE_ENCODER)
@@ -96,16 +99,16 @@ def make_tiny(root: Path, *, seed: int) -> None:
     (root / layout.CONFIG).write_text(yaml.safe_dump({k: dict(v) for k, v in SIZES.items()}))
 
 
-def _denoiser() -> dict[str, Tensor]:
+def _denoiser(variant: Variant) -> dict[str, Tensor]:
     config = DenoiserConfig(
-        variant="flash",
+        variant=variant,
         image_dim=SIZES["image_encoder_kwargs"]["vision_dim"],
         audio_dim=AUDIO["hidden_size"],
         audio_hidden_dim=AUDIO_HIDDEN,
         audio_tokens=AUDIO_TOKENS,
         **{**_without(DENOISER, "model_type"), "patch_size": (1, 2, 2)},
     )
-    return _random(FlashDenoiser(config).state_dict())
+    return _random(VARIANTS[variant](config).state_dict())
 
 
 def _random(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -19,8 +19,9 @@ import torch
 from export import checkpoint as layout
 from export.checkpoint import Checkpoint
 from export.compare import check_export
+from export.denoiser_config import Riflex
 from export.model_config import BACKEND, MODEL_FILE, PUBLIC_WIDTHS, config_pbtxt
-from export.networks import NETWORKS, Exportable, Shape
+from export.networks import Exportable, Shape, networks
 from server import manifest
 from server.contract import Dim, Network, Tensor
 from server.manifest import Manifest, NetworkEntry
@@ -52,6 +53,7 @@ def export_repository(
     *,
     sizes: Sequence[tuple[int, int]],
     report: Report,
+    riflex: Riflex | None = None,
 ) -> None:
     """Writes a repository that the gateway and Triton can serve.
 
@@ -60,6 +62,7 @@ def export_repository(
         repository: where the models go.
         sizes: (width, height) to offer; the first is the default.
         report: told what is being done.
+        riflex: a change of the denoiser's temporal frequencies, for clips of a known length.
 
     Raises:
         CheckpointError, CheckpointMismatchError: the checkpoint cannot be used.
@@ -68,14 +71,15 @@ def export_repository(
     tokenizer = checkpoint.existing(layout.TOKENIZER)
     repository.mkdir(parents=True, exist_ok=True)
     (repository / manifest.FILE).unlink(missing_ok=True)
-    for name, build in NETWORKS.items():
+    builds = networks(checkpoint, riflex)
+    for name, build in builds.items():
         report(f"{name}: loading")
         export_network(build(checkpoint), repository / name, report)
     shutil.copyfile(tokenizer, repository / manifest.TOKENIZER)
     description = Manifest(
-        variant="flash",
+        variant=checkpoint.variant,
         checkpoint_digest=checkpoint.digest(),
-        networks={name: NetworkEntry(backend=BACKEND, precision="fp32") for name in NETWORKS},
+        networks={name: NetworkEntry(backend=BACKEND, precision="fp32") for name in builds},
         sizes=tuple(sizes),
         tool_versions={tool: importlib.metadata.version(tool) for tool in TOOLS},
     )

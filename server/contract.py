@@ -14,6 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+Variant = Literal["flash", "preview"]
+"""The two public models; they differ in how speech reaches the denoiser."""
 Dim = int | str
 Arrays = Mapping[str, NDArray[np.generic]]
 DType = Literal["FP32", "INT64", "UINT8"]
@@ -37,6 +39,10 @@ AUDIO_LAYERS = 12
 """Hidden states of Wav2Vec2 that flash uses (all but the first)."""
 AUDIO_WINDOW = 5
 """Neighbouring video frames whose audio features one frame sees (two on either side)."""
+AUDIO_TOKENS_PER_FRAME = 2
+"""Preview: Wav2Vec2's own rate, 50 a second."""
+PREVIEW_AUDIO_WINDOW = 17
+"""Preview: audio tokens that one latent frame sees."""
 TEXT_TOKENS = 512
 IMAGE_TOKENS = 257
 
@@ -107,17 +113,64 @@ VAE_ENCODER = Network(
     max_batch_size=4,
 )
 
+PREVIEW_AUDIO_ENCODER = Network(
+    name="audio_encoder",
+    inputs=(Tensor("waveform", "FP32", ("samples",)),),
+    outputs=(Tensor("features", "FP32", ("audio_tokens", "audio_width")),),
+    max_batch_size=8,
+)
+
+TIME_MODULATION = Network(
+    # What TeaCache plans with. A part of the denoiser, cheap enough to be asked for every step.
+    name="time_modulation",
+    inputs=(Tensor("timestep", "FP32", (1,)),),
+    outputs=(Tensor("modulation", "FP32", (6, "denoiser_width")),),
+    max_batch_size=64,
+)
+
+_LATENTS = Tensor("latents", "FP32", LATENTS)
+_CONDITION = Tensor("condition", "FP32", (MASK_CHANNELS + LATENT_CHANNELS, *LATENTS[1:]))
+_TIMESTEP = Tensor("timestep", "FP32", (1,))
+_VELOCITY = Tensor("velocity", "FP32", LATENTS)
+_RESIDUAL = Tensor("residual", "FP32", ("tokens", "denoiser_width"))
+
+_EVERY_DENOISER = (
+    _LATENTS,
+    _CONDITION,
+    _TIMESTEP,
+    Tensor("text", "FP32", (TEXT_TOKENS, "text_width")),
+    Tensor("image_tokens", "FP32", (IMAGE_TOKENS, "image_width")),
+)
+
 DENOISER = Network(
     name="denoiser",
     inputs=(
-        Tensor("latents", "FP32", LATENTS),
-        Tensor("condition", "FP32", (MASK_CHANNELS + LATENT_CHANNELS, *LATENTS[1:])),
-        Tensor("timestep", "FP32", (1,)),
-        Tensor("text", "FP32", (TEXT_TOKENS, "text_width")),
-        Tensor("image_tokens", "FP32", (IMAGE_TOKENS, "image_width")),
+        *_EVERY_DENOISER,
         Tensor("audio", "FP32", ("frames", AUDIO_WINDOW, AUDIO_LAYERS, "audio_width")),
     ),
-    outputs=(Tensor("velocity", "FP32", LATENTS),),
+    # The residual is what the blocks add to their tokens; `denoiser_cached` takes it back.
+    outputs=(_VELOCITY, _RESIDUAL),
+    max_batch_size=8,
+)
+
+PREVIEW_DENOISER = Network(
+    name="denoiser",
+    inputs=(
+        *_EVERY_DENOISER,
+        Tensor("audio", "FP32", ("audio_tokens", "audio_width")),
+        Tensor("audio_index", "INT64", ("latent_frames", PREVIEW_AUDIO_WINDOW)),
+        Tensor("face_mask", "FP32", ("token_rows", "token_columns")),
+        Tensor("audio_scale", "FP32", (1,)),
+    ),
+    outputs=(_VELOCITY, _RESIDUAL),
+    max_batch_size=8,
+)
+
+DENOISER_CACHED = Network(
+    # The denoiser with a residual of an earlier step in place of its blocks.
+    name="denoiser_cached",
+    inputs=(_LATENTS, _CONDITION, _TIMESTEP, _RESIDUAL),
+    outputs=(_VELOCITY,),
     max_batch_size=8,
 )
 
@@ -133,16 +186,23 @@ VAE_DECODER = Network(
     max_batch_size=4,
 )
 
-NETWORKS: dict[str, Network] = {
-    network.name: network
-    for network in (
-        AUDIO_ENCODER,
-        IMAGE_ENCODER,
-        TEXT_ENCODER,
-        VAE_ENCODER,
-        DENOISER,
-        VAE_DECODER,
-    )
+
+def _by_name(*networks: Network) -> dict[str, Network]:
+    return {network.name: network for network in networks}
+
+
+_SHARED = (
+    IMAGE_ENCODER,
+    TEXT_ENCODER,
+    VAE_ENCODER,
+    TIME_MODULATION,
+    DENOISER_CACHED,
+    VAE_DECODER,
+)
+
+NETWORKS: dict[Variant, dict[str, Network]] = {
+    "flash": _by_name(AUDIO_ENCODER, DENOISER, *_SHARED),
+    "preview": _by_name(PREVIEW_AUDIO_ENCODER, PREVIEW_DENOISER, *_SHARED),
 }
 
 

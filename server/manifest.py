@@ -1,16 +1,15 @@
 """What a model repository holds: written by the export, read by the gateway at start."""
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-FORMAT = 1
+from server.contract import Variant
+
+FORMAT = 2
 """Raised when an older gateway could no longer use what an export writes."""
 FILE = "manifest.json"
 TOKENIZER = "tokenizer.json"
-
-Variant = Literal["flash", "preview"]
 
 
 class ManifestError(Exception):

@@ -108,7 +108,8 @@ def record(denoiser: Denoiser, names: set[str], inputs: tuple[Tensor, ...]) -> A
         for name in names:
             if module := modules.get(_module_path(name, denoiser.config)):
                 hooks.enter_context(module.register_forward_hook(partial(keep, name)))
-        recorded["out"] = denoiser(*inputs).numpy()
+        velocity, _ = denoiser(*inputs)
+        recorded["out"] = velocity.numpy()
     if "e0" in recorded:
         recorded["e0"] = recorded["e0"].reshape(len(recorded["e0"]), 6, -1)
     return recorded
@@ -139,7 +140,7 @@ def teacache_outputs(
         timestep = case.inputs["t"][step].expand(len(latents), 1)
         noisy = (latents, case.inputs["y"], timestep)
         if runs_blocks:
-            velocity, residual = denoiser.forward_with_residual(*noisy, *inputs(call))
+            velocity, residual = denoiser(*noisy, *inputs(call))
         else:
             velocity = denoiser.forward_cached(*noisy, residual)
         velocities.append(velocity.numpy())

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from export.audio_injection_preview import gather_windows
-from export.audio_windows import PADDING, window_index
 from export.denoiser_config import CheckpointMismatchError
+from server.audio_windows import PADDING, window_index
 from tests.denoiser_reference import (
     FREQUENCIES,
     STORED_STEPS,

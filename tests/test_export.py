@@ -11,11 +11,10 @@ from transformers import AutoTokenizer
 from export import checkpoint as layout
 from export.checkpoint import Checkpoint, CheckpointError
 from export.compare import ExportDiffersError, check_export, run_onnx
-from export.networks import NETWORKS, Exportable, Shape
+from export.networks import Exportable, Shape, networks
 from export.tiny import make_tiny
 from export.to_onnx import export_network, export_repository
-from server.contract import NETWORKS as CONTRACT
-from server.contract import check
+from server.contract import NETWORKS, Variant, check
 from server.manifest import FILE, ManifestError, read_manifest
 from server.tokens import PromptTokenizer
 
@@ -29,14 +28,27 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     return Checkpoint(root)
 
 
+@pytest.fixture(scope="module")
+def tiny_preview(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    root = tmp_path_factory.mktemp("checkpoint")
+    make_tiny(root, seed=0, variant="preview")
+    return Checkpoint(root)
+
+
 def quiet(stage: str, *, result: bool = False) -> None:
     """A report that nobody reads."""
 
 
-@pytest.mark.parametrize("name", CONTRACT)
-def test_every_network_of_a_tiny_checkpoint_keeps_the_contract(tiny: Checkpoint, name: str) -> None:
-    exportable = NETWORKS[name](tiny)
-    assert exportable.network == CONTRACT[name]
+@pytest.mark.parametrize(
+    ("variant", "name"), [(variant, name) for variant in NETWORKS for name in NETWORKS[variant]]
+)
+def test_every_network_of_a_tiny_checkpoint_keeps_the_contract(
+    tiny: Checkpoint, tiny_preview: Checkpoint, variant: Variant, name: str
+) -> None:
+    checkpoint = tiny if variant == "flash" else tiny_preview
+    assert checkpoint.variant == variant
+    exportable = networks(checkpoint)[name](checkpoint)
+    assert exportable.network == NETWORKS[variant][name]
     inputs = exportable.inputs(SHAPE)
     check(exportable.network.inputs, {k: v.numpy() for k, v in inputs.items()}, where=name)
     with torch.inference_mode():
@@ -110,7 +122,7 @@ class Scale(nn.Module):
 
 def stand_in(factor: float = 0.5, *, baked: bool = False) -> Exportable:
     return Exportable(
-        CONTRACT["vae_decoder"],
+        NETWORKS["flash"]["vae_decoder"],
         Scale(factor, baked=baked).eval(),
         lambda shape: {"latents": torch.randn(shape.latents)},
     )
@@ -142,7 +154,8 @@ def test_an_interrupted_export_leaves_nothing_to_serve(
     tiny: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / FILE).write_text("an older manifest")
-    monkeypatch.setattr("export.to_onnx.NETWORKS", {"vae_decoder": lambda _: stand_in()})
+    builds = {"vae_decoder": lambda _: stand_in()}
+    monkeypatch.setattr("export.to_onnx.networks", lambda *_: builds)
 
     def interrupt(stage: str, *, result: bool = False) -> None:
         if "comparing" in stage:
