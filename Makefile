@@ -69,7 +69,7 @@ $(EXPORT)/ready: pyproject.toml
 	touch $@
 
 $(EXPORT)/ready-dev: $(EXPORT)/ready
-	$(EXPORT)/bin/pip $(PIP_INSTALL) $(EXTRA_INDEX) -e '.[export,server,client,mp4,dev]'
+	$(EXPORT)/bin/pip $(PIP_INSTALL) $(EXTRA_INDEX) -e '.[export,server,client,mp4,exact,dev]'
 	touch $@
 
 $(TRITON)/ready: server/triton/requirements.txt

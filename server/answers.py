@@ -6,6 +6,7 @@ from enum import Enum
 from echomimic.v1 import avatar_service_pb2 as pb
 
 from server.calls import Call
+from server.portrait import Picture
 from server.session import EncodedFrame, Session
 from server.speech import Speech
 from server.wire import responses
@@ -35,6 +36,8 @@ class Answers:
         self._waiting: asyncio.Queue[EncodedFrame | Speech | _Mark] = asyncio.Queue(capacity)
         self._frames = 0
         self._next_sample = 0
+        self.shown: Picture | None = None
+        """The last picture sent."""
 
     async def frame(self, frame: EncodedFrame) -> None:
         """Adds a frame; waits while too many wait."""
@@ -69,6 +72,7 @@ class Answers:
                     await call.send(pb.AnimateResponse(interrupted=interrupted))
 
     async def _send_frame(self, call: Call, frame: EncodedFrame) -> None:
+        self.shown = frame.picture
         if frame.number == 0:
             await self._send_event(call, frame.speech, ended=False)
         message = responses.frame(self._frames, frame, self._session.job.video_format)

@@ -37,6 +37,8 @@ class Avatar:
     """[1, 257, image_width]"""
     text: FloatArray
     """[1, 512, text_width]"""
+    negative_text: FloatArray | None = None
+    """[1, 512, text_width], where the guidance has a negative branch."""
 
 
 class Conditioner:
@@ -47,9 +49,16 @@ class Conditioner:
         self._tokenize = tokenize
         self._cache = cache
 
-    async def avatar(self, picture: Picture, prompt: str) -> Avatar:
-        """Encodes a portrait, uint8 [height, width, 3] of the output size, and a prompt."""
-        return Avatar(picture, await self._image_tokens(picture), await self._text(prompt))
+    async def avatar(
+        self, picture: Picture, prompt: str, negative_prompt: str | None = None
+    ) -> Avatar:
+        """Encodes a portrait, uint8 [height, width, 3] of the output size, and the prompts."""
+        return Avatar(
+            picture,
+            await self._image_tokens(picture),
+            await self._text(prompt),
+            None if negative_prompt is None else await self._text(negative_prompt),
+        )
 
     async def first_window(self, picture: Picture, frames: int) -> FloatArray:
         """Returns the condition of a window that begins with the portrait, cached."""

@@ -1,21 +1,17 @@
-"""Speech to features: what the denoiser hears at each video frame.
+"""A stream's speech to what the denoiser hears in a window.
 
-timeline -> segment (window with context) -> normalise -> Wav2Vec2 on Triton -> 5-frame windows
+timeline -> segment (window with context) -> normalise -> Wav2Vec2 on Triton -> the window's part
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from server.audio import AudioTimeline, Samples
+from server.audio_path import AudioPath, Hearing
 from server.clock import MODEL_SAMPLES_PER_FRAME
-from server.contract import AUDIO_ENCODER
 from server.engine import Engine
-from server.frame_rate import conv_frames, frame_neighbours, interpolation
 from server.windows import Window, WindowSpec
-
-FloatArray = NDArray[np.float32]
 
 VARIANCE_FLOOR = 1e-6
 """-60 dBFS: quieter noise than this is not blown up to the level of speech."""
@@ -67,18 +63,7 @@ async def next_segment(
     return Segment(start, frames, np.pad(samples, (0, length - len(samples))))
 
 
-async def encode_audio(engine: Engine, segment: Segment, window: Window) -> FloatArray:
-    """Returns a window's audio features, [1, frames, 5, 12, audio_width]."""
-    low, high, weight = interpolation(conv_frames(len(segment.waveform)), segment.frames)
-    result = await engine.run(
-        AUDIO_ENCODER,
-        {
-            "waveform": segment.waveform[None],
-            "low": low[None],
-            "high": high[None],
-            "weight": weight[None],
-        },
-    )
-    features = result["features"][0]
-    neighbours = frame_neighbours(window.start - segment.start, window.frames, segment.frames)
-    return features[neighbours][None]
+async def hear(engine: Engine, path: AudioPath, segment: Segment, window: Window) -> Hearing:
+    """Returns what the denoiser hears in a window."""
+    features = await path.encode(engine, segment.waveform, segment.frames)
+    return path.window(features, window.start - segment.start, window.frames)

@@ -10,6 +10,8 @@ FloatArray = NDArray[np.float32]
 CONV_KERNELS = (10, 3, 3, 3, 3, 2, 2)
 CONV_STRIDES = (5, 2, 2, 2, 2, 2, 2)
 """Wav2Vec2's feature extractor."""
+EXTRA_SAMPLES = 80
+"""Its vectors see 400 samples and begin 320 apart, so 2n of them take this more than n frames."""
 
 
 def conv_frames(samples: int) -> int:

@@ -8,7 +8,9 @@ tells. It is tried at start, then at intervals, and at once when a call finds Tr
 # pyright: reportMissingTypeStubs=false
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -22,11 +24,13 @@ from server.cache import ByteCache
 from server.clock import MODEL_SAMPLES_PER_FRAME
 from server.condition import Conditioner
 from server.engine import Engine
-from server.guidance import AUDIO, Guidance
+from server.face import everywhere
+from server.generation import seeded_noise
 from server.jobs import Offer
-from server.pipeline import Generation, animate
-from server.samplers.sampler import make_sampler
+from server.pipeline import animate
+from server.teacache import TeaCache
 from server.tokens import PromptTokenizer
+from server.variant import generation
 
 AVATAR_SERVICE = pb.DESCRIPTOR.services_by_name["AvatarService"].full_name
 RETRY_S = 2.0
@@ -38,20 +42,21 @@ log = structlog.get_logger()
 async def probe(engine: Engine, tokenizer: PromptTokenizer, offer: Offer) -> None:
     """Animates one frame of silence at the smallest size, with nothing cached.
 
+    It takes two steps, and TeaCache skips the second, so that every network has its turn.
+
     Raises:
         EngineUnavailableError: a network cannot be run now.
     """
     conditioner = Conditioner(engine, tokenizer, ByteCache(0))
     width, height = min(offer.sizes, key=lambda size: size[0] * size[1])
-    avatar = await conditioner.avatar(np.full((height, width, 3), 127, np.uint8), "")
+    avatar = await conditioner.avatar(np.full((height, width, 3), 127, np.uint8), "", "")
     timeline = AudioTimeline(max_buffered=1)
     await timeline.finish(np.zeros(0, np.float32), length=MODEL_SAMPLES_PER_FRAME)
-    generation = Generation(
-        sampler=make_sampler("flow_euler", steps=1, shift=1.0),
-        guidance=Guidance(rows=AUDIO, audio_scale=2.0),
-        seed=0,
+    settings = replace(offer.generation, steps=2, teacache=TeaCache(threshold=math.inf, warm_up=1))
+    how = generation(
+        settings, offer.manifest.variant, everywhere(width, height), seeded_noise(settings.seed)
     )
-    async for _ in animate(engine, conditioner, avatar, timeline, offer.windows, generation):
+    async for _ in animate(engine, conditioner, avatar, timeline, offer.windows, how):
         pass
 
 

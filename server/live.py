@@ -17,6 +17,7 @@ from server.answers import Answers
 from server.calls import Call
 from server.errors import CapacityError, IdleClientError, InvalidFieldError, NotBuiltError
 from server.gateway import Gateway
+from server.portrait import Picture
 from server.session import Session, open_session
 from server.speech import AudioLimits, Speech
 from server.wire import responses
@@ -70,6 +71,8 @@ class Drawer:
         self._answers = answers
         self._waiting: asyncio.Queue[Speech | None] = asyncio.Queue(WAITING_UTTERANCES)
         self._drawing: asyncio.Task[None] | None = None
+        self._last: Picture | None = None
+        """The last picture drawn, unless it has been dropped."""
 
     async def add(self, speech: Speech | None) -> None:
         """Takes an utterance, whose audio may still come; None is the end of the stream."""
@@ -83,6 +86,7 @@ class Drawer:
             self._drawing.cancel()
             await asyncio.wait([self._drawing])
         self._answers.interrupt()
+        self._last = None
 
     async def run(self) -> None:
         """Draws until the end of the stream."""
@@ -97,8 +101,12 @@ class Drawer:
         await self._answers.end()
 
     async def _draw(self, speech: Speech) -> None:
-        async for frame in self._session.frames(speech):
+        opening = None
+        if self._session.job.continues:
+            opening = self._answers.shown if self._last is None else self._last
+        async for frame in self._session.frames(speech, opening):
             await self._answers.frame(frame)
+            self._last = frame.picture
         await self._answers.ended(speech)
 
 

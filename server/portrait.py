@@ -1,11 +1,14 @@
 """Portrait files to pictures of the output size."""
 
 import io
+import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from server.contract import SIDE_MULTIPLE
 from server.errors import InvalidFieldError
 
 Picture = NDArray[np.uint8]
@@ -38,9 +41,50 @@ def decode_portrait(data: bytes, *, max_pixels: int, field: str) -> Image.Image:
         raise InvalidFieldError(field, "is no readable JPEG, PNG or WebP file") from error
 
 
-def fit(image: Image.Image, width: int, height: int) -> Picture:
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a portrait comes to lie in the output, whose sides are in pixels.
+
+    A point of the portrait lies at ``scale`` times its place, less ``left`` and ``top``.
+    """
+
+    width: int
+    height: int
+    scale: float
+    left: float = 0.0
+    top: float = 0.0
+
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        """Returns where a point of the portrait lies."""
+        return x * self.scale - self.left, y * self.scale - self.top
+
+
+def cropped(image: Image.Image, width: int, height: int) -> tuple[Picture, Placement]:
     """Crops around the centre to the shape of the output and resizes; [height, width, 3]."""
-    return np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS))
+    scale = max(width / image.width, height / image.height)
+    placement = Placement(
+        width,
+        height,
+        scale,
+        left=(image.width * scale - width) / 2,
+        top=(image.height * scale - height) / 2,
+    )
+    return np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)), placement
+
+
+def whole(image: Image.Image, max_area_px: int) -> tuple[Picture, Placement]:
+    """Resizes the whole portrait by the authors' rule; [height, width, 3].
+
+    Sides are shrunk together where their area is too large, then each is rounded down to whole
+    tokens, which bends the picture a little.
+    """
+    area = image.width * image.height
+    shrink = math.sqrt(max(1.0, area / max_area_px))
+    width, height = (
+        max(1, int(side / shrink) // SIDE_MULTIPLE) * SIDE_MULTIPLE for side in image.size
+    )
+    picture = image.resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(picture), Placement(width, height, math.sqrt(width * height / area))
 
 
 def _check_size(image: Image.Image, max_pixels: int, field: str) -> None:

@@ -10,12 +10,14 @@ from server.calls import Call
 from server.clock import FRAME_RATE
 from server.errors import MissingExtraError
 from server.gateway import Gateway
+from server.jobs import Job
 from server.session import Session, open_session
 from server.speech import AudioLimits, Speech
 from server.wire import responses
 from server.wire.requests import read_render
 
 CHUNK_BYTES = 1 << 20
+EXACT_MODULES = ("cv2", "pyloudnorm")
 
 
 async def render(gateway: Gateway, call: Call, request: pb.RenderRequest) -> None:
@@ -23,6 +25,8 @@ async def render(gateway: Gateway, call: Call, request: pb.RenderRequest) -> Non
     job = read_render(request, gateway.offer)
     if request.output != pb.RENDER_OUTPUT_FRAMES and find_spec("av") is None:
         raise MissingExtraError("MP4 output", "mp4")
+    if job.exact is not None and not all(find_spec(name) for name in EXACT_MODULES):
+        raise MissingExtraError("an exact clip", "exact")
     longest_s = gateway.offer.settings.max_render_audio_s
     limits = AudioLimits(longest_s, "max_render_audio", max_buffered_s=longest_s)
     session = await open_session(gateway, job, limits)
@@ -30,14 +34,18 @@ async def render(gateway: Gateway, call: Call, request: pb.RenderRequest) -> Non
     speech = session.new_speech(0)
     await speech.push(request.audio, field="audio")
     await speech.finish()
-    started = responses.started(job, gateway.offer, call.request_id)
+    total = _total_frames(gateway, session.job, speech)
+    started = responses.started(session.job, gateway.offer, call.request_id)
     await call.send(pb.RenderResponse(started=started))
-    for warning in responses.warnings(session.sitter):
+    warnings = responses.warnings(session.sitter)
+    if total < speech.clock.frame_count(speech.samples):
+        warnings.append(responses.shortened(total, speech.clock.frame_count(speech.samples)))
+    for warning in warnings:
         await call.send(pb.RenderResponse(warning=warning))
     if request.output == pb.RENDER_OUTPUT_FRAMES:
         await _send_frames(call, session, speech)
     else:
-        await _send_mp4(call, session, speech, request.audio)
+        await _send_mp4(call, session, speech, total, request.audio)
     await call.send(pb.RenderResponse(summary=responses.summary(session.report)))
 
 
@@ -48,7 +56,13 @@ async def _send_frames(call: Call, session: Session, speech: Speech) -> None:
         session.report.frame_sent()
 
 
-async def _send_mp4(call: Call, session: Session, speech: Speech, audio: bytes) -> None:
+def _total_frames(gateway: Gateway, job: Job, speech: Speech) -> int:
+    if job.exact is not None:
+        return gateway.exact_frames(job.exact, speech)
+    return speech.clock.frame_count(speech.samples)
+
+
+async def _send_mp4(call: Call, session: Session, speech: Speech, total: int, audio: bytes) -> None:
     from server.mp4 import Mp4Writer
 
     job, report = session.job, session.report
@@ -59,10 +73,11 @@ async def _send_mp4(call: Call, session: Session, speech: Speech, audio: bytes) 
         await asyncio.to_thread(writer.add_pictures, clip.pictures)
         for _ in clip.pictures:
             report.frame_sent()
-        progress = pb.Progress(frames=report.frames, total_frames=speech.frame_count)
+        progress = pb.Progress(frames=report.frames, total_frames=total)
         await call.send(pb.RenderResponse(progress=progress))
     samples = decode_pcm(audio, job.audio_format, field="audio")
-    data = await asyncio.to_thread(writer.finish, samples)
+    heard = speech.clock.first_sample(total)
+    data = await asyncio.to_thread(writer.finish, samples[:heard])
     for start in range(0, len(data), CHUNK_BYTES):
         chunk = pb.Mp4Chunk(data=data[start : start + CHUNK_BYTES])
         await call.send(pb.RenderResponse(mp4_chunk=chunk))

@@ -3,11 +3,12 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from server.encoding import encode_frame
 from server.gateway import Gateway, Sitter
 from server.jobs import Job
+from server.portrait import Picture
 from server.report import Report
 from server.speech import AudioLimits, Speech
 from server.stitch import Clip
@@ -19,6 +20,7 @@ class EncodedFrame:
 
     speech: Speech
     number: int
+    picture: Picture
     data: bytes
 
 
@@ -36,31 +38,38 @@ class Session:
         """Begins an utterance."""
         return Speech(number, self.job.audio_format, self.report, self.limits)
 
-    async def clips(self, speech: Speech) -> AsyncIterator[Clip]:
-        """Yields an utterance's pictures, a clip for each window and one for the end."""
+    async def clips(self, speech: Speech, opening: Picture | None = None) -> AsyncIterator[Clip]:
+        """Yields an utterance's pictures, a clip for each window and one for the end.
+
+        They begin with ``opening``, or else with the portrait.
+        """
         windows = 0
-        async for clip in self.gateway.frames(self.job, self.sitter, speech):
+        async for clip in self.gateway.frames(self.job, self.sitter, speech, opening):
             self.report.windows += clip.window + 1 - windows
             windows = clip.window + 1
             yield clip
 
-    async def frames(self, speech: Speech) -> AsyncIterator[EncodedFrame]:
+    async def frames(
+        self, speech: Speech, opening: Picture | None = None
+    ) -> AsyncIterator[EncodedFrame]:
         """Yields an utterance's frames, encoded."""
         video_format = self.job.video_format
-        async for clip in self.clips(speech):
+        async for clip in self.clips(speech, opening):
             for number, picture in enumerate(clip.pictures, clip.start):
                 data = await asyncio.to_thread(
                     encode_frame, picture, video_format.encoding, video_format.jpeg_quality
                 )
-                yield EncodedFrame(speech, number, data)
+                yield EncodedFrame(speech, number, picture, data)
 
 
 async def open_session(gateway: Gateway, job: Job, limits: AudioLimits) -> Session:
-    """Decodes the portrait; nothing has been said yet.
+    """Decodes the portrait, which may give the output its shape; nothing has been said yet.
 
     Raises:
         InvalidFieldError: the portrait is no usable picture.
     """
     sitter = await gateway.sitter(job)
+    height, width, _ = sitter.picture.shape
+    job = replace(job, video_format=replace(job.video_format, width=width, height=height))
     report = Report(job.audio_format.sample_rate_hz, time.monotonic)
     return Session(gateway, job, sitter, limits, report)

@@ -71,20 +71,29 @@ class Settings(BaseSettings):
         5, ge=1, description="Frames a window shares with the one before, known to it, cross-faded."
     )
     audio_lookahead_frames: int = Field(
-        5, ge=0, description="Frames of audio to wait for after a window's last frame."
+        5, ge=1, description="Frames of audio to wait for after a window's last frame."
     )
     audio_left_context_frames: int = Field(
         50, ge=0, description="Frames of audio before a window that its features are computed with."
     )
 
-    prompt: str = Field(
-        "cinematic portrait, soft studio key light, shallow depth of field, filmic color",
-        description="Prompt of a request that states none.",
+    prompt: str | None = Field(None, description="Prompt of a request that states none.")
+    negative_prompt: str | None = Field(
+        None, description="Negative prompt where none is stated (preview)."
     )
-    steps: int = Field(8, ge=1, description="Denoising steps of a request that states none.")
-    audio_guidance: float = Field(2.5, ge=1, description="Audio guidance where none is stated.")
-    shift: float = Field(5.0, gt=0, description="Noise schedule shift where none is stated.")
-    seed: int = Field(43, ge=0, description="Seed where none is stated.")
+    steps: int | None = Field(
+        None, ge=1, description="Denoising steps where none are stated: flash 8, preview 25."
+    )
+    audio_guidance: float | None = Field(
+        None, ge=1, description="Audio guidance where none is stated: flash 2.5, preview 2.9."
+    )
+    text_guidance: float | None = Field(
+        None, ge=1, description="Text guidance where none is stated (preview): 2.5."
+    )
+    shift: float | None = Field(
+        None, gt=0, description="Noise schedule shift where none is stated: 5."
+    )
+    seed: int | None = Field(None, ge=0, description="Seed where none is stated: 43.")
 
     max_streams: int = Field(4, ge=1, description="Streams and renders at once.")
     max_steps: int = Field(50, ge=1, description="Denoising steps a request may ask for.")

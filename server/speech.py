@@ -78,6 +78,11 @@ class Speech:
             self._resampler.finish(), self.frame_count * MODEL_SAMPLES_PER_FRAME
         )
 
+    async def whole(self) -> Samples:
+        """Returns all samples at 16 kHz of an utterance that is over, none of which was taken."""
+        length = -(-self.samples * MODEL_RATE_HZ // self.clock.sample_rate_hz)
+        return await self.timeline.take(0, length)
+
     def _check_limits(self, samples: int, field: str) -> None:
         limits, rate = self._limits, self.clock.sample_rate_hz
         if samples / rate > limits.max_buffered_s:

@@ -1,6 +1,7 @@
 """Windows to one run of frames: the overlap is cross-faded and every frame leaves once."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,22 @@ class Stitcher:
 def cross_fade(before: Pictures, after: Pictures) -> Pictures:
     """Fades the first ``len(before)`` pictures of ``after`` in over ``before``."""
     overlap = len(before)
-    weight = np.linspace(0, 1, overlap, dtype=np.float32)[:, None, None, None]
-    faded = before * (1 - weight) + after[:overlap] * weight
+    faded = fade(before, after[:overlap], axis=0)
     return np.concatenate([np.rint(faded).astype(np.uint8), after[overlap:]])
+
+
+def fade(before: NDArray[Any], after: NDArray[Any], *, axis: int) -> NDArray[np.float32]:
+    """Fades the first frames of ``after`` in over ``before``, linearly from 0 to 1.
+
+    Args:
+        before: all of it is faded out.
+        after: as long or longer along the axis, and of the same shape otherwise.
+        axis: that of the frames.
+    """
+    overlap = before.shape[axis]
+    shared, rest = np.split(after, [overlap], axis=axis)
+    shape = [1] * after.ndim
+    shape[axis] = overlap
+    weight = np.linspace(0, 1, overlap, dtype=np.float32).reshape(shape)
+    faded = before * (1 - weight) + shared * weight
+    return np.concatenate([faded, rest], axis=axis, dtype=np.float32)

@@ -37,6 +37,7 @@ class TeaCache:
     the change; evaluations are skipped while its sum is below ``threshold``.
     """
 
+    policy: Policy = "per_branch"
     threshold: float = 0.1
     warm_up: int = 5
     coefficients: tuple[float, ...] = WAN_1_3B
@@ -74,7 +75,6 @@ class _Call(NamedTuple):
 
 def plan(
     settings: TeaCache,
-    policy: Policy,
     rows: Sequence[tuple[Branch, ...]],
     distances: Sequence[float],
 ) -> tuple[StepPlan, ...]:
@@ -82,7 +82,6 @@ def plan(
 
     Args:
         settings: when to skip.
-        policy: what counts as an evaluation, and whose residual it leaves.
         rows: the branches of each step, in the order of upstream's calls. None comes anew later.
         distances: how far the time modulation moves from each step to the next, so one fewer.
 
@@ -94,7 +93,7 @@ def plan(
         raise ValueError(f"{len(distances)} distances for {steps} steps")
     if not 1 <= settings.warm_up <= steps:
         raise ValueError(f"a warm-up of {settings.warm_up} evaluations for {steps} steps")
-    calls = list(_calls(policy, rows))
+    calls = list(_calls(settings.policy, rows))
     moved = (0.0 if a.step == b.step else distances[a.step] for a, b in pairwise(calls))
     sources: list[dict[Branch, Evaluation]] = [{} for _ in rows]
     latest = calls[0]

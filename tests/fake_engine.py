@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.contract import Arrays, Network, check
+from server.frame_rate import conv_frames
 
 Array = NDArray[Any]
 WIDTH = 8
@@ -29,7 +30,8 @@ class FakeEngine:
         await asyncio.sleep(self.delay_s)
         if self.error is not None:
             raise self.error
-        results = NETWORKS[network.name](**inputs)
+        compute = PREVIEW if "face_mask" in inputs or set(inputs) == {"waveform"} else NETWORKS
+        results = compute[network.name](**inputs)
         wanted = {name: results[name] for name in outputs or results}
         check([t for t in network.outputs if t.name in wanted], wanted, where=network.name)
         return wanted
@@ -71,7 +73,40 @@ def denoiser(
     steady = text.mean((1, 2)) + image_tokens.mean((1, 2)) + timestep[:, 0] / 1000
     heard = np.repeat(audio.mean((2, 3, 4)), 1, axis=1)[:, ::4][:, None, :, None, None]
     target = condition.mean(1, keepdims=True) + heard + 0.01 * spread(steady)
-    return {"velocity": (latents - target).astype(np.float32)}
+    tokens = int(np.prod(latents.shape[2:])) // 4
+    residual = np.tile(target.mean((1, 2, 3, 4))[:, None, None], (1, tokens, WIDTH))
+    return {
+        "velocity": (latents - target).astype(np.float32),
+        "residual": residual.astype(np.float32),
+    }
+
+
+def preview_audio_encoder(waveform: Array) -> dict[str, Array]:
+    tokens = conv_frames(waveform.shape[1])
+    energy = np.abs(waveform[:, : tokens * 320]).reshape(len(waveform), tokens, 320).mean(2)
+    return {"features": np.tile(energy[..., None], (1, 1, WIDTH)).astype(np.float32)}
+
+
+def preview_denoiser(
+    audio: Array, audio_index: Array, face_mask: Array, audio_scale: Array, **inputs: Array
+) -> dict[str, Array]:
+    padded = np.concatenate([audio, np.zeros_like(audio[:, :1])], axis=1)
+    heard = np.stack([row[index] for row, index in zip(padded, audio_index, strict=True)])
+    strength = audio_scale[:, 0] * face_mask.mean((1, 2))
+    as_flash = np.repeat(heard.mean((2, 3)), 4, axis=1) * strength[:, None]
+    return denoiser(audio=np.tile(as_flash[..., None, None, None], (1, 1, 5, 12, WIDTH)), **inputs)
+
+
+def time_modulation(timestep: Array) -> dict[str, Array]:
+    return {"modulation": np.tile(1 + timestep[..., None] / 1000, (1, 6, WIDTH))}
+
+
+def denoiser_cached(
+    latents: Array, condition: Array, timestep: Array, residual: Array
+) -> dict[str, Array]:
+    target = residual.mean((1, 2)) + 0.01 * timestep[:, 0] / 1000
+    velocity = latents - condition.mean(1, keepdims=True) - target.reshape(-1, 1, 1, 1, 1)
+    return {"velocity": velocity.astype(np.float32)}
 
 
 def vae_decoder(latents: Array) -> dict[str, Array]:
@@ -89,5 +124,8 @@ NETWORKS: dict[str, Callable[..., dict[str, Array]]] = {
     "text_encoder": text_encoder,
     "vae_encoder": vae_encoder,
     "denoiser": denoiser,
+    "time_modulation": time_modulation,
+    "denoiser_cached": denoiser_cached,
     "vae_decoder": vae_decoder,
 }
+PREVIEW = NETWORKS | {"audio_encoder": preview_audio_encoder, "denoiser": preview_denoiser}

@@ -21,6 +21,7 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from server.app import make_server
+from server.contract import Variant
 from server.engine import Engine
 from server.gateway import Gateway
 from server.jobs import Offer
@@ -48,9 +49,9 @@ def speech(samples: int, rate: int = 16_000, seed: int = 0) -> NDArray[np.int16]
     return (noise * envelope * 3000).astype("<i2")
 
 
-def manifest() -> Manifest:
+def manifest(variant: Variant = "flash") -> Manifest:
     return Manifest(
-        variant="flash",
+        variant=variant,
         checkpoint_digest="test",
         networks={"denoiser": NetworkEntry(backend="fake", precision="fp32")},
         sizes=((SIZE, SIZE), (96, SIZE)),
@@ -89,9 +90,11 @@ class Served:
 
 
 @asynccontextmanager
-async def served(engine: Engine, folder: Path, settings: Settings) -> AsyncIterator[Served]:
+async def served(
+    engine: Engine, folder: Path, settings: Settings, variant: Variant = "flash"
+) -> AsyncIterator[Served]:
     """A running gateway and a client's stub for it."""
-    gateway = Gateway(Offer(settings, manifest()), engine, tokenizer(folder))
+    gateway = Gateway(Offer(settings, manifest(variant)), engine, tokenizer(folder))
     failures: list[None] = []
     service = AvatarService(gateway, lambda: failures.append(None))
     server = make_server(settings, service, HealthServicer())

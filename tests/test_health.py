@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from server.contract import NETWORKS
+from server.contract import NETWORKS, Variant
 from server.errors import EngineUnavailableError
 from server.health import AVATAR_SERVICE, HealthMonitor, probe
 from server.jobs import Offer
@@ -31,13 +31,14 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-async def test_a_probe_runs_every_network(tmp_path: Path) -> None:
+@pytest.mark.parametrize("variant", ["flash", "preview"])
+async def test_a_probe_runs_every_network(tmp_path: Path, variant: Variant) -> None:
     engine = FakeEngine()
-    offer = Offer(small_windows(), manifest())
+    offer = Offer(small_windows(), manifest(variant))
     for _ in range(2):
         engine.executions.clear()
         await probe(engine, tokenizer(tmp_path), offer)
-        assert set(engine.executions) == set(NETWORKS)
+        assert set(engine.executions) == set(NETWORKS[variant])
 
 
 class Keeper:

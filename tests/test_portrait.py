@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from server.errors import InvalidFieldError
-from server.portrait import decode_portrait, fit
+from server.portrait import cropped, decode_portrait
 
 FIELD = "portrait.image"
 MAX_PIXELS = 50_000_000
@@ -81,7 +81,7 @@ def test_transparency_is_put_on_white() -> None:
 def test_the_picture_is_cropped_around_its_centre() -> None:
     image = Image.new("RGB", (300, 100), "red")
     image.paste("blue", (100, 0, 200, 100))
-    picture = fit(image, 64, 64)
+    picture, _ = cropped(image, 64, 64)
     assert picture.shape == (64, 64, 3)
     assert picture.dtype == np.uint8
     # The resize looks a little over the edge of the crop.

@@ -51,16 +51,17 @@ def computed(plans: Sequence[StepPlan], rows: Sequence[tuple[Branch, ...]]) -> l
     ]
 
 
-def from_config(teacache: dict[str, Any]) -> TeaCache:
+def from_config(teacache: dict[str, Any], policy: Policy) -> TeaCache:
     return TeaCache(
+        policy=policy,
         threshold=teacache["rel_l1_thresh"],
         warm_up=teacache["num_skip_start_steps"],
         coefficients=tuple(teacache["coefficients"]),
     )
 
 
-def from_pipeline(config: dict[str, Any]) -> TeaCache:
-    return TeaCache(threshold=config["teacache_threshold"], warm_up=config["num_skip_start_steps"])
+def from_pipeline(config: dict[str, Any], policy: Policy) -> TeaCache:
+    return TeaCache(policy, config["teacache_threshold"], config["num_skip_start_steps"])
 
 
 @pytest.mark.parametrize("folder", DENOISERS)
@@ -97,7 +98,7 @@ def test_one_call_a_step_skips_what_the_denoisers_skipped(folder: str, policy: P
     denoiser = reference_fixture(folder)
     moved = distances(denoiser, denoiser.inputs["teacache.t"])
     rows = [UNGUIDED] * (len(moved) + 1)
-    plans = plan(from_config(denoiser.config["teacache"]), policy, rows, moved)
+    plans = plan(from_config(denoiser.config["teacache"], policy), rows, moved)
     record = denoiser.config["recorded"]["teacache.single"]
     assert computed(plans, rows) == record["blocks_computed"]
     assert not all(record["blocks_computed"])
@@ -107,7 +108,7 @@ def test_two_calls_a_step_skip_what_the_flash_denoiser_skipped() -> None:
     denoiser = reference_fixture("denoiser_flash")
     moved = distances(denoiser, denoiser.inputs["teacache.t"])
     rows = [AUDIO] * (len(moved) + 1)
-    plans = plan(from_config(denoiser.config["teacache"]), "shared", rows, moved)
+    plans = plan(from_config(denoiser.config["teacache"], "shared"), rows, moved)
     record = denoiser.config["recorded"]["teacache.double"]
     assert computed(plans, rows) == record["blocks_computed"]
 
@@ -125,7 +126,7 @@ def flash_plans(
     )
     rows = [branches(guidance, step, len(timesteps)) for step in range(len(timesteps))]
     moved = distances(of_pipeline(fixture), timesteps)
-    return rows, plan(from_pipeline(args), "shared", rows, moved)
+    return rows, plan(from_pipeline(args, "shared"), rows, moved)
 
 
 def test_flash_runs_skip_what_the_reference_skipped(subtests: pytest.Subtests) -> None:
@@ -178,7 +179,7 @@ def test_preview_runs_skip_what_the_reference_skipped(subtests: pytest.Subtests)
                 rows = [TEXT_AND_AUDIO if config["guidance_scale"] > 1 else UNGUIDED] * len(
                     timesteps
                 )
-                plans = plan(from_pipeline(config), "per_branch", rows, moved)
+                plans = plan(from_pipeline(config, "per_branch"), rows, moved)
                 ran = [call["blocks_computed"] for call in window["transformer_calls"]]
                 assert [bool(step.compute) for step in plans] == ran
                 assert all(
@@ -195,8 +196,8 @@ def random_plans(
     steps = int(rng.integers(1, 30))
     guidance = Guidance(rows=AUDIO, skip_ratio=float(rng.choice([0.0, 0.4])))
     rows = [branches(guidance, step, steps) for step in range(steps)]
-    settings = TeaCache(warm_up=int(rng.integers(1, steps + 1)), coefficients=(1.0, 0.0))
-    return rows, plan(settings, policy, rows, rng.uniform(0, 0.1, steps - 1).tolist())
+    settings = TeaCache(policy, warm_up=int(rng.integers(1, steps + 1)), coefficients=(1.0, 0.0))
+    return rows, plan(settings, rows, rng.uniform(0, 0.1, steps - 1).tolist())
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -231,7 +232,7 @@ def test_per_branch_never_gives_a_branch_the_residual_of_another(seed: int) -> N
 def test_skipping_lasts_until_the_sum_of_changes_reaches_the_threshold() -> None:
     settings = TeaCache(threshold=0.1, warm_up=2, coefficients=(1.0, 0.0))
     moved = [9.0, 0.06, 0.03, 0.02, 0.05, 0.05, 0.2]
-    plans = plan(settings, "per_branch", [UNGUIDED] * 8, moved)
+    plans = plan(settings, [UNGUIDED] * 8, moved)
     assert [bool(step.compute) for step in plans] == [
         *(True, True),
         *(False, False, True),
@@ -243,9 +244,9 @@ def test_skipping_lasts_until_the_sum_of_changes_reaches_the_threshold() -> None
 @pytest.mark.parametrize("warm_up", [0, 5])
 def test_a_warm_up_that_does_not_fit_the_steps_is_refused(warm_up: int) -> None:
     with pytest.raises(ValueError, match=f"warm-up of {warm_up} evaluations for 4 steps"):
-        plan(TeaCache(warm_up=warm_up), "per_branch", [UNGUIDED] * 4, [0.1] * 3)
+        plan(TeaCache(warm_up=warm_up), [UNGUIDED] * 4, [0.1] * 3)
 
 
 def test_a_wrong_number_of_distances_is_refused() -> None:
     with pytest.raises(ValueError, match="4 distances for 4 steps"):
-        plan(TeaCache(warm_up=1), "per_branch", [UNGUIDED] * 4, [0.1] * 4)
+        plan(TeaCache(warm_up=1), [UNGUIDED] * 4, [0.1] * 4)

@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from echomimic.v1 import avatar_service_pb2 as pb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fake_engine import FakeEngine
+from tests.pipeline_reference import Recorder
 from tests.serving import (
     END,
     Served,
@@ -257,3 +259,20 @@ def _first_after_interruptions(steps: list[int | str | float]) -> list[int]:
         for index, step in enumerate(steps)
         if step == "interrupt"
     ]
+
+
+async def test_an_utterance_continues_from_the_last_frame_if_asked(tmp_path: Path) -> None:
+    for continues in (False, True):
+        engine = Recorder(FakeEngine())
+        async with served(engine, tmp_path, small_windows()) as server:
+            opening = start()
+            opening.start.continue_from_last_frame = continues
+            piece = chunk(speech(8_000).tobytes())
+            answers = await animate(server, [opening, piece, PAUSE, piece, END])
+        shown = [np.frombuffer(frame.data, np.uint8) for frame in frames(answers)]
+        assert len(shown) == 26
+        begins = [
+            video for video in engine.given("vae_encoder", "video") if not video[0, :, 1:].any()
+        ]
+        first = ((begins[-1][0, :, 0] + 1) * 127.5).transpose(1, 2, 0)
+        assert np.array_equal(np.rint(first).ravel(), shown[12]) == continues

@@ -7,12 +7,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from export.denoiser import load_denoiser
+from export.audio_encoder import AudioEncoder, PreviewAudioEncoder, load_audio_encoder
+from export.denoiser import Denoiser, load_denoiser
 from export.denoiser_config import DenoiserConfig, Riflex
 from export.image_encoder import ImageEncoder, load_image_encoder
+from export.teacache import CachedDenoiser, TimeModulation
 from export.text_encoder import TextEncoder, load_text_encoder
 from export.vae import VaeDecoder, VaeEncoder, load_vae
-from server.contract import Arrays, Network, check
+from server.contract import Arrays, Network, Variant, check
 from tests.reference import ReferenceFixture, reference_fixture
 
 
@@ -40,20 +42,17 @@ class TorchEngine:
         return {name: named[name].numpy() for name in outputs or named}
 
 
-def reference_engine(riflex: Riflex | None = None) -> TorchEngine:
-    """The flash networks with the reference's weights, but for the audio encoder."""
-    denoiser, vae = reference_fixture("denoiser_flash"), reference_fixture("vae")
+def reference_engine(variant: Variant, riflex: Riflex | None = None) -> TorchEngine:
+    """The networks of a variant with the reference's weights."""
+    vae = reference_fixture("vae")
     image, text = reference_fixture("image_encoder"), reference_fixture("text_encoder")
-    weights = _weights(denoiser)
-    config = DenoiserConfig.from_checkpoint(
-        denoiser.config["transformer"],
-        {key: tuple(tensor.shape) for key, tensor in weights.items()},
-        riflex,
-    )
     wan = load_vae(_weights(vae), vae.config["model"])
     return TorchEngine(
         {
-            "denoiser": load_denoiser(config, weights),
+            "audio_encoder": _audio_encoder(variant),
+            "time_modulation": TimeModulation(_denoiser(variant)),
+            "denoiser": _denoiser(variant, riflex),
+            "denoiser_cached": CachedDenoiser(_denoiser(variant)),
             "vae_encoder": VaeEncoder(wan),
             "vae_decoder": VaeDecoder(wan),
             "image_encoder": ImageEncoder(
@@ -62,6 +61,23 @@ def reference_engine(riflex: Riflex | None = None) -> TorchEngine:
             "text_encoder": TextEncoder(load_text_encoder(_weights(text), text.config["model"])),
         }
     )
+
+
+def _audio_encoder(variant: Variant) -> nn.Module:
+    fixture = reference_fixture(f"audio_{variant}")
+    if variant == "preview":
+        config = fixture.config["wav2vec2_config"]
+        return PreviewAudioEncoder(load_audio_encoder(_weights(fixture), config))
+    config = fixture.config["variants"]["group"]["wav2vec2_config"]
+    return AudioEncoder(load_audio_encoder(_weights(fixture), config))
+
+
+def _denoiser(variant: Variant, riflex: Riflex | None = None) -> Denoiser:
+    fixture = reference_fixture(f"denoiser_{variant}")
+    weights = _weights(fixture)
+    shapes = {key: tuple(tensor.shape) for key, tensor in weights.items()}
+    config = DenoiserConfig.from_checkpoint(fixture.config["transformer"], shapes, riflex)
+    return load_denoiser(config, weights)
 
 
 def _weights(fixture: ReferenceFixture) -> dict[str, Tensor]:

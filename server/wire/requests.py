@@ -2,16 +2,20 @@
 
 import math
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from echomimic.v1 import avatar_service_pb2 as pb
 
 from server import jobs
 from server.audio import AudioFormat, SampleEncoding
+from server.clip import MIN_FRAMES, ExactClip
+from server.contract import FRAMES_PER_LATENT, latent_frames
 from server.encoding import FrameEncoding
 from server.errors import InvalidFieldError, NotBuiltError
+from server.face import FaceBox
 from server.jobs import GenerationSettings, Job, Offer, VideoFormat
 from server.samplers.sampler import SamplerName
+from server.teacache import Policy, TeaCache
 
 AUDIO_ENCODINGS: dict[pb.AudioEncoding, SampleEncoding] = {
     pb.AUDIO_ENCODING_PCM_S16LE: "s16le",
@@ -27,17 +31,29 @@ SAMPLERS: dict[pb.Sampler, SamplerName] = {
     pb.SAMPLER_FLOW_EULER: "flow_euler",
     pb.SAMPLER_FLOW_DPMPP: "flow_dpmpp",
 }
-PREVIEW_ONLY: tuple[Literal["negative_prompt", "text_guidance"], ...] = (
+PREVIEW_ONLY = (
     "negative_prompt",
     "text_guidance",
+    "dynamic_audio_guidance",
+    "dynamic_text_guidance",
+    "negative_prompt_scale",
+    "negative_prompt_steps",
+    "audio_scale",
 )
-STATED: tuple[Literal["prompt", "steps", "audio_guidance", "shift", "seed"], ...] = (
+SETTINGS = (
     "prompt",
     "steps",
     "audio_guidance",
     "shift",
     "seed",
+    "guidance_skip_ratio",
+    *PREVIEW_ONLY,
 )
+"""Fields of GenerationSettings that are called the same on both sides."""
+TEACACHE_POLICIES: dict[pb.TeaCachePolicy, Policy] = {
+    pb.TEA_CACHE_POLICY_EXACT_BRANCHES: "per_branch",
+    pb.TEA_CACHE_POLICY_UPSTREAM: "shared",
+}
 FRAME_ENCODINGS_TO_COME = (pb.FRAME_ENCODING_WEBP, pb.FRAME_ENCODING_H264)
 
 
@@ -52,7 +68,8 @@ def read_start(message: pb.AnimateRequest, offer: Offer) -> Job:
         raise InvalidFieldError("message", "the first message must be `start`")
     if message.start.idle_frames:
         raise NotBuiltError("start.idle_frames")
-    return _read_job(message.start, offer, prefix="start.")
+    job = _read_job(message.start, offer, prefix="start.")
+    return replace(job, continues=message.start.continue_from_last_frame)
 
 
 def read_render(request: pb.RenderRequest, offer: Offer) -> Job:
@@ -68,7 +85,8 @@ def read_render(request: pb.RenderRequest, offer: Offer) -> Job:
         pb.RENDER_OUTPUT_FRAMES,
     ):
         raise InvalidFieldError("output", "is unknown; ask for MP4 or FRAMES")
-    return _read_job(request, offer, prefix="")
+    job = _read_job(request, offer, prefix="")
+    return replace(job, exact=_exact_clip(request, job, offer))
 
 
 def _read_job(message: pb.Start | pb.RenderRequest, offer: Offer, *, prefix: str) -> Job:
@@ -81,6 +99,7 @@ def _read_job(message: pb.Start | pb.RenderRequest, offer: Offer, *, prefix: str
         client_session_id=session_id,
         portrait=_portrait(message, offer, prefix),
         portrait_field=f"{prefix}portrait.image",
+        face_box=_face_box(message.portrait, offer, f"{prefix}portrait.face_box"),
         audio_format=_audio_format(message.audio_format, f"{prefix}audio_format"),
         video_format=_video_format(message.video_format, offer, f"{prefix}video_format"),
         generation=_generation(message.generation, offer, f"{prefix}generation"),
@@ -95,10 +114,6 @@ def _portrait(message: pb.Start | pb.RenderRequest, offer: Offer, prefix: str) -
             raise NotBuiltError(f"{prefix}avatar_id")
         case _:
             pass
-    if message.portrait.HasField("face_box"):
-        raise InvalidFieldError(
-            f"{prefix}portrait.face_box", "is not used by this variant; leave it out"
-        )
     image = message.portrait.image
     limit = offer.settings.max_portrait_bytes
     if len(image) > limit:
@@ -106,6 +121,48 @@ def _portrait(message: pb.Start | pb.RenderRequest, offer: Offer, prefix: str) -
             f"{prefix}portrait.image", f"has {len(image)} bytes; send at most {limit}"
         )
     return image
+
+
+def _exact_clip(request: pb.RenderRequest, job: Job, offer: Offer) -> ExactClip | None:
+    if not request.HasField("exact_clip"):
+        return None
+    message, variant = request.exact_clip, offer.manifest.variant
+    window = jobs.EXACT_WINDOW_FRAMES[variant]
+    if message.HasField("window_frames"):
+        window = message.window_frames
+    _check_range(window, MIN_FRAMES, jobs.MAX_EXACT_WINDOW_FRAMES, "exact_clip.window_frames")
+    if (window - 1) % FRAMES_PER_LATENT:
+        raise InvalidFieldError(
+            "exact_clip.window_frames", f"is {window}; send 4k + 1, as 17, 81 or 113"
+        )
+    if variant == "flash" and (message.HasField("overlap_frames") or message.blend_latents):
+        raise InvalidFieldError(
+            "exact_clip.overlap_frames", "has no effect in this variant: it makes one window"
+        )
+    if message.blend_latents and job.generation.sampler != "flow_euler":
+        raise InvalidFieldError(
+            "exact_clip.blend_latents", "needs the sampler FLOW_EULER: the others look back"
+        )
+    exact = ExactClip(window, 8, message.blend_latents, message.match_colors)
+    if message.HasField("overlap_frames"):
+        exact = replace(exact, overlap_frames=message.overlap_frames)
+    longest = latent_frames(window) if exact.blend_latents else window
+    if variant == "preview":
+        _check_range(exact.overlap_frames, 1, longest - 1, "exact_clip.overlap_frames")
+    return exact
+
+
+def _face_box(portrait: pb.Portrait, offer: Offer, field: str) -> FaceBox | None:
+    if not portrait.HasField("face_box"):
+        return None
+    if offer.manifest.variant == "flash":
+        raise InvalidFieldError(field, "is not used by this variant; leave it out")
+    box = portrait.face_box
+    if not (0 <= box.left < box.right and 0 <= box.top < box.bottom):
+        raise InvalidFieldError(
+            field, "is empty or negative; send 0 <= left < right and 0 <= top < bottom"
+        )
+    return FaceBox(box.left, box.top, box.right, box.bottom)
 
 
 def _audio_format(message: pb.AudioFormat, field: str) -> AudioFormat:
@@ -149,26 +206,51 @@ def _video_format(message: pb.VideoFormat, offer: Offer, field: str) -> VideoFor
 
 
 def _generation(message: pb.GenerationSettings, offer: Offer, field: str) -> GenerationSettings:
-    for name in PREVIEW_ONLY:
+    flash = offer.manifest.variant == "flash"
+    for name in PREVIEW_ONLY if flash else ():
         if message.HasField(name):
             raise InvalidFieldError(
                 f"{field}.{name}", "has no effect in this variant; leave it out"
             )
     stated: dict[str, Any] = {
-        name: getattr(message, name) for name in STATED if message.HasField(name)
+        name: getattr(message, name) for name in SETTINGS if message.HasField(name)
     }
     if message.HasField("sampler") and message.sampler != pb.SAMPLER_UNSPECIFIED:
         if message.sampler not in SAMPLERS:
             raise InvalidFieldError(f"{field}.sampler", "is unknown; GetServerInfo lists them")
         stated["sampler"] = SAMPLERS[message.sampler]
     settings = replace(offer.generation, **stated)
-    limit = offer.settings.max_prompt_bytes
-    if len(settings.prompt.encode()) > limit:
-        raise InvalidFieldError(f"{field}.prompt", f"is longer than {limit} bytes")
-    _check_range(settings.steps, 1, offer.settings.max_steps, f"{field}.steps")
-    _check_range(settings.audio_guidance, 1, jobs.MAX_GUIDANCE, f"{field}.audio_guidance")
-    _check_range(settings.shift, 1 / jobs.MAX_SHIFT, jobs.MAX_SHIFT, f"{field}.shift")
+    _check_generation(settings, offer, field)
+    if message.HasField("teacache"):
+        teacache = _teacache(message.teacache, settings.steps, f"{field}.teacache")
+        # Upstream's preview counts as EXACT_BRANCHES does.
+        policy = teacache.policy if flash else "per_branch"
+        settings = replace(settings, teacache=replace(teacache, policy=policy))
     return settings
+
+
+def _check_generation(settings: GenerationSettings, offer: Offer, field: str) -> None:
+    limit = offer.settings.max_prompt_bytes
+    for name in ("prompt", "negative_prompt"):
+        if len(getattr(settings, name).encode()) > limit:
+            raise InvalidFieldError(f"{field}.{name}", f"is longer than {limit} bytes")
+    _check_range(settings.steps, 1, offer.settings.max_steps, f"{field}.steps")
+    for name, (low, high) in jobs.RANGES.items():
+        _check_range(getattr(settings, name), low, high, f"{field}.{name}")
+
+
+def _teacache(message: pb.TeaCache, steps: int, field: str) -> TeaCache:
+    policy = message.policy or pb.TEA_CACHE_POLICY_EXACT_BRANCHES
+    if policy not in TEACACHE_POLICIES:
+        raise InvalidFieldError(f"{field}.policy", "is unknown; ask for EXACT_BRANCHES or UPSTREAM")
+    stated = {
+        name: getattr(message, name) for name in ("threshold", "warm_up") if message.HasField(name)
+    }
+    teacache = TeaCache(TEACACHE_POLICIES[policy], **stated)
+    _check_range(teacache.threshold, 0, jobs.MAX_TEACACHE_THRESHOLD, f"{field}.threshold")
+    if "warm_up" in stated:
+        _check_range(teacache.warm_up, 1, steps, f"{field}.warm_up")
+    return replace(teacache, warm_up=min(teacache.warm_up, steps))
 
 
 def _check_range(value: float, low: float, high: float, field: str) -> None:

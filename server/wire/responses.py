@@ -6,6 +6,7 @@ from echomimic.v1 import avatar_service_pb2 as pb
 from google.protobuf import duration_pb2
 
 from server.clock import FRAME_RATE, NANOSECONDS, presentation_time_ns
+from server.contract import Variant
 from server.encoding import FrameEncoding
 from server.gateway import Sitter
 from server.jobs import SAMPLERS as OFFERED_SAMPLERS
@@ -14,12 +15,21 @@ from server.portrait import RECOMMENDED_SIDE_PX
 from server.report import Report
 from server.session import EncodedFrame
 from server.speech import Speech
+from server.teacache import TeaCache
 from server.windows import WindowSpec
-from server.wire.requests import AUDIO_ENCODINGS, FRAME_ENCODINGS, SAMPLERS
+from server.wire.requests import (
+    AUDIO_ENCODINGS,
+    FRAME_ENCODINGS,
+    PREVIEW_ONLY,
+    SAMPLERS,
+    SETTINGS,
+    TEACACHE_POLICIES,
+)
 
 _AUDIO_ENCODING = {ours: theirs for theirs, ours in AUDIO_ENCODINGS.items()}
 _FRAME_ENCODING = {ours: theirs for theirs, ours in FRAME_ENCODINGS.items()}
 _SAMPLER = {ours: theirs for theirs, ours in SAMPLERS.items()}
+_TEACACHE_POLICY = {ours: theirs for theirs, ours in TEACACHE_POLICIES.items()}
 
 
 def started(job: Job, offer: Offer, request_id: str) -> pb.Started:
@@ -39,7 +49,7 @@ def started(job: Job, offer: Offer, request_id: str) -> pb.Started:
             jpeg_quality=job.video_format.jpeg_quality,
             frames_per_second=FRAME_RATE,
         ),
-        generation=_generation(job.generation),
+        generation=_generation(job.generation, offer.manifest.variant),
         windows=_windows(offer.windows),
         limits=_limits(offer),
     )
@@ -99,6 +109,12 @@ def warnings(sitter: Sitter) -> list[pb.Warning]:
     return [pb.Warning(reason="PORTRAIT_SMALL", message=message)]
 
 
+def shortened(frames: int, of_speech: int) -> pb.Warning:
+    """Returns that an exact clip has fewer frames than its speech."""
+    message = f"{of_speech - frames} of {of_speech} frames are not made: windows do not reach them"
+    return pb.Warning(reason="CLIP_SHORTENED", message=message)
+
+
 def server_info(offer: Offer) -> pb.GetServerInfoResponse:
     """Returns what the server runs and offers."""
     return pb.GetServerInfoResponse(
@@ -112,20 +128,28 @@ def server_info(offer: Offer) -> pb.GetServerInfoResponse:
         sizes=[pb.Size(width=width, height=height) for width, height in offer.sizes],
         frame_encodings=[_FRAME_ENCODING[encoding] for encoding in FrameEncoding],
         samplers=[_SAMPLER[name] for name in OFFERED_SAMPLERS],
-        default_generation=_generation(offer.generation),
+        default_generation=_generation(offer.generation, offer.manifest.variant),
         windows=_windows(offer.windows),
         limits=_limits(offer),
     )
 
 
-def _generation(settings: GenerationSettings) -> pb.GenerationSettings:
+def _generation(settings: GenerationSettings, variant: Variant) -> pb.GenerationSettings:
+    used = (name for name in SETTINGS if variant == "preview" or name not in PREVIEW_ONLY)
     return pb.GenerationSettings(
-        prompt=settings.prompt,
-        steps=settings.steps,
-        audio_guidance=settings.audio_guidance,
+        **{name: getattr(settings, name) for name in used},
         sampler=_SAMPLER[settings.sampler],
-        shift=settings.shift,
-        seed=settings.seed,
+        teacache=_teacache(settings.teacache),
+    )
+
+
+def _teacache(teacache: TeaCache | None) -> pb.TeaCache | None:
+    if teacache is None:
+        return None
+    return pb.TeaCache(
+        threshold=teacache.threshold,
+        warm_up=teacache.warm_up,
+        policy=_TEACACHE_POLICY[teacache.policy],
     )
 
 

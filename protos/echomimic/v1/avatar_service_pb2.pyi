@@ -25,6 +25,12 @@ class FrameEncoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FRAME_ENCODING_WEBP: _ClassVar[FrameEncoding]
     FRAME_ENCODING_H264: _ClassVar[FrameEncoding]
 
+class TeaCachePolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TEA_CACHE_POLICY_UNSPECIFIED: _ClassVar[TeaCachePolicy]
+    TEA_CACHE_POLICY_EXACT_BRANCHES: _ClassVar[TeaCachePolicy]
+    TEA_CACHE_POLICY_UPSTREAM: _ClassVar[TeaCachePolicy]
+
 class Sampler(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     SAMPLER_UNSPECIFIED: _ClassVar[Sampler]
@@ -58,6 +64,9 @@ FRAME_ENCODING_PNG: FrameEncoding
 FRAME_ENCODING_RGB: FrameEncoding
 FRAME_ENCODING_WEBP: FrameEncoding
 FRAME_ENCODING_H264: FrameEncoding
+TEA_CACHE_POLICY_UNSPECIFIED: TeaCachePolicy
+TEA_CACHE_POLICY_EXACT_BRANCHES: TeaCachePolicy
+TEA_CACHE_POLICY_UPSTREAM: TeaCachePolicy
 SAMPLER_UNSPECIFIED: Sampler
 SAMPLER_FLOW_UNIPC: Sampler
 SAMPLER_FLOW_EULER: Sampler
@@ -105,7 +114,7 @@ class AnimateResponse(_message.Message):
     def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., utterance: _Optional[_Union[UtteranceEvent, _Mapping]] = ..., interrupted: _Optional[_Union[Interrupted, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ...) -> None: ...
 
 class Start(_message.Message):
-    __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "video_format", "generation", "idle_frames")
+    __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "video_format", "generation", "idle_frames", "continue_from_last_frame")
     CLIENT_SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     PORTRAIT_FIELD_NUMBER: _ClassVar[int]
     AVATAR_ID_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +122,7 @@ class Start(_message.Message):
     VIDEO_FORMAT_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     IDLE_FRAMES_FIELD_NUMBER: _ClassVar[int]
+    CONTINUE_FROM_LAST_FRAME_FIELD_NUMBER: _ClassVar[int]
     client_session_id: str
     portrait: Portrait
     avatar_id: str
@@ -120,7 +130,8 @@ class Start(_message.Message):
     video_format: VideoFormat
     generation: GenerationSettings
     idle_frames: bool
-    def __init__(self, client_session_id: _Optional[str] = ..., portrait: _Optional[_Union[Portrait, _Mapping]] = ..., avatar_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., idle_frames: _Optional[bool] = ...) -> None: ...
+    continue_from_last_frame: bool
+    def __init__(self, client_session_id: _Optional[str] = ..., portrait: _Optional[_Union[Portrait, _Mapping]] = ..., avatar_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., idle_frames: _Optional[bool] = ..., continue_from_last_frame: _Optional[bool] = ...) -> None: ...
 
 class AudioChunk(_message.Message):
     __slots__ = ("data",)
@@ -191,7 +202,7 @@ class VideoFormat(_message.Message):
     def __init__(self, encoding: _Optional[_Union[FrameEncoding, str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., jpeg_quality: _Optional[int] = ..., frames_per_second: _Optional[int] = ...) -> None: ...
 
 class GenerationSettings(_message.Message):
-    __slots__ = ("prompt", "negative_prompt", "steps", "audio_guidance", "text_guidance", "sampler", "shift", "seed")
+    __slots__ = ("prompt", "negative_prompt", "steps", "audio_guidance", "text_guidance", "sampler", "shift", "seed", "dynamic_audio_guidance", "dynamic_text_guidance", "negative_prompt_scale", "negative_prompt_steps", "guidance_skip_ratio", "audio_scale", "teacache")
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_PROMPT_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
@@ -200,6 +211,13 @@ class GenerationSettings(_message.Message):
     SAMPLER_FIELD_NUMBER: _ClassVar[int]
     SHIFT_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    DYNAMIC_AUDIO_GUIDANCE_FIELD_NUMBER: _ClassVar[int]
+    DYNAMIC_TEXT_GUIDANCE_FIELD_NUMBER: _ClassVar[int]
+    NEGATIVE_PROMPT_SCALE_FIELD_NUMBER: _ClassVar[int]
+    NEGATIVE_PROMPT_STEPS_FIELD_NUMBER: _ClassVar[int]
+    GUIDANCE_SKIP_RATIO_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_SCALE_FIELD_NUMBER: _ClassVar[int]
+    TEACACHE_FIELD_NUMBER: _ClassVar[int]
     prompt: str
     negative_prompt: str
     steps: int
@@ -208,7 +226,24 @@ class GenerationSettings(_message.Message):
     sampler: Sampler
     shift: float
     seed: int
-    def __init__(self, prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., steps: _Optional[int] = ..., audio_guidance: _Optional[float] = ..., text_guidance: _Optional[float] = ..., sampler: _Optional[_Union[Sampler, str]] = ..., shift: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
+    dynamic_audio_guidance: bool
+    dynamic_text_guidance: bool
+    negative_prompt_scale: float
+    negative_prompt_steps: int
+    guidance_skip_ratio: float
+    audio_scale: float
+    teacache: TeaCache
+    def __init__(self, prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., steps: _Optional[int] = ..., audio_guidance: _Optional[float] = ..., text_guidance: _Optional[float] = ..., sampler: _Optional[_Union[Sampler, str]] = ..., shift: _Optional[float] = ..., seed: _Optional[int] = ..., dynamic_audio_guidance: _Optional[bool] = ..., dynamic_text_guidance: _Optional[bool] = ..., negative_prompt_scale: _Optional[float] = ..., negative_prompt_steps: _Optional[int] = ..., guidance_skip_ratio: _Optional[float] = ..., audio_scale: _Optional[float] = ..., teacache: _Optional[_Union[TeaCache, _Mapping]] = ...) -> None: ...
+
+class TeaCache(_message.Message):
+    __slots__ = ("threshold", "warm_up", "policy")
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    WARM_UP_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    threshold: float
+    warm_up: int
+    policy: TeaCachePolicy
+    def __init__(self, threshold: _Optional[float] = ..., warm_up: _Optional[int] = ..., policy: _Optional[_Union[TeaCachePolicy, str]] = ...) -> None: ...
 
 class Started(_message.Message):
     __slots__ = ("request_id", "client_session_id", "audio_format", "video_format", "generation", "windows", "limits")
@@ -337,7 +372,7 @@ class Summary(_message.Message):
     def __init__(self, frames: _Optional[int] = ..., audio_samples: _Optional[int] = ..., audio_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., windows: _Optional[int] = ..., first_frame_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., wall_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., realtime_factor: _Optional[float] = ...) -> None: ...
 
 class RenderRequest(_message.Message):
-    __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "audio", "video_format", "generation", "output")
+    __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "audio", "video_format", "generation", "output", "exact_clip")
     CLIENT_SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     PORTRAIT_FIELD_NUMBER: _ClassVar[int]
     AVATAR_ID_FIELD_NUMBER: _ClassVar[int]
@@ -346,6 +381,7 @@ class RenderRequest(_message.Message):
     VIDEO_FORMAT_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    EXACT_CLIP_FIELD_NUMBER: _ClassVar[int]
     client_session_id: str
     portrait: Portrait
     avatar_id: str
@@ -354,7 +390,20 @@ class RenderRequest(_message.Message):
     video_format: VideoFormat
     generation: GenerationSettings
     output: RenderOutput
-    def __init__(self, client_session_id: _Optional[str] = ..., portrait: _Optional[_Union[Portrait, _Mapping]] = ..., avatar_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., audio: _Optional[bytes] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., output: _Optional[_Union[RenderOutput, str]] = ...) -> None: ...
+    exact_clip: ExactClip
+    def __init__(self, client_session_id: _Optional[str] = ..., portrait: _Optional[_Union[Portrait, _Mapping]] = ..., avatar_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., audio: _Optional[bytes] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., output: _Optional[_Union[RenderOutput, str]] = ..., exact_clip: _Optional[_Union[ExactClip, _Mapping]] = ...) -> None: ...
+
+class ExactClip(_message.Message):
+    __slots__ = ("window_frames", "overlap_frames", "blend_latents", "match_colors")
+    WINDOW_FRAMES_FIELD_NUMBER: _ClassVar[int]
+    OVERLAP_FRAMES_FIELD_NUMBER: _ClassVar[int]
+    BLEND_LATENTS_FIELD_NUMBER: _ClassVar[int]
+    MATCH_COLORS_FIELD_NUMBER: _ClassVar[int]
+    window_frames: int
+    overlap_frames: int
+    blend_latents: bool
+    match_colors: bool
+    def __init__(self, window_frames: _Optional[int] = ..., overlap_frames: _Optional[int] = ..., blend_latents: _Optional[bool] = ..., match_colors: _Optional[bool] = ...) -> None: ...
 
 class RenderResponse(_message.Message):
     __slots__ = ("started", "progress", "frame", "mp4_chunk", "warning", "summary")
