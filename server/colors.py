@@ -43,5 +43,4 @@ class ColorMatcher:
 def _statistics(lab: NDArray[Any]) -> Statistics:
     """Returns mean and deviation of each channel, to two decimals as upstream has them."""
     pixels = np.asarray(lab, np.float64).reshape(-1, 3)
-    mean, deviation = np.mean(pixels, axis=0), np.std(pixels, axis=0)
-    return np.round(mean, 2), np.round(deviation, 2)
+    return pixels.mean(axis=0).round(2), pixels.std(axis=0).round(2)
