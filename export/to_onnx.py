@@ -20,10 +20,11 @@ from export import checkpoint as layout
 from export.checkpoint import Checkpoint
 from export.compare import check_export
 from export.denoiser_config import Riflex
+from export.face_detector import face_detector
 from export.model_config import BACKEND, MODEL_FILE, PUBLIC_WIDTHS, config_pbtxt
 from export.networks import Exportable, Shape, networks
 from server import manifest
-from server.contract import Dim, Network, Tensor
+from server.contract import FACE_DETECTOR, Dim, Network, Tensor
 from server.manifest import Manifest, NetworkEntry
 
 OPSET = 20
@@ -75,11 +76,15 @@ def export_repository(
     for name, build in builds.items():
         report(f"{name}: loading")
         export_network(build(checkpoint), repository / name, report)
+    names = list(builds)
+    if checkpoint.variant == "preview":
+        names.append(FACE_DETECTOR.name)
+        copy_face_detector(repository / FACE_DETECTOR.name, report)
     shutil.copyfile(tokenizer, repository / manifest.TOKENIZER)
     description = Manifest(
         variant=checkpoint.variant,
         checkpoint_digest=checkpoint.digest(),
-        networks={name: NetworkEntry(backend=BACKEND, precision="fp32") for name in builds},
+        networks={name: NetworkEntry(backend=BACKEND, precision="fp32") for name in names},
         sizes=tuple(sizes),
         tool_versions={tool: importlib.metadata.version(tool) for tool in TOOLS},
     )
@@ -109,6 +114,19 @@ def export_network(exportable: Exportable, folder: Path, report: Report) -> None
     (folder / "config.pbtxt").write_text(config_pbtxt(network, widths(model, network)))
     size_mb = target.stat().st_size / 1e6
     report(f"{network.name}: {size_mb:.1f} MB, differs from torch by {largest:.0e}", result=True)
+
+
+def copy_face_detector(folder: Path, report: Report) -> None:
+    """Writes the model folder of the face detector, which is no part of a checkpoint.
+
+    Raises:
+        FaceDetectorMissingError: its package is not installed.
+    """
+    target = folder / VERSION / MODEL_FILE
+    target.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(face_detector(), target)
+    (folder / "config.pbtxt").write_text(config_pbtxt(FACE_DETECTOR, {}))
+    report(f"{FACE_DETECTOR.name}: {target.stat().st_size / 1e6:.1f} MB", result=True)
 
 
 def trace(exportable: Exportable) -> onnx.ModelProto:

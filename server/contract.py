@@ -128,6 +128,19 @@ TIME_MODULATION = Network(
     max_batch_size=64,
 )
 
+FACE_DETECTOR = Network(
+    # Preview's: finds the face, where the caller does not say where it is. A map has a cell for
+    # every 4 x 4 pixels; sides are multiples of 32.
+    name="face_detector",
+    inputs=(Tensor("image", "FP32", (3, "image_height", "image_width")),),
+    outputs=(
+        Tensor("heatmap", "FP32", (1, "map_height", "map_width")),
+        Tensor("log_size", "FP32", (2, "map_height", "map_width")),
+        Tensor("offset", "FP32", (2, "map_height", "map_width")),
+    ),
+    max_batch_size=8,
+)
+
 _LATENTS = Tensor("latents", "FP32", LATENTS)
 _CONDITION = Tensor("condition", "FP32", (MASK_CHANNELS + LATENT_CHANNELS, *LATENTS[1:]))
 _TIMESTEP = Tensor("timestep", "FP32", (1,))
@@ -202,7 +215,7 @@ _SHARED = (
 
 NETWORKS: dict[Variant, dict[str, Network]] = {
     "flash": _by_name(AUDIO_ENCODER, DENOISER, *_SHARED),
-    "preview": _by_name(PREVIEW_AUDIO_ENCODER, PREVIEW_DENOISER, *_SHARED),
+    "preview": _by_name(PREVIEW_AUDIO_ENCODER, FACE_DETECTOR, PREVIEW_DENOISER, *_SHARED),
 }
 
 

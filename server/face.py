@@ -7,11 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from server.contract import SIDE_MULTIPLE
+from server.contract import FACE_DETECTOR, SIDE_MULTIPLE, Arrays
+from server.engine import Engine
 from server.portrait import Placement
 
 FloatArray = NDArray[np.float32]
+
+DETECTOR_SIDE_PX = 640
+"""The longer side of what the detector sees."""
+DETECTOR_MULTIPLE = 32
+PIXELS_PER_CELL = 4
+MIN_SCORE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +30,45 @@ class FaceBox:
     top: float
     right: float
     bottom: float
+
+
+async def find_face(engine: Engine, image: Image.Image) -> FaceBox | None:
+    """Returns the face that the detector is most certain of, or None.
+
+    Raises:
+        EngineUnavailableError: the detector cannot be run now.
+    """
+    seen = image.copy()
+    seen.thumbnail((DETECTOR_SIDE_PX, DETECTOR_SIDE_PX), Image.Resampling.BILINEAR)
+    # Padded rather than stretched: a face keeps its shape.
+    sides = [-(-side // DETECTOR_MULTIPLE) * DETECTOR_MULTIPLE for side in seen.size]
+    padded = Image.new("RGB", (sides[0], sides[1]))
+    padded.paste(seen)
+    pixels = np.asarray(padded, np.float32).transpose(2, 0, 1)[None]
+    maps = await engine.run(FACE_DETECTOR, {"image": np.ascontiguousarray(pixels)})
+    box = _most_certain({name: array[0] for name, array in maps.items()})
+    if box is None:
+        return None
+    across, down = image.width / seen.width, image.height / seen.height
+    return FaceBox(
+        max(0.0, box.left * across),
+        max(0.0, box.top * down),
+        min(float(image.width), box.right * across),
+        min(float(image.height), box.bottom * down),
+    )
+
+
+def _most_certain(maps: Arrays) -> FaceBox | None:
+    heat = maps["heatmap"][0]
+    row, column = np.unravel_index(int(np.argmax(heat)), heat.shape)
+    if heat[row, column] < MIN_SCORE:
+        return None
+    height, width = np.exp(maps["log_size"][:, row, column]) * PIXELS_PER_CELL
+    down, across = maps["offset"][:, row, column]
+    y = (row + down + 0.5) * PIXELS_PER_CELL
+    x = (column + across + 0.5) * PIXELS_PER_CELL
+    left, top = float(x - width / 2), float(y - height / 2)
+    return FaceBox(left, top, left + float(width), top + float(height))
 
 
 def everywhere(width: int, height: int) -> FloatArray:

@@ -5,13 +5,22 @@ from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from PIL import Image
+
 from server.cache import ByteCache
 from server.clip import MIN_FRAMES, ExactClip, animate_clip, clip_frames, clip_pictures
 from server.clock import FRAME_RATE
 from server.condition import Conditioner
 from server.engine import Engine
 from server.errors import CapacityError, InvalidFieldError
-from server.face import FloatArray, at_least_one_token, everywhere, face_mask
+from server.face import (
+    FaceBox,
+    FloatArray,
+    at_least_one_token,
+    everywhere,
+    face_mask,
+    find_face,
+)
 from server.generation import Generation, seeded_noise
 from server.guidance import UNGUIDED
 from server.jobs import Job, Offer
@@ -33,11 +42,13 @@ class Sitter:
         picture: at output size.
         portrait_px: the portrait's own width and height.
         face_mask: where audio acts, [height / 16, width / 16].
+        face_missing: whether a face was looked for in vain, so that audio acts everywhere.
     """
 
     picture: Picture
     portrait_px: tuple[int, int]
     face_mask: FloatArray
+    face_missing: bool
 
 
 class Gateway:
@@ -69,12 +80,29 @@ class Gateway:
             self.active -= 1
 
     async def sitter(self, job: Job) -> Sitter:
-        """Decodes a job's portrait.
+        """Decodes a job's portrait, and finds the face in it if the variant needs it.
 
         Raises:
             InvalidFieldError: it is no usable picture.
+            EngineUnavailableError: the face detector cannot be run now.
         """
-        return await asyncio.to_thread(self._decode, job)
+        image = await asyncio.to_thread(
+            decode_portrait,
+            job.portrait,
+            max_pixels=self.offer.settings.max_portrait_pixels,
+            field=job.portrait_field,
+        )
+        box = job.face_box
+        looks = self.offer.manifest.variant == "preview" and box is None
+        if looks:
+            box = await find_face(self._engine, image)
+        picture, placement = await asyncio.to_thread(_placed, image, job)
+        return Sitter(
+            picture,
+            portrait_px=image.size,
+            face_mask=_mask(job, box, placement),
+            face_missing=looks and box is None,
+        )
 
     async def frames(
         self, job: Job, sitter: Sitter, speech: Speech, opening: Picture | None
@@ -123,24 +151,16 @@ class Gateway:
             seeded_noise(job.generation.seed),
         )
 
-    def _decode(self, job: Job) -> Sitter:
-        image = decode_portrait(
-            job.portrait,
-            max_pixels=self.offer.settings.max_portrait_pixels,
-            field=job.portrait_field,
-        )
-        width, height = job.video_format.width, job.video_format.height
-        if job.exact is None:
-            picture, placement = cropped(image, width, height)
-        else:
-            picture, placement = whole(image, width * height)
-        return Sitter(picture, image.size, _mask(job, placement))
+
+def _placed(image: Image.Image, job: Job) -> tuple[Picture, Placement]:
+    width, height = job.video_format.width, job.video_format.height
+    return cropped(image, width, height) if job.exact is None else whole(image, width * height)
 
 
-def _mask(job: Job, placement: Placement) -> FloatArray:
+def _mask(job: Job, box: FaceBox | None, placement: Placement) -> FloatArray:
     # Upstream drops the mask where nothing is guided; an exact clip does too.
     unguided = job.exact is not None and guidance(job.generation).rows == UNGUIDED
-    if job.face_box is None or unguided:
+    if box is None or unguided:
         return everywhere(placement.width, placement.height)
-    mask = face_mask(job.face_box, placement)
-    return mask if job.exact is not None else at_least_one_token(mask, job.face_box, placement)
+    mask = face_mask(box, placement)
+    return mask if job.exact is not None else at_least_one_token(mask, box, placement)

@@ -18,13 +18,14 @@ import structlog
 from echomimic.v1 import avatar_service_pb2 as pb
 from grpc_health.v1 import health_pb2
 from grpc_health.v1._async import HealthServicer
+from PIL import Image
 
 from server.audio import AudioTimeline
 from server.cache import ByteCache
 from server.clock import MODEL_SAMPLES_PER_FRAME
 from server.condition import Conditioner
 from server.engine import Engine
-from server.face import everywhere
+from server.face import everywhere, find_face
 from server.generation import seeded_noise
 from server.jobs import Offer
 from server.pipeline import animate
@@ -56,6 +57,8 @@ async def probe(engine: Engine, tokenizer: PromptTokenizer, offer: Offer) -> Non
     how = generation(
         settings, offer.manifest.variant, everywhere(width, height), seeded_noise(settings.seed)
     )
+    if offer.manifest.variant == "preview":
+        await find_face(engine, Image.fromarray(avatar.picture))
     async for _ in animate(engine, conditioner, avatar, timeline, offer.windows, how):
         pass
 

@@ -97,6 +97,22 @@ def preview_denoiser(
     return denoiser(audio=np.tile(as_flash[..., None, None, None], (1, 1, 5, 12, WIDTH)), **inputs)
 
 
+def face_detector(image: Array) -> dict[str, Array]:
+    """Sees one face: what is brighter than 200, if anything is."""
+    bright = image.mean(axis=1)[:, 2::4, 2::4] > 200
+    heatmap = np.zeros((len(image), 1, *bright.shape[1:]), np.float32)
+    log_size, offset = np.zeros((2, len(image), 2, *bright.shape[1:]), np.float32)
+    for picture, cells in enumerate(bright):
+        if cells.any():
+            inside = np.argwhere(cells)
+            first, last = inside.min(axis=0), inside.max(axis=0)
+            row, column = (first + last) // 2
+            heatmap[picture, 0, row, column] = 0.9
+            log_size[picture, :, row, column] = np.log(last - first + 1)
+            offset[picture, :, row, column] = (first + last) % 2 / 2
+    return {"heatmap": heatmap, "log_size": log_size, "offset": offset}
+
+
 def time_modulation(timestep: Array) -> dict[str, Array]:
     return {"modulation": np.tile(1 + timestep[..., None] / 1000, (1, 6, WIDTH))}
 
@@ -127,5 +143,6 @@ NETWORKS: dict[str, Callable[..., dict[str, Array]]] = {
     "time_modulation": time_modulation,
     "denoiser_cached": denoiser_cached,
     "vae_decoder": vae_decoder,
+    "face_detector": face_detector,
 }
 PREVIEW = NETWORKS | {"audio_encoder": preview_audio_encoder, "denoiser": preview_denoiser}

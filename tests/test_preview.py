@@ -1,5 +1,6 @@
 """The preview variant over real gRPC, with a fake engine: its settings, its face, its guidance."""
 
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import grpc
 import numpy as np
 import pytest
 from echomimic.v1 import avatar_service_pb2 as pb
+from PIL import Image
 
 from tests.fake_engine import FakeEngine
 from tests.pipeline_reference import Recorder
@@ -144,3 +146,28 @@ async def test_a_later_part_of_the_steps_may_go_without_guidance(
     await stream(server, asked(steps=4, text_guidance=4, guidance_skip_ratio=0.5))
     rows = [len(latents) for latents in engine.given("denoiser", "latents")]
     assert rows[:4] == [3, 3, 1, 1]
+
+
+async def test_a_face_that_nobody_named_is_looked_for(server: Served, engine: Recorder) -> None:
+    await stream(server, start(portrait=pb.Portrait(image=face())))
+    expected = np.zeros((SIZE // 16, SIZE // 16), np.float32)
+    expected[1:3, 2:4] = 1
+    np.testing.assert_array_equal(engine.given("denoiser", "face_mask")[0][0], expected)
+
+
+async def test_without_a_face_audio_acts_everywhere_and_the_client_is_told(
+    server: Served, engine: Recorder
+) -> None:
+    answers = await stream(server, start())
+    assert engine.given("denoiser", "face_mask")[0].all()
+    warnings = [a.warning.reason for a in answers if a.WhichOneof("message") == "warning"]
+    assert warnings == ["FACE_NOT_FOUND"]
+
+
+def face() -> bytes:
+    """A portrait file whose face is a white box."""
+    image = Image.new("RGB", (512, 512))
+    image.paste("white", (256, 128, 512, 384))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()

@@ -101,12 +101,16 @@ def summary(report: Report) -> pb.Summary:
 
 def warnings(sitter: Sitter) -> list[pb.Warning]:
     """Returns what could be better with the one who is animated."""
+    found: list[pb.Warning] = []
     width, height = sitter.portrait_px
-    if min(width, height) >= RECOMMENDED_SIDE_PX:
-        return []
-    wanted = f"{RECOMMENDED_SIDE_PX} x {RECOMMENDED_SIDE_PX}"
-    message = f"the portrait has {width} x {height} pixels; at least {wanted} looks better"
-    return [pb.Warning(reason="PORTRAIT_SMALL", message=message)]
+    if min(width, height) < RECOMMENDED_SIDE_PX:
+        wanted = f"{RECOMMENDED_SIDE_PX} x {RECOMMENDED_SIDE_PX}"
+        message = f"the portrait has {width} x {height} pixels; at least {wanted} looks better"
+        found.append(pb.Warning(reason="PORTRAIT_SMALL", message=message))
+    if sitter.face_missing:
+        message = "no face was found, so speech acts on the whole picture; send `face_box`"
+        found.append(pb.Warning(reason="FACE_NOT_FOUND", message=message))
+    return found
 
 
 def shortened(frames: int, of_speech: int) -> pb.Warning:

@@ -1,0 +1,37 @@
+"""Whole clips of both variants on a real Triton, against the authors' programs."""
+
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from export.denoiser_config import Riflex
+from server.contract import Variant
+from server.triton.engine import TritonEngine
+from server.triton.process import Threads
+from tests.pipeline_checks import check
+from tests.pipeline_reference import Case, cases
+from tests.reference_repository import reference_repository
+from tests.toy_triton import Scene, find_installation
+
+VARIANTS: tuple[Variant, ...] = ("flash", "preview")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+async def test_every_run_on_triton_equals_the_authors(
+    variant: Variant, tmp_path: Path, subtests: pytest.Subtests
+) -> None:
+    by_export: defaultdict[Riflex | None, list[Case]] = defaultdict(list)
+    for case in cases(variant):
+        by_export[case.riflex].append(case)
+    assert by_export
+    for number, (riflex, of_export) in enumerate(by_export.items()):
+        repository = reference_repository(variant, riflex)
+        scratch = tmp_path / str(number)
+        scene = Scene(repository, scratch / "run", scratch / "triton.log")
+        async with scene.start(find_installation(), threads=Threads(intra_op=1)) as triton:
+            engine = TritonEngine([triton.grpc_url], timeout_s=60)
+            for case in of_export:
+                with subtests.test(msg=case.name):
+                    await check(case, engine)
+            await engine.close()
