@@ -10,7 +10,7 @@ from server.clip import to_pictures
 from server.colors import ColorMatcher
 from server.face import FaceBox, at_least_one_token, face_mask
 from server.portrait import Placement, cropped, whole
-from tests.reference import ReferenceFixture, reference_fixture
+from tests.reference import ReferenceFixture, reference_fixture, reference_numbers
 
 RESIZE_LEVELS = 1
 COLOR_LEVELS = 2
@@ -18,7 +18,7 @@ COLOR_LEVELS = 2
 
 @pytest.fixture(scope="module")
 def prepost() -> ReferenceFixture:
-    return reference_fixture("prepost")
+    return reference_numbers("prepost")
 
 
 def levels(ours: np.ndarray, theirs: np.ndarray) -> int:
@@ -26,7 +26,8 @@ def levels(ours: np.ndarray, theirs: np.ndarray) -> int:
     return int(np.abs(ours.astype(int) - theirs.astype(int)).max())
 
 
-def test_portraits_get_the_size_and_pixels_of_the_authors(prepost: ReferenceFixture) -> None:
+def test_portraits_get_the_size_and_pixels_of_the_authors() -> None:
+    prepost = reference_fixture("prepost")
     assert prepost.config["image_prep"]
     for case in prepost.config["image_prep"]:
         image = Image.fromarray(prepost.inputs[f"{case['name']}.image_u8"])

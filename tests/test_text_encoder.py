@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from export.text_encoder import TextEncoder, load_text_encoder
-from tests.reference import ReferenceFixture, assert_close, reference_fixture
+from tests.reference import ReferenceFixture, assert_close, reference_numbers
 
 TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
 def fixture() -> ReferenceFixture:
-    return reference_fixture("text_encoder")
+    return reference_numbers("text_encoder")
 
 
 def weights(fixture: ReferenceFixture) -> dict[str, torch.Tensor]:
