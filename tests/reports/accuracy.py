@@ -22,6 +22,7 @@ from server.triton.process import Threads
 from tests.network_cases import network_cases
 from tests.onnx_engine import OnnxEngine
 from tests.pipeline_reference import Case, cases
+from tests.prepost_cases import prepost_cases
 from tests.reference import reference_fixture
 from tests.reference_repository import reference_repository
 from tests.reports.markdown import table, write
@@ -131,6 +132,16 @@ def sampler_rows() -> Iterator[tuple[str, ...]]:
         yield "samplers", f"{variant}: trajectory", "1e-5", str(difference)
 
 
+def picture_rows() -> Iterator[tuple[object, ...]]:
+    """Yields the largest difference of what is whole numbers: sizes, masks, levels of pictures."""
+    found: defaultdict[tuple[str, int], int] = defaultdict(int)
+    for case in prepost_cases(reference_fixture("prepost")):
+        key = (case.quantity, case.tolerance)
+        found[key] = max(found[key], case.difference)
+    for (quantity, allowed), difference in found.items():
+        yield "prepost", quantity, allowed, difference
+
+
 def tolerance(key: Key) -> str:
     """What the reference allows."""
     fixture, quantity = key
@@ -161,6 +172,7 @@ async def main() -> None:
         INTRO,
         table(("fixture", "quantity", "tolerance", *ENGINES), sorted(rows)),
         table(("fixture", "quantity", "tolerance", "NumPy"), sampler_rows()),
+        table(("fixture", "quantity", "tolerance, levels", "levels"), picture_rows()),
     )
 
 
