@@ -10,11 +10,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from export.checkpoint import Checkpoint, CheckpointError
+from export.checkpoint import Checkpoint
 from export.compare import ExportDiffersError
-from export.denoiser_config import CheckpointMismatchError, Riflex
+from export.denoiser_config import Riflex
 from export.tiny import make_tiny
 from export.to_onnx import STAGES, Report, export_repository
+from export.weights import CheckpointError
 from server.contract import NETWORKS, SIDE_MULTIPLE, Variant
 
 app = typer.Typer(
@@ -80,7 +81,7 @@ def onnx_command(
     try:
         with _progress(STAGES * len(NETWORKS[checkpoint.variant])) as report:
             export_repository(checkpoint, repository, sizes=sizes, report=report, riflex=riflex)
-    except (CheckpointError, CheckpointMismatchError, ExportDiffersError) as error:
+    except (CheckpointError, ExportDiffersError) as error:
         console.print(f"error: {error}", style="red", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     console.print(f"wrote {repository}")

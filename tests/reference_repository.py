@@ -40,7 +40,7 @@ def reference_checkpoint(variant: Variant, root: Path) -> Checkpoint:
     _save_json(root / layout.DENOISER_CONFIG, denoiser.config["transformer"])
     save_file(_tensors(denoiser), root / layout.DENOISER)
     _save_json(root / folder / "config.json", _wav2vec2_config(audio))
-    torch.save(_tensors(audio), root / folder / layout.AUDIO_ENCODER_WEIGHTS[1])
+    torch.save(_tensors(audio), root / folder / layout.AUDIO_ENCODER_WEIGHTS)
     sizes: dict[str, Any] = {}
     for name, path, section in (
         ("vae", layout.VAE, "vae_kwargs"),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from export.audio_injection_preview import gather_windows
-from export.denoiser_config import CheckpointMismatchError
+from export.weights import CheckpointMismatchError
 from server.audio_windows import PADDING, window_index
 from tests.denoiser_reference import (
     FREQUENCIES,
