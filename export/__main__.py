@@ -17,6 +17,7 @@ from export.compare import ExportDiffersError
 from export.denoiser_config import Riflex
 from export.face_detector import FaceDetectorMissingError
 from export.inspection import denoiser_sizes, found_networks
+from export.precision import Precision
 from export.tiny import make_tiny
 from export.to_onnx import STAGES, Report, export_repository
 from export.weights import CheckpointError
@@ -66,6 +67,10 @@ def onnx_command(
         list[str] | None,
         typer.Option(help="WIDTHxHEIGHT to offer, several times; the first is the default."),
     ] = None,
+    precision: Annotated[
+        Precision,
+        typer.Option(help="Of the large weights; norms and what layers add to stay in 32 bits."),
+    ] = "fp32",
     riflex_latent_frames: Annotated[
         int,
         typer.Option(
@@ -83,7 +88,14 @@ def onnx_command(
     riflex = Riflex(riflex_k, riflex_latent_frames) if riflex_latent_frames else None
     checkpoint = Checkpoint(checkpoint_dir)
     with _one_line_errors(), _progress(STAGES * len(NETWORKS[checkpoint.variant])) as report:
-        export_repository(checkpoint, repository, sizes=sizes, report=report, riflex=riflex)
+        export_repository(
+            checkpoint,
+            repository,
+            sizes=sizes,
+            report=report,
+            precision=precision,
+            riflex=riflex,
+        )
     console.print(f"wrote {repository}")
 
 

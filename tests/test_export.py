@@ -12,6 +12,7 @@ from export import checkpoint as layout
 from export.checkpoint import Checkpoint
 from export.compare import ExportDiffersError, check_export, run_onnx
 from export.networks import Exportable, Shape, networks
+from export.precision import DTYPES, IN_32_BITS, Precision
 from export.tiny import make_tiny
 from export.to_onnx import export_network, export_repository
 from server.contract import FACE_DETECTOR, NETWORKS, Variant, check
@@ -63,6 +64,49 @@ def test_every_network_of_a_tiny_checkpoint_keeps_the_contract(
         for tensor, output in zip(exportable.network.outputs, outputs, strict=True)
     }
     check(exportable.network.outputs, named, where=name)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize(("variant", "name"), OF_A_CHECKPOINT)
+def test_16_bits_keep_the_contract_and_err_by_little_more_than_rounding(
+    tiny: Checkpoint, tiny_preview: Checkpoint, variant: Variant, name: str, precision: Precision
+) -> None:
+    checkpoint = tiny if variant == "flash" else tiny_preview
+    wide = networks(checkpoint)[name](checkpoint)
+    narrow = networks(checkpoint, precision)[name](checkpoint)
+    inputs = wide.inputs(SHAPE)
+    with torch.inference_mode():
+        expected, actual = (
+            results if isinstance(results, tuple) else (results,)
+            for results in (module(*inputs.values()) for module in (wide.module, narrow.module))
+        )
+    narrowed = {tensor.dtype for tensor in narrow.module.state_dict().values()}
+    assert (DTYPES[precision] in narrowed) == (name not in IN_32_BITS)
+    for tensor, ours, theirs in zip(wide.network.outputs, actual, expected, strict=True):
+        assert ours.dtype == theirs.dtype, tensor.name
+        difference = (ours.double() - theirs.double()).norm() / theirs.double().norm()
+        assert difference < 16 * torch.finfo(DTYPES[precision]).eps, tensor.name
+
+
+def test_a_graph_in_16_bits_that_differs_by_more_than_rounding_fails(tmp_path: Path) -> None:
+    export_network(stand_in(0.5), tmp_path, quiet)
+    model, inputs = tmp_path / "1" / "model.onnx", stand_in().inputs(SHAPE)
+    network = stand_in().network
+    assert check_export(network, model, stand_in(0.5002).module, inputs, "fp16") > 0
+    with pytest.raises(ExportDiffersError, match="of its norm"):
+        check_export(network, model, stand_in(0.52).module, inputs, "fp16")
+
+
+def test_large_weights_go_to_a_file_beside_the_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export.to_onnx.EMBEDDED_BYTES", 0)
+    export_network(stand_in(), tmp_path, quiet)
+    assert [file.name for file in sorted((tmp_path / "1").iterdir())] == [
+        "model.onnx",
+        "model.onnx.data",
+    ]
+    assert not (tmp_path / "1.partial").exists()
 
 
 def test_the_same_seed_gives_the_same_checkpoint(tiny: Checkpoint, tmp_path: Path) -> None:
@@ -150,7 +194,7 @@ def test_an_interrupted_export_leaves_nothing_to_serve(
 
     with pytest.raises(KeyboardInterrupt):
         export_repository(tiny, tmp_path, sizes=[(128, 128)], report=interrupt)
-    assert not list(tmp_path.rglob("model.onnx"))
+    assert not list(tmp_path.rglob("1/*"))
     with pytest.raises(ManifestError, match="is missing"):
         read_manifest(tmp_path)
 
