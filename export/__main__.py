@@ -15,13 +15,16 @@ from rich.table import Column, Table
 from export.checkpoint import Checkpoint
 from export.compare import ExportDiffersError
 from export.denoiser_config import Riflex
+from export.engines import EngineError, Target, build_engines
 from export.face_detector import FaceDetectorMissingError
 from export.inspection import denoiser_sizes, found_networks
 from export.precision import Precision
+from export.profiles import Workload
 from export.tiny import make_tiny
 from export.to_onnx import STAGES, Report, export_repository
 from export.weights import CheckpointError
 from server.contract import NETWORKS, SIDE_MULTIPLE, Variant
+from server.manifest import ManifestError, read_manifest
 
 app = typer.Typer(
     help="Turns EchoMimic V3 checkpoints into a Triton model repository.",
@@ -30,6 +33,14 @@ app = typer.Typer(
 )
 console = Console(stderr=True)
 
+ONE_LINE_ERRORS = (
+    CheckpointError,
+    EngineError,
+    ExportDiffersError,
+    FaceDetectorMissingError,
+    ManifestError,
+)
+WINDOWS = [33, 17, 5, 81]
 DEFAULT_SIZES = ["512x512", "256x256", "768x768", "512x768", "768x512"]
 
 
@@ -99,6 +110,39 @@ def onnx_command(
     console.print(f"wrote {repository}")
 
 
+@app.command("tensorrt")
+def tensorrt_command(
+    repository: Annotated[Path, typer.Argument(help="Repository of ONNX files.")],
+    engines: Annotated[Path, typer.Option(help="Repository of engines to write.")],
+    window: Annotated[
+        list[int] | None,
+        typer.Option(help="Window length in video frames, 4k + 1, several times; usual one first."),
+    ] = None,
+    streams: Annotated[
+        int, typer.Option(min=1, help="Streams whose steps may be merged into one batch.")
+    ] = 1,
+    network: Annotated[
+        list[str] | None, typer.Option(help="Network to build, several times; all by default.")
+    ] = None,
+    compute_capability: Annotated[
+        str | None,
+        typer.Option(help="As 8.9: build ahead of time, on a CPU, with TensorRT-RTX."),
+    ] = None,
+    weight_streaming: Annotated[
+        bool, typer.Option(help="Let weights stay in the host's memory.")
+    ] = False,
+) -> None:
+    """Build TensorRT engines, for the GPU at hand or ahead of time."""
+    with _one_line_errors():
+        described = read_manifest(repository)
+        names = network or list(described.networks)
+        workload = Workload(described.variant, described.sizes, window or WINDOWS, streams)
+        with _progress(2 * len(names)) as report:
+            target = Target(compute_capability, weight_streaming)
+            build_engines(repository, engines, workload, target, names, report)
+    console.print(f"wrote {engines}")
+
+
 @app.command("inspect")
 def inspect_command(
     checkpoint_dir: Annotated[Path, typer.Argument(help="Folder in the public layout.")],
@@ -133,7 +177,7 @@ def inspect_command(
 def _one_line_errors() -> Generator[None]:
     try:
         yield
-    except (CheckpointError, ExportDiffersError, FaceDetectorMissingError) as error:
+    except ONE_LINE_ERRORS as error:
         console.print(f"error: {error}", style="red", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 

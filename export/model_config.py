@@ -15,8 +15,10 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from server.contract import DType, Network, Tensor
 
-BACKEND = "onnxruntime"
-MODEL_FILE = "model.onnx"
+BACKEND, TENSORRT = "onnxruntime", "tensorrt"
+MODEL_FILE, ENGINE_FILE = "model.onnx", "model.plan"
+FILES = {BACKEND: MODEL_FILE, TENSORRT: ENGINE_FILE}
+"""What each of Triton's backends runs."""
 HEADER = "# Written by `python -m export onnx` from server/contract.py. Do not edit.\n"
 
 PUBLIC_WIDTHS: Mapping[str, int] = {
@@ -34,12 +36,18 @@ _DATA_TYPES: dict[DType, pb.DataType] = {
 }
 
 
-def model_config(network: Network, widths: Mapping[str, int]) -> pb.ModelConfig:
-    """Returns a network's configuration for a checkpoint of some widths."""
+_ANYWHERE = pb.ModelInstanceGroup.KIND_AUTO
+
+
+def model_config(
+    network: Network, widths: Mapping[str, int], backend: str = BACKEND
+) -> pb.ModelConfig:
+    """Returns a network's configuration for a checkpoint of some widths and one of the backends."""
+    kind = pb.ModelInstanceGroup.KIND_GPU if backend == TENSORRT else _ANYWHERE
     return pb.ModelConfig(
         name=network.name,
-        backend=BACKEND,
-        default_model_filename=MODEL_FILE,
+        backend=backend,
+        default_model_filename=FILES[backend],
         max_batch_size=network.max_batch_size,
         input=[
             pb.ModelInput(name=t.name, data_type=_DATA_TYPES[t.dtype], dims=_dims(t, widths))
@@ -49,15 +57,15 @@ def model_config(network: Network, widths: Mapping[str, int]) -> pb.ModelConfig:
             pb.ModelOutput(name=t.name, data_type=_DATA_TYPES[t.dtype], dims=_dims(t, widths))
             for t in network.outputs
         ],
-        instance_group=[pb.ModelInstanceGroup(count=1, kind=pb.ModelInstanceGroup.KIND_AUTO)],
+        instance_group=[pb.ModelInstanceGroup(count=1, kind=kind)],
         # Merges what different streams ask for at the same moment; waits for nobody.
         dynamic_batching=pb.ModelDynamicBatching(),
     )
 
 
-def config_pbtxt(network: Network, widths: Mapping[str, int]) -> str:
-    """Returns a network's config.pbtxt for a checkpoint of some widths."""
-    config = model_config(network, widths)
+def config_pbtxt(network: Network, widths: Mapping[str, int], backend: str = BACKEND) -> str:
+    """Returns a network's config.pbtxt for a checkpoint of some widths and one of the backends."""
+    config = model_config(network, widths, backend)
     text = text_format.MessageToString(config, use_short_repeated_primitives=True)
     return HEADER + text
 
