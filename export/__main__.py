@@ -18,12 +18,14 @@ from export.denoiser_config import Riflex
 from export.engines import EngineError, Target, build_engines
 from export.face_detector import FaceDetectorMissingError
 from export.inspection import denoiser_sizes, found_networks
+from export.networks import Shape
 from export.precision import Precision
 from export.profiles import Workload
-from export.tiny import make_tiny
+from export.tiny import PUBLIC, TINY, make_tiny
 from export.to_onnx import STAGES, Report, export_repository
+from export.verification import STEPS, verify
 from export.weights import CheckpointError
-from server.contract import NETWORKS, SIDE_MULTIPLE, Variant
+from server.contract import NETWORKS, PIXELS_PER_LATENT, SIDE_MULTIPLE, Variant, latent_frames
 from server.manifest import ManifestError, read_manifest
 
 app = typer.Typer(
@@ -62,9 +64,12 @@ def make_tiny_command(
     variant: Annotated[Variant, typer.Option(help="Which public model it is a small one of.")] = (
         "flash"
     ),
+    full_size: Annotated[
+        bool, typer.Option("--full-size", help="The public sizes: 19 GB of random weights.")
+    ] = False,
 ) -> None:
     """Write a tiny checkpoint with random weights, in the layout of the public ones."""
-    make_tiny(checkpoint_dir, seed=seed, variant=variant)
+    make_tiny(checkpoint_dir, seed=seed, variant=variant, sizes=PUBLIC if full_size else TINY)
     console.print(f"wrote {checkpoint_dir}")
 
 
@@ -141,6 +146,30 @@ def tensorrt_command(
             target = Target(compute_capability, weight_streaming)
             build_engines(repository, engines, workload, target, names, report)
     console.print(f"wrote {engines}")
+
+
+@app.command("verify")
+def verify_command(
+    repository: Annotated[Path, typer.Argument(help="Repository of ONNX files.")],
+    checkpoint: Annotated[Path, typer.Option(help="What it was exported from.")],
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the frames to compare.")] = "128x128",
+    frames: Annotated[int, typer.Option(help="Frames to compare, 4k + 1.")] = 9,
+) -> None:
+    """Show how far ONNX files, and frames made with them, are from the checkpoint in 32 bits."""
+    width, height = parse_size(size)
+    shape = Shape(1, latent_frames(frames), height // PIXELS_PER_LATENT, width // PIXELS_PER_LATENT)
+    with _one_line_errors(), console.status("") as status:
+        result = verify(repository, Checkpoint(checkpoint), shape, status.update)
+    columns = (Column(name, overflow="fold") for name in ("network", "output", "precision"))
+    table = Table(*columns, box=box.SIMPLE)
+    for name in ("largest error", "mean error", "of the norm"):
+        table.add_column(name, justify="right")
+    for error in result.errors:
+        numbers = (f"{number:.1e}" for number in (error.largest, error.mean, error.relative))
+        table.add_row(error.network, error.output, error.precision, *numbers)
+    out = Console(highlight=False)
+    out.print(table)
+    out.print(f"frames after {STEPS} steps: PSNR {result.psnr_db:.1f} dB")
 
 
 @app.command("inspect")
