@@ -160,9 +160,8 @@ def verify_command(
     shape = Shape(1, latent_frames(frames), height // PIXELS_PER_LATENT, width // PIXELS_PER_LATENT)
     with _one_line_errors(), console.status("") as status:
         result = verify(repository, Checkpoint(checkpoint), shape, status.update)
-    columns = (Column(name, overflow="fold") for name in ("network", "output", "precision"))
-    table = Table(*columns, box=box.SIMPLE)
-    for name in ("largest error", "mean error", "of the norm"):
+    table = Table("network", "output", "precision", box=box.SIMPLE, title="error")
+    for name in ("largest", "mean", "of norm"):
         table.add_column(name, justify="right")
     for error in result.errors:
         numbers = (f"{number:.1e}" for number in (error.largest, error.mean, error.relative))

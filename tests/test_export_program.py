@@ -44,7 +44,7 @@ def test_verify_shows_every_network_and_the_frames() -> None:
     result = CliRunner().invoke(app, ["verify", *arguments, "--size", "64x64", "--frames", "5"])
     assert result.exit_code == 0, result.output
     for network in NETWORKS["flash"]:
-        assert network in result.stdout.replace("\n", "")
+        assert network in result.stdout
     psnr = re.search(r"PSNR ([\d.]+) dB", result.stdout)
     assert psnr is not None
     assert float(psnr[1]) > 90
