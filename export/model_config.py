@@ -13,7 +13,16 @@ from collections.abc import Mapping
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from server.contract import DType, Network, Tensor
+from server.contract import (
+    DENOISER,
+    IMAGE_ENCODER,
+    PREVIEW_DENOISER,
+    PRIORITY_LEVELS,
+    TEXT_ENCODER,
+    DType,
+    Network,
+    Tensor,
+)
 
 BACKEND, TENSORRT = "onnxruntime", "tensorrt"
 MODEL_FILE, ENGINE_FILE = "model.onnx", "model.plan"
@@ -28,6 +37,11 @@ PUBLIC_WIDTHS: Mapping[str, int] = {
     "text_width": 4096,
 }
 """The widths of the public checkpoints."""
+
+BRANCHES: Mapping[Network, int] = {DENOISER: 2, PREVIEW_DENOISER: 3}
+"""Rows that one guided step of a stream has."""
+REPEATED = (TEXT_ENCODER, IMAGE_ENCODER)
+"""Networks that are given the same prompts and portraits again and again."""
 
 _DATA_TYPES: dict[DType, pb.DataType] = {
     "FP32": pb.TYPE_FP32,
@@ -57,10 +71,26 @@ def model_config(
             pb.ModelOutput(name=t.name, data_type=_DATA_TYPES[t.dtype], dims=_dims(t, widths))
             for t in network.outputs
         ],
+        version_policy=pb.ModelVersionPolicy(latest=pb.ModelVersionPolicy.Latest(num_versions=1)),
         instance_group=[pb.ModelInstanceGroup(count=1, kind=kind)],
-        # Merges what different streams ask for at the same moment; waits for nobody.
-        dynamic_batching=pb.ModelDynamicBatching(),
+        # Merges what different streams ask for at the same moment; waits for nobody. Who has seen
+        # no frame yet goes first.
+        dynamic_batching=pb.ModelDynamicBatching(
+            preferred_batch_size=_preferred_batches(network),
+            priority_levels=PRIORITY_LEVELS,
+            default_priority_level=PRIORITY_LEVELS,
+        ),
+        # Triton keeps no answer unless it is started with --cache-config.
+        response_cache=pb.ModelResponseCache(enable=True) if network in REPEATED else None,
     )
+
+
+def _preferred_batches(network: Network) -> list[int]:
+    """Returns the batches that hold whole steps: all branches of one stream or of several."""
+    branches = BRANCHES.get(network, 1)
+    if branches == 1:
+        return []
+    return list(range(branches, network.max_batch_size + 1, branches))
 
 
 def config_pbtxt(network: Network, widths: Mapping[str, int], backend: str = BACKEND) -> str:

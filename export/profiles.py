@@ -8,11 +8,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from export.model_config import BRANCHES
 from server.clock import FRAME_RATE, MODEL_SAMPLES_PER_FRAME
 from server.contract import (
     AUDIO_TOKENS_PER_FRAME,
     DENOISER,
     DENOISER_CACHED,
+    NETWORKS,
     PATCH,
     PIXELS_PER_LATENT,
     PREVIEW_DENOISER,
@@ -24,7 +26,6 @@ from server.contract import (
 )
 from server.face import DETECTOR_SIDE_PX
 
-BRANCHES: Mapping[Variant, int] = {"flash": 2, "preview": 3}
 AUDIO_CONTEXT_FRAMES = 55
 """What a window of the gateway's defaults hears before and after itself."""
 MAX_AUDIO_S = 60
@@ -94,7 +95,7 @@ def _length(dim: int | str, ranges: Mapping[str, Range], widths: Mapping[str, in
 
 def _batch(network: Network, workload: Workload) -> Range:
     if network in (DENOISER, PREVIEW_DENOISER, DENOISER_CACHED):
-        branches = BRANCHES[workload.variant]
+        branches = BRANCHES[NETWORKS[workload.variant]["denoiser"]]
         return Range(1, branches, min(branches * workload.streams, network.max_batch_size))
     if network is TIME_MODULATION:
         return Range(1, 8, MAX_STEPS)
