@@ -103,7 +103,7 @@ def build_engines(
         engine = _build(repository / name, engines / name, workload, target, builder)
         built.append(replace(engine, precision=entry.precision))
         report(_summary(built[-1]), result=True)
-    _describe(repository, engines, described, built)
+    _describe(repository, engines, described, built, workload)
     return built
 
 
@@ -194,7 +194,11 @@ def _summary(engine: BuiltEngine) -> str:
 
 
 def _describe(
-    repository: Path, engines: Path, described: Manifest, built: Sequence[BuiltEngine]
+    repository: Path,
+    engines: Path,
+    described: Manifest,
+    built: Sequence[BuiltEngine],
+    workload: Workload,
 ) -> None:
     """Writes the manifest. Without it nobody serves what Triton's own TensorRT could not load."""
     shutil.copyfile(repository / manifest.TOKENIZER, engines / manifest.TOKENIZER)
@@ -206,5 +210,11 @@ def _describe(
         for name, entry in described.networks.items()
     }
     tools = described.tool_versions | dict([built[0].builder.split(" ")]) if built else {}
-    content = described.model_copy(update={"networks": networks, "tool_versions": tools})
+    content = described.model_copy(
+        update={
+            "networks": networks,
+            "tool_versions": tools,
+            "max_window_frames": max(workload.windows),
+        }
+    )
     (engines / manifest.FILE).write_text(content.model_dump_json(indent=2) + "\n")

@@ -26,7 +26,7 @@ from export.model_config import BACKEND, MODEL_FILE, PUBLIC_WIDTHS, config_pbtxt
 from export.networks import Exportable, Shape, networks
 from export.precision import Precision, precision_of
 from server import manifest
-from server.contract import FACE_DETECTOR, Dim, Network, Tensor
+from server.contract import FACE_DETECTOR, Dim, Network, Tensor, fingerprint
 from server.manifest import Manifest, NetworkEntry
 
 OPSET = 20
@@ -88,6 +88,7 @@ def export_repository(
     shutil.copyfile(tokenizer, repository / manifest.TOKENIZER)
     description = Manifest(
         variant=checkpoint.variant,
+        contract=fingerprint(checkpoint.variant),
         checkpoint_digest=checkpoint.digest(),
         networks={
             name: NetworkEntry(backend=BACKEND, precision=precision_of(name, precision))

@@ -16,8 +16,10 @@ from export.precision import DTYPES, IN_32_BITS, Precision
 from export.tiny import make_tiny
 from export.to_onnx import export_network, export_repository
 from server.contract import FACE_DETECTOR, NETWORKS, Variant, check
+from server.jobs import Offer
 from server.manifest import FILE, ManifestError, read_manifest
 from server.tokens import PromptTokenizer
+from tests.serving import manifest, small_windows
 
 SHAPE = Shape(batch=2, frames=2, height=4, width=6)
 OF_A_CHECKPOINT = [
@@ -201,7 +203,12 @@ def test_an_interrupted_export_leaves_nothing_to_serve(
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("{}", "variant"), ("not json", "Invalid JSON"), ('{"format": 99}', "variant")],
+    [
+        ("{}", "format: Field required"),
+        ("not json", "Invalid JSON"),
+        ('{"format": 99}', "has format 99, this gateway reads"),
+        ('{"format": 3}', "variant: Field required"),
+    ],
 )
 def test_a_manifest_that_cannot_be_used_is_one_line(
     tmp_path: Path, text: str, problem: str
@@ -210,3 +217,19 @@ def test_a_manifest_that_cannot_be_used_is_one_line(
     with pytest.raises(ManifestError, match=problem) as caught:
         read_manifest(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_repository_for_other_tensors_is_refused(tmp_path: Path) -> None:
+    written = manifest().model_copy(update={"contract": "0" * 16})
+    (tmp_path / FILE).write_text(written.model_dump_json())
+    with pytest.raises(ManifestError, match="export again"):
+        read_manifest(tmp_path)
+    (tmp_path / FILE).write_text(manifest().model_dump_json())
+    assert read_manifest(tmp_path) == manifest()
+
+
+def test_windows_longer_than_the_engines_take_are_refused() -> None:
+    engines = manifest().model_copy(update={"max_window_frames": 17})
+    with pytest.raises(ManifestError, match="window_frames is 33"):
+        Offer(small_windows(window_frames=33), engines)
+    assert Offer(small_windows(), engines).max_exact_window_frames == 17
