@@ -1,9 +1,10 @@
 """What the calls share: the engine, the prepared conditions, the offer and the free streams."""
 
 import asyncio
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from PIL import Image
 
@@ -54,13 +55,19 @@ class Sitter:
 class Gateway:
     """Runs jobs."""
 
-    def __init__(self, offer: Offer, engine: Engine, tokenizer: PromptTokenizer) -> None:
+    def __init__(
+        self,
+        offer: Offer,
+        engine: Engine,
+        tokenizer: PromptTokenizer,
+        encoded: Mapping[str, FloatArray] = MappingProxyType({}),
+    ) -> None:
         self.offer = offer
         self.active = 0
         """Streams and renders running now."""
         self._engine = engine
         self._conditioner = Conditioner(
-            engine, tokenizer, ByteCache(offer.settings.condition_cache_bytes)
+            engine, tokenizer, ByteCache(offer.settings.condition_cache_bytes), encoded
         )
 
     @contextmanager

@@ -56,6 +56,8 @@ TEACACHE_POLICIES: dict[pb.TeaCachePolicy, Policy] = {
 }
 FRAME_ENCODINGS_TO_COME = (pb.FRAME_ENCODING_WEBP, pb.FRAME_ENCODING_H264)
 
+PROMPTS = frozenset({"prompt", "negative_prompt"})
+
 
 def read_start(message: pb.AnimateRequest, offer: Offer) -> Job:
     """Reads the first message of an Animate stream.
@@ -220,6 +222,8 @@ def _generation(message: pb.GenerationSettings, offer: Offer, field: str) -> Gen
         if message.sampler not in SAMPLERS:
             raise InvalidFieldError(f"{field}.sampler", "is unknown; GetServerInfo lists them")
         stated["sampler"] = SAMPLERS[message.sampler]
+    for name in PROMPTS & stated.keys():
+        stated[name] = offer.manifest.styles.get(stated[name], stated[name])
     settings = replace(offer.generation, **stated)
     _check_generation(settings, offer, field)
     if message.HasField("teacache"):
@@ -232,9 +236,15 @@ def _generation(message: pb.GenerationSettings, offer: Offer, field: str) -> Gen
 
 def _check_generation(settings: GenerationSettings, offer: Offer, field: str) -> None:
     limit = offer.settings.max_prompt_bytes
-    for name in ("prompt", "negative_prompt"):
-        if len(getattr(settings, name).encode()) > limit:
+    for name in PROMPTS:
+        text = getattr(settings, name)
+        if len(text.encode()) > limit:
             raise InvalidFieldError(f"{field}.{name}", f"is longer than {limit} bytes")
+        if not offer.offers_prompt(text):
+            names = ", ".join(offer.manifest.styles)
+            raise InvalidFieldError(
+                f"{field}.{name}", f"is none of this server's styles; ask for one of {names}"
+            )
     _check_range(settings.steps, 1, offer.settings.max_steps, f"{field}.steps")
     for name, (low, high) in jobs.RANGES.items():
         _check_range(getattr(settings, name), low, high, f"{field}.{name}")
