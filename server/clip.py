@@ -52,9 +52,10 @@ class ExactClip:
 def clip_frames(samples: int, sample_rate_hz: int, exact: ExactClip, variant: Variant) -> int:
     """Returns how many frames a clip has: fewer than the speech where windows do not reach its end.
 
-    Less than one frame of speech gives 0.
+    Less than one frame of speech gives 0. The authors read a length in hundredths of a second and
+    round down what they multiply it to as a float, so that 1.16 s has 28 frames, not 29.
     """
-    frames = _whole(samples * FRAME_RATE // sample_rate_hz)
+    frames = _whole(int(round(samples / sample_rate_hz, 2) * FRAME_RATE))
     if variant == "flash":
         return min(frames, exact.window_frames)
     if exact.blend_latents or frames == 0:

@@ -103,7 +103,8 @@ class Gateway:
         looks = self.offer.manifest.variant == "preview" and box is None
         if looks:
             box = await find_face(self._engine, image)
-        picture, placement = await asyncio.to_thread(_placed, image, job)
+        picture, placement = await asyncio.to_thread(self._placed, image, job)
+        _check_box(job, image.size)
         return Sitter(
             picture,
             portrait_px=image.size,
@@ -135,6 +136,12 @@ class Gateway:
         async for clip in clips:
             yield clip if speech.frame_count is None else clip.until(speech.frame_count)
 
+    def _placed(self, image: Image.Image, job: Job) -> tuple[Picture, Placement]:
+        size = (job.video_format.width, job.video_format.height)
+        if job.exact is None:
+            return cropped(image, *size)
+        return whole(image, size, self.offer.manifest.variant, field=job.portrait_field)
+
     def exact_frames(self, exact: ExactClip, speech: Speech) -> int:
         """Returns how many frames an exact clip of finished speech has.
 
@@ -159,9 +166,13 @@ class Gateway:
         )
 
 
-def _placed(image: Image.Image, job: Job) -> tuple[Picture, Placement]:
-    width, height = job.video_format.width, job.video_format.height
-    return cropped(image, width, height) if job.exact is None else whole(image, width * height)
+def _check_box(job: Job, portrait_px: tuple[int, int]) -> None:
+    box, (width, height) = job.face_box, portrait_px
+    if box is not None and (box.left >= width or box.top >= height):
+        field = f"{job.portrait_field.removesuffix('image')}face_box"
+        raise InvalidFieldError(
+            field, f"lies outside the portrait, which has {width} x {height} pixels"
+        )
 
 
 def _mask(job: Job, box: FaceBox | None, placement: Placement) -> FloatArray:

@@ -16,6 +16,7 @@ from server.face import FaceBox
 from server.jobs import GenerationSettings, Job, Offer, VideoFormat
 from server.samplers.sampler import SamplerName
 from server.teacache import Policy, TeaCache
+from server.variant import in_exact_clip
 
 AUDIO_ENCODINGS: dict[pb.AudioEncoding, SampleEncoding] = {
     pb.AUDIO_ENCODING_PCM_S16LE: "s16le",
@@ -88,7 +89,12 @@ def read_render(request: pb.RenderRequest, offer: Offer) -> Job:
     ):
         raise InvalidFieldError("output", "is unknown; ask for MP4 or FRAMES")
     job = _read_job(request, offer, prefix="")
-    return replace(job, exact=_exact_clip(request, job, offer))
+    exact = _exact_clip(request, job, offer)
+    if exact is None:
+        return job
+    variant = offer.manifest.variant
+    settings = in_exact_clip(job.generation, variant, blends=exact.blend_latents)
+    return replace(job, exact=exact, generation=settings)
 
 
 def _read_job(message: pb.Start | pb.RenderRequest, offer: Offer, *, prefix: str) -> Job:
@@ -138,20 +144,26 @@ def _exact_clip(request: pb.RenderRequest, job: Job, offer: Offer) -> ExactClip 
         raise InvalidFieldError(
             "exact_clip.window_frames", f"is {window}; send 4k + 1, as 17, 81 or 113"
         )
-    if variant == "flash" and (message.HasField("overlap_frames") or message.blend_latents):
-        raise InvalidFieldError(
-            "exact_clip.overlap_frames", "has no effect in this variant: it makes one window"
-        )
+    for name in ("overlap_frames", "blend_latents") if variant == "flash" else ():
+        if getattr(message, name):
+            raise InvalidFieldError(
+                f"exact_clip.{name}", "has no effect in this variant: it makes one window"
+            )
     if message.blend_latents and job.generation.sampler != "flow_euler":
         raise InvalidFieldError(
             "exact_clip.blend_latents", "needs the sampler FLOW_EULER: the others look back"
+        )
+    if message.blend_latents and job.generation.teacache is not None:
+        raise InvalidFieldError(
+            "generation.teacache", "cannot be used with exact_clip.blend_latents; leave it out"
         )
     exact = ExactClip(window, 8, message.blend_latents, message.match_colors)
     if message.HasField("overlap_frames"):
         exact = replace(exact, overlap_frames=message.overlap_frames)
     if variant == "preview":
         length = latent_frames(window) if exact.blend_latents else window
-        _check_range(exact.overlap_frames, 1, length - 1, "exact_clip.overlap_frames")
+        # More overlap would compute most frames many times over.
+        _check_range(exact.overlap_frames, 1, length // 2, "exact_clip.overlap_frames")
     return exact
 
 
