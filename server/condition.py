@@ -66,6 +66,10 @@ class Conditioner:
         self._cache = cache
         self._encoded = encoded
 
+    def using(self, engine: Engine) -> "Conditioner":
+        """Returns a conditioner that runs networks on another engine and remembers the same."""
+        return Conditioner(engine, self._tokenize, self._cache, self._encoded)
+
     async def avatar(
         self, picture: Picture, prompt: str, negative_prompt: str | None = None
     ) -> Avatar:

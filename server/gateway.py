@@ -12,7 +12,7 @@ from server.cache import ByteCache
 from server.clip import MIN_FRAMES, ExactClip, animate_clip, clip_frames, clip_pictures
 from server.clock import FRAME_RATE
 from server.condition import Conditioner
-from server.engine import Engine
+from server.engine import Engine, Newcomer
 from server.errors import CapacityError, InvalidFieldError
 from server.face import (
     FaceBox,
@@ -102,7 +102,7 @@ class Gateway:
         box = job.face_box
         looks = self.offer.manifest.variant == "preview" and box is None
         if looks:
-            box = await find_face(self._engine, image)
+            box = await find_face(Newcomer(self._engine), image)
         picture, placement = await asyncio.to_thread(self._placed, image, job)
         _check_box(job, image.size)
         return Sitter(
@@ -120,13 +120,17 @@ class Gateway:
         The first window begins with ``opening``, or else with the portrait. An exact clip may have
         fewer frames.
         """
+        engine = Newcomer(self._engine)
+        if speech.number > 0:
+            engine.settle()
+        conditioner = self._conditioner.using(engine)
         how = self._generation(job, sitter)
-        avatar = await self._conditioner.avatar(
+        avatar = await conditioner.avatar(
             sitter.picture,
             job.generation.prompt,
             job.generation.negative_prompt if needs_negative_text(how.guidance) else None,
         )
-        stages = (self._engine, self._conditioner, avatar)
+        stages = (engine, conditioner, avatar)
         if job.exact is not None:
             frames = self.exact_frames(job.exact, speech)
             video = animate_clip(*stages, await speech.whole(), frames, how, job.exact)
@@ -134,6 +138,7 @@ class Gateway:
         else:
             clips = animate(*stages, speech.timeline, self.offer.windows, how, opening=opening)
         async for clip in clips:
+            engine.settle()
             yield clip if speech.frame_count is None else clip.until(speech.frame_count)
 
     def _placed(self, image: Image.Image, job: Job) -> tuple[Picture, Placement]:

@@ -27,6 +27,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "audio_scale": (0, 10),
 }
 """Lowest and highest value of each GenerationSettings field that is a number."""
+PREVIEW_SETTINGS = ("negative_prompt", "text_guidance")
+"""Settings of the gateway that flash has no use for."""
 MAX_TEACACHE_THRESHOLD = 10.0
 EXACT_WINDOW_FRAMES: dict[Variant, int] = {"flash": 81, "preview": 113}
 MAX_EXACT_WINDOW_FRAMES = 257
@@ -75,16 +77,32 @@ class Offer:
         """Checks the settings against the repository.
 
         Raises:
-            ManifestError: its engines do not take windows so long, or it has no way to encode the
-                prompts.
+            ManifestError: its engines do not take windows so long, it has no way to encode the
+                prompts, or a default is out of range or of no use to its variant.
         """
         self._check_windows()
+        self._check_defaults()
         for name in ("prompt", "negative_prompt"):
             if not self.offers_prompt(getattr(self.generation, name)):
                 raise ManifestError(
                     f"{name} is none of the prompts that {self.settings.repository} has encoded, "
                     "and it has no text_encoder"
                 )
+
+    def _check_defaults(self) -> None:
+        settings, variant = self.settings, self.manifest.variant
+        for name in PREVIEW_SETTINGS if variant == "flash" else ():
+            if getattr(settings, name) is not None:
+                raise ManifestError(
+                    f"{name} has no effect with flash, which {settings.repository} holds"
+                )
+        if self.generation.steps > settings.max_steps:
+            raise ManifestError(
+                f"steps is {self.generation.steps}, but max_steps is {settings.max_steps}"
+            )
+        for name, (low, high) in RANGES.items():
+            if not low <= getattr(self.generation, name) <= high:
+                raise ManifestError(f"{name} is not between {low:g} and {high:g}")
 
     def _check_windows(self) -> None:
         longest = self.manifest.max_window_frames
