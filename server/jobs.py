@@ -43,6 +43,11 @@ class VideoFormat:
     height: int
     jpeg_quality: int
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.width, self.height
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

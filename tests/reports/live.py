@@ -14,7 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
-from server.audio import AudioTimeline, Resampler, Samples
+from server.audio import AudioBudget, AudioTimeline, Resampler, Samples
 from server.audio_path import FlashAudio
 from server.cache import ByteCache
 from server.clock import FRAME_RATE, MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
@@ -60,7 +60,7 @@ async def live_features(
 ) -> NDArray[np.float32]:
     """Returns the features of every frame, each from the window that first shows it."""
     whole = samples if running else standardized(samples)
-    timeline = AudioTimeline(max_buffered=len(whole) + 1)
+    timeline = AudioTimeline(AudioBudget(len(whole) + 1))
     await timeline.finish(whole, len(whole))
     frames = len(whole) // MODEL_SAMPLES_PER_FRAME
     normalize = RunningNormalizer()
@@ -148,7 +148,7 @@ async def film(
     conditioner = Conditioner(engine, tokenizer, ByteCache(2**28))
     settings = VARIANT_DEFAULTS[manifest.variant]
     avatar = await conditioner.avatar(picture, settings.prompt, settings.negative_prompt)
-    timeline = AudioTimeline(max_buffered=len(samples) + 1)
+    timeline = AudioTimeline(AudioBudget(len(samples) + 1))
     await timeline.finish(samples, len(samples))
     how = generation(
         settings, manifest.variant, everywhere(width, height), seeded_noise(settings.seed)
