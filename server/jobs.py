@@ -129,12 +129,6 @@ class Offer:
         return self.free_prompts or prompt in ("", *self.manifest.styles.values())
 
     @property
-    def max_exact_window_frames(self) -> int:
-        """The longest window of an exact clip."""
-        longest = self.manifest.max_window_frames
-        return MAX_EXACT_WINDOW_FRAMES if longest is None else longest
-
-    @property
     def windows(self) -> WindowSpec:
         """How speech is cut into windows."""
         return WindowSpec(

@@ -22,7 +22,7 @@ from server.portrait import whole
 from server.variant import generation
 from tests.fake_engine import FakeEngine
 from tests.pipeline_reference import Recorder
-from tests.serving import SIZE, Served, portrait, refusal, served, small_windows, speech
+from tests.serving import SIZE, Served, manifest, portrait, refusal, served, small_windows, speech
 
 RATE = 22_050
 
@@ -273,3 +273,11 @@ async def test_speech_that_is_too_long_to_decode_at_once_is_not_blended(
         await render(preview, request(1.4, exact))
     assert refusal(error.value).field == "audio"
     assert "1.0 s" in refusal(error.value).text
+
+
+async def test_engines_of_bounded_lengths_make_no_exact_clips(tmp_path: Path) -> None:
+    engines = manifest().model_copy(update={"max_window_frames": 81})
+    async with served(FakeEngine(), tmp_path, small_windows(), offer=engines) as server:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await render(server, request(1.0, pb.ExactClip()))
+    assert refusal(error.value).field == "exact_clip"
