@@ -1,0 +1,189 @@
+"""Trains the VAE: mostly on small crops around the mouth, where all that moves is.
+
+The layers trained are the twins of export.vae, whose 2-D convolutions are many times faster on a CPU
+than the library's; their weights are then written back into the library's layers.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from export.demo.faces import Face, random_face
+from export.demo.mouths import Motion
+from export.vae import CausalConv, Downsample, FrameAttention, RmsNorm, Upsample
+from export.vae import VaeDecoder, VaeEncoder, build_vae
+
+LOG_VARIANCE = -4.0
+"""What the encoder first says of its own precision; at 0 the decoder learns to ignore it."""
+CROP_PX, CROPS = 64, 4
+FRAMES = 9
+FULL_EVERY, FULLS = 4, 1
+"""How often whole pictures are shown, and how many at once."""
+MOUTH_WEIGHT = 4.0
+KL_WEIGHT = 1e-4
+
+
+class VaeTwins(nn.Module):
+    """Encoder and decoder as they are trained, over [B, 3, F, H, W]."""
+
+    def __init__(self, vae: AutoencoderKLWan) -> None:
+        super().__init__()
+        self.encoder = VaeEncoder(vae).requires_grad_(True)
+        self.decoder = VaeDecoder(vae).requires_grad_(True)
+
+    def posterior(self, video: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns mean and log-variance of the normalised latents, [B, 16, T, h, w]."""
+        encoder = self.encoder
+        moments = encoder.quant_conv(encoder.encoder(video.transpose(1, 2))).transpose(1, 2)
+        mean, log_variance = moments.chunk(2, dim=1)
+        mean = (mean - encoder.latents_mean) / encoder.latents_std
+        return mean, log_variance - 2 * encoder.latents_std.log()
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Returns the video before it is clamped, [B, 3, F, H, W]."""
+        decoder = self.decoder
+        latents = (latents * decoder.latents_std + decoder.latents_mean).transpose(1, 2)
+        return decoder.decoder(decoder.post_quant_conv(latents)).transpose(1, 2)
+
+
+def new_vae(sizes: dict[str, object], seed: int) -> AutoencoderKLWan:
+    """Builds a VAE whose first weights let pictures through; torch's own collapse to grey."""
+    torch.manual_seed(seed)
+    vae = build_vae(sizes)
+    for module in vae.modules():
+        if isinstance(module, nn.Conv3d):
+            _let_through(module)
+    latent_channels = vae.config["z_dim"]
+    bias = vae.quant_conv.bias
+    assert bias is not None
+    bias[latent_channels:] = LOG_VARIANCE
+    return vae
+
+
+def _let_through(conv: nn.Conv3d) -> None:
+    """Gives the present frame unit gain and the frames before it a little."""
+    outputs, inputs, taps, height, width = conv.weight.shape
+    conv.weight.normal_(std=(inputs * height * width) ** -0.5)
+    if height * width == 1 and taps > 1:
+        identity = torch.eye(inputs).repeat(outputs // inputs, 1)
+        conv.weight[:, :, -1, 0, 0] = identity + 0.1 * conv.weight[:, :, -1, 0, 0]
+    conv.weight[:, :, :-1] *= 0.1
+    if conv.bias is not None:
+        conv.bias.zero_()
+
+
+class VaeLoss:
+    """Draws films and compares them with what comes back."""
+
+    def __init__(self, twins: VaeTwins, motions: Sequence[Motion]) -> None:
+        self._twins = twins
+        self._motions = motions
+
+    def __call__(self, random: np.random.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
+        """Returns the loss of one batch."""
+        full = step % FULL_EVERY == 0
+        films = [_film(random, self._motions, full) for _ in range(FULLS if full else CROPS)]
+        video = torch.from_numpy(np.stack([film for film, _ in films]))
+        weight = torch.from_numpy(np.stack([weight for _, weight in films]))
+        mean, log_variance = self._twins.posterior(video)
+        noisy = mean + torch.randn_like(mean) * (log_variance / 2).exp()
+        seen = self._twins.decode(noisy)
+        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+        loss = difference(seen, video, weight) + KL_WEIGHT * 16 * kl
+        with torch.no_grad():
+            error = (seen.clamp(-1, 1) - video).square()
+            mouth = (weight > 1).expand_as(error)
+            psnr = -10 * torch.log10(error.mean() / 4)
+            mouth_psnr = -10 * torch.log10((error * mouth).sum() / mouth.sum() / 4)
+        name = "full_psnr" if full else "psnr"
+        share = FULL_EVERY if full else FULL_EVERY / (FULL_EVERY - 1)
+        facts = {name: psnr.item() * share, "kl": kl.item()}
+        if not full:
+            facts["mouth_psnr"] = mouth_psnr.item() * share
+        return loss, facts
+
+
+def difference(seen: Tensor, true: Tensor, weight: Tensor) -> Tensor:
+    """L1 and L2 of the pixels, L1 of their differences across, down and in time."""
+    error = seen - true
+    loss = (weight * (error.abs() + 2 * error.square())).mean()
+    for axis in (2, 3, 4):
+        change = error.diff(dim=axis).abs()
+        loss = loss + (weight.expand_as(error).narrow(axis, 1, change.shape[axis]) * change).mean()
+    return loss
+
+
+def _film(
+    random: np.random.Generator, motions: Sequence[Motion], full: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Returns a film [3, F, H, W] in [-1, 1] and how much its pixels weigh, [1, 1, H, W]."""
+    face = random_face(random)
+    motion = motions[random.integers(len(motions))]
+    start = random.integers(len(motion.openings) - FRAMES)
+    span = slice(start, start + FRAMES)
+    pictures = face.draw(motion.openings[span].tolist(), motion.widths[span].tolist())
+    weight = np.ones(pictures.shape[1:3], np.float32)
+    weight[face.mouth_box] = MOUTH_WEIGHT
+    if not full:
+        rows, columns = _crop(random, face)
+        pictures, weight = pictures[:, rows, columns], weight[rows, columns]
+    film = pictures.transpose(3, 0, 1, 2) / np.float32(127.5) - np.float32(1)
+    return film, weight[None, None]
+
+
+def _crop(random: np.random.Generator, face: Face) -> tuple[slice, slice]:
+    """Returns a square that holds the mouth."""
+    rows, columns = face.mouth_box
+    top = random.integers(max(0, rows.stop - CROP_PX), min(rows.start, 128 - CROP_PX) + 1)
+    left = random.integers(max(0, columns.stop - CROP_PX), min(columns.start, 128 - CROP_PX) + 1)
+    return slice(top, top + CROP_PX), slice(left, left + CROP_PX)
+
+
+@torch.no_grad()
+def write_back(twins: VaeTwins, vae: AutoencoderKLWan) -> None:
+    """Copies the trained weights into the library's layers."""
+    _write(twins.encoder.encoder, vae.encoder)
+    _write(twins.encoder.quant_conv, vae.quant_conv)
+    _write(twins.decoder.post_quant_conv, vae.post_quant_conv)
+    _write(twins.decoder.decoder, vae.decoder)
+
+
+def _write(twin: nn.Module, layer: nn.Module) -> None:
+    if isinstance(twin, CausalConv):
+        layer.weight.copy_(torch.stack(list(twin.taps), dim=2))
+        layer.bias.copy_(twin.bias)
+    elif isinstance(twin, RmsNorm):
+        layer.gamma.copy_((twin.weight / layer.scale).view_as(layer.gamma))
+    elif isinstance(twin, FrameAttention):
+        layer.load_state_dict(twin.attention.state_dict())
+    elif isinstance(twin, Downsample | Upsample):
+        layer.resample.load_state_dict(twin.space.state_dict())
+        if twin.time is not None:
+            _write(twin.time, layer.time_conv)
+    else:
+        for name, child in twin.named_children():
+            _write(child, layer.get_submodule(name))
+
+
+@torch.no_grad()
+def standardise(vae: AutoencoderKLWan, mean: Tensor, std: Tensor) -> None:
+    """Gives normalised latents, which have this mean and deviation [16], zero mean and unit variance.
+
+    The public latents_mean and latents_std are fixed, so the convolutions next to them take it up.
+    """
+    fixed_mean = torch.tensor(vae.config["latents_mean"])
+    fixed_std = torch.tensor(vae.config["latents_std"])
+    # Raw latents r were (r - fixed_mean) / fixed_std; new ones are r' = scale * r + shift.
+    scale = 1 / std
+    shift = fixed_mean - scale * (fixed_mean + fixed_std * mean)
+    inward, outward = vae.quant_conv, vae.post_quant_conv
+    channels = len(mean)
+    inward.weight[:channels] *= scale.view(-1, 1, 1, 1, 1)
+    inward.bias[:channels] = inward.bias[:channels] * scale + shift
+    inward.bias[channels:] += 2 * scale.log()
+    outward.bias -= outward.weight[:, :, 0, 0, 0] @ (shift / scale)
+    outward.weight /= scale.view(1, -1, 1, 1, 1)
