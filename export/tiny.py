@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,44 +20,77 @@ from export.denoiser import VARIANTS
 from export.denoiser_config import DenoiserConfig
 from server.contract import Variant
 
-DENOISER: Mapping[str, Any] = {
-    "model_type": "i2v",
-    "patch_size": [1, 2, 2],
-    "text_len": 512,
-    "in_dim": 36,
-    "dim": 96,
-    "ffn_dim": 192,
-    "freq_dim": 64,
-    "text_dim": 64,
-    "out_dim": 16,
-    "num_heads": 4,
-    "num_layers": 2,
-    "eps": 1e-6,
-}
-AUDIO: Mapping[str, Any] = {
-    "hidden_size": 32,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "conv_dim": [16] * 7,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 4,
-}
-"""Twelve layers, since the denoiser reads that many hidden states."""
-SIZES: Mapping[str, Mapping[str, Any]] = {
-    "vae_kwargs": {"dim": 8, "num_res_blocks": 1},
-    "text_encoder_kwargs": {
-        "vocab": 512,
-        "dim": 64,
-        "dim_attn": 64,
-        "dim_ffn": 128,
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The sizes of a checkpoint that are not the public ones.
+
+    Attributes:
+        denoiser: config.json of the transformer.
+        audio_encoder: Wav2Vec2's; twelve layers, since the denoiser reads that many hidden states.
+        others: config.yaml, sections of it by name.
+        audio_hidden: hidden width of flash's audio projection.
+        audio_tokens: tokens that a latent frame's audio becomes in flash.
+    """
+
+    denoiser: Mapping[str, Any]
+    audio_encoder: Mapping[str, Any]
+    others: Mapping[str, Mapping[str, Any]]
+    audio_hidden: int
+    audio_tokens: int
+
+    def denoiser_config(self, variant: Variant) -> DenoiserConfig:
+        """Returns what the denoiser is built from."""
+        sizes = {key: size for key, size in self.denoiser.items() if key != "model_type"}
+        return DenoiserConfig(
+            variant=variant,
+            image_dim=self.others["image_encoder_kwargs"]["vision_dim"],
+            audio_dim=self.audio_encoder["hidden_size"],
+            audio_hidden_dim=self.audio_hidden,
+            audio_tokens=self.audio_tokens,
+            **{**sizes, "patch_size": tuple(sizes["patch_size"])},
+        )
+
+
+TINY = Sizes(
+    denoiser={
+        "model_type": "i2v",
+        "patch_size": [1, 2, 2],
+        "text_len": 512,
+        "in_dim": 36,
+        "dim": 96,
+        "ffn_dim": 192,
+        "freq_dim": 64,
+        "text_dim": 64,
+        "out_dim": 16,
         "num_heads": 4,
         "num_layers": 2,
+        "eps": 1e-6,
     },
-    "image_encoder_kwargs": {"vision_dim": 48, "vision_heads": 4, "vision_layers": 3},
-}
-"""What config.yaml says in place of the public sizes."""
-AUDIO_HIDDEN, AUDIO_TOKENS = 32, 32
+    audio_encoder={
+        "hidden_size": 32,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "conv_dim": [16] * 7,
+        "num_conv_pos_embeddings": 16,
+        "num_conv_pos_embedding_groups": 4,
+    },
+    others={
+        "vae_kwargs": {"dim": 8, "num_res_blocks": 1},
+        "text_encoder_kwargs": {
+            "vocab": 512,
+            "dim": 64,
+            "dim_attn": 64,
+            "dim_ffn": 128,
+            "num_heads": 4,
+            "num_layers": 2,
+        },
+        "image_encoder_kwargs": {"vision_dim": 48, "vision_heads": 4, "vision_layers": 3},
+    },
+    audio_hidden=32,
+    audio_tokens=32,
+)
 SPECIAL_TOKENS = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
 CORPUS = (
     "cinematic portrait, soft studio key light, shallow depth of field, filmic color",
@@ -64,51 +98,44 @@ CORPUS = (
 )
 
 
-def make_tiny(root: Path, *, seed: int, variant: Variant = "flash") -> None:
+def make_tiny(root: Path, *, seed: int, variant: Variant = "flash", sizes: Sizes = TINY) -> None:
     """Writes a checkpoint folder.
 
     Args:
         root: the folder; files in it are replaced.
         seed: of the weights.
         variant: which of the public models it is a small one of.
+        sizes: how small.
     """
     torch.manual_seed(seed)
     audio_folder = layout.AUDIO_ENCODERS[variant]
     for folder in (audio_folder, layout.TOKENIZER.parent, layout.DENOISER.parent):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    _save_json(root / layout.DENOISER_CONFIG, DENOISER)
-    save_file(_denoiser(variant), root / layout.DENOISER)
-    wav2vec2 = Wav2Vec2Model(Wav2Vec2Config(**AUDIO))
+    _save_json(root / layout.DENOISER_CONFIG, sizes.denoiser)
+    save_file(_denoiser(variant, sizes), root / layout.DENOISER)
+    wav2vec2 = Wav2Vec2Model(Wav2Vec2Config(**sizes.audio_encoder))
     _save_json(root / audio_folder / "config.json", wav2vec2.config.to_dict())
     torch.save(
         audio_encoder.public_tensors(wav2vec2),
         root / audio_folder / layout.AUDIO_ENCODER_WEIGHTS[1],
     )
-    clip = image_encoder.build_image_encoder(SIZES["image_encoder_kwargs"])
+    clip = image_encoder.build_image_encoder(sizes.others["image_encoder_kwargs"])
     torch.save(_random(image_encoder.public_tensors(clip)), root / layout.IMAGE_ENCODER)
-    umt5 = text_encoder.build_text_encoder(SIZES["text_encoder_kwargs"])
+    umt5 = text_encoder.build_text_encoder(sizes.others["text_encoder_kwargs"])
     torch.save(_random(text_encoder.public_tensors(umt5)), root / layout.TEXT_ENCODER)
-    wan = vae.build_vae(SIZES["vae_kwargs"])
+    wan = vae.build_vae(sizes.others["vae_kwargs"])
     torch.save(_random(vae.public_tensors(wan)), root / layout.VAE)
-    _tokenizer().save(str(root / layout.TOKENIZER))
+    _tokenizer(sizes.others["text_encoder_kwargs"]["vocab"]).save(str(root / layout.TOKENIZER))
     _save_json(
         root / layout.TOKENIZER.with_name("tokenizer_config.json"),
         {"tokenizer_class": "PreTrainedTokenizerFast", **SPECIAL_TOKENS},
     )
     # Last, since it tells that the folder is complete.
-    (root / layout.CONFIG).write_text(yaml.safe_dump({k: dict(v) for k, v in SIZES.items()}))
+    (root / layout.CONFIG).write_text(yaml.safe_dump({k: dict(v) for k, v in sizes.others.items()}))
 
 
-def _denoiser(variant: Variant) -> dict[str, Tensor]:
-    config = DenoiserConfig(
-        variant=variant,
-        image_dim=SIZES["image_encoder_kwargs"]["vision_dim"],
-        audio_dim=AUDIO["hidden_size"],
-        audio_hidden_dim=AUDIO_HIDDEN,
-        audio_tokens=AUDIO_TOKENS,
-        **{**_without(DENOISER, "model_type"), "patch_size": (1, 2, 2)},
-    )
-    return _random(VARIANTS[variant](config).state_dict())
+def _denoiser(variant: Variant, sizes: Sizes) -> dict[str, Tensor]:
+    return _random(VARIANTS[variant](sizes.denoiser_config(variant)).state_dict())
 
 
 def _random(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -126,13 +153,13 @@ def _draw(key: str, like: Tensor) -> Tensor:
     return noise / math.sqrt(fan_in)
 
 
-def _tokenizer() -> Tokenizer:
+def _tokenizer(vocabulary: int) -> Tokenizer:
     """A tokenizer of umT5's kind: unigram pieces, `</s>` at the end, `<pad>` is 0."""
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()  # pyright: ignore[reportAttributeAccessIssue]
     tokenizer.decoder = decoders.Metaspace()  # pyright: ignore[reportAttributeAccessIssue]
     trainer = trainers.UnigramTrainer(
-        vocab_size=SIZES["text_encoder_kwargs"]["vocab"],
+        vocab_size=vocabulary,
         special_tokens=[*SPECIAL_TOKENS.values()],
         unk_token=SPECIAL_TOKENS["unk_token"],
         show_progress=False,
@@ -142,10 +169,6 @@ def _tokenizer() -> Tokenizer:
         single="$A </s>", special_tokens=[("</s>", 1)]
     )
     return tokenizer
-
-
-def _without(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return {name: value for name, value in mapping.items() if name != key}
 
 
 def _save_json(path: Path, content: Mapping[str, Any]) -> None:

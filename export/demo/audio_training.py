@@ -52,9 +52,7 @@ def new_wav2vec2(sizes: Mapping[str, Any], seed: int) -> Wav2Vec2Model:
     """Builds an encoder that has learnt nothing."""
     torch.manual_seed(seed)
     dropouts = ("hidden", "activation", "attention", "feat_proj", "final")
-    config = Wav2Vec2Config(
-        **sizes, **{f"{name}_dropout": 0.0 for name in dropouts}, layerdrop=0.0
-    )
+    config = Wav2Vec2Config(**sizes, **{f"{name}_dropout": 0.0 for name in dropouts}, layerdrop=0.0)
     wav2vec2 = Wav2Vec2Model(config).eval()
     with torch.no_grad():
         first = wav2vec2.feature_extractor.conv_layers[0]
@@ -95,8 +93,10 @@ class AudioLoss:
         told = self._student(*inputs)
         errors = (told - true[:, :, None]).square()
         with torch.no_grad():
-            facts = {f"r_{name}": correlation(told[:, :, -1, index], true[..., index])
-                     for index, name in enumerate(("opening", "width"))}
+            facts = {
+                f"r_{name}": correlation(told[:, :, -1, index], true[..., index])
+                for index, name in enumerate(("opening", "width"))
+            }
             facts["r_first"] = correlation(told[:, :, 0, 0], true[..., 0])
         return errors[..., 0].mean() + 0.3 * errors[..., 1].mean(), facts
 

@@ -33,7 +33,9 @@ class Espeak:
         self._callback = _Callback(self._hear)
         self._library.espeak_SetSynthCallback(self._callback)
 
-    def say(self, text: str, *, voice: str, words_per_minute: int, pitch: int) -> NDArray[np.float32]:
+    def say(
+        self, text: str, *, voice: str, words_per_minute: int, pitch: int
+    ) -> NDArray[np.float32]:
         """Speaks a text; 16 kHz, full scale 1.
 
         Args:

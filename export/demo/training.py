@@ -68,7 +68,8 @@ def train(module: nn.Module, loss: Loss, plan: Plan, folder: Path, report: Repor
     optimizers = _optimizers(module, plan)
     state = folder / f"{plan.name}.pt"
     first = _resume(state, module, average, optimizers) if state.is_file() else 0
-    begun, sums = time.monotonic(), {}
+    begun = time.monotonic()
+    numbers: dict[str, list[float]] = {}
     for step in range(first, plan.steps):
         for optimizer in optimizers:
             _set_rate(optimizer, plan, step)
@@ -80,13 +81,14 @@ def train(module: nn.Module, loss: Loss, plan: Plan, folder: Path, report: Repor
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         average.update_parameters(module)
-        sums |= {key: sums.get(key, 0) + number for key, number in facts.items()}
+        for key, number in facts.items():
+            numbers.setdefault(key, []).append(number)
         if (step + 1) % LOG_EVERY == 0:
-            means = {key: round(total / LOG_EVERY, 5) for key, total in sums.items()}
+            means = {key: round(float(np.mean(of_key)), 5) for key, of_key in numbers.items()}
             means["seconds"] = round(time.monotonic() - begun, 1)
             _log(folder / f"{plan.name}.jsonl", {"step": step + 1, **means})
             report(plan.name, step + 1, plan.steps, means)
-            sums = {}
+            numbers = {}
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == plan.steps:
             _save(state, step + 1, module, average, optimizers)
     module.load_state_dict(average.module.state_dict())

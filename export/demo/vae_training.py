@@ -19,9 +19,9 @@ from export.vae import VaeDecoder, VaeEncoder, build_vae
 
 LOG_VARIANCE = -4.0
 """What the encoder first says of its own precision; at 0 the decoder learns to ignore it."""
-CROP_PX, CROPS = 64, 4
+CROP_PX, CROPS = 48, 5
 FRAMES = 9
-FULL_EVERY, FULLS = 4, 1
+FULL_EVERY, FULLS = 8, 1
 """How often whole pictures are shown, and how many at once."""
 MOUTH_WEIGHT = 4.0
 KL_WEIGHT = 1e-4
@@ -99,11 +99,8 @@ class VaeLoss:
             mouth = (weight > 1).expand_as(error)
             psnr = -10 * torch.log10(error.mean() / 4)
             mouth_psnr = -10 * torch.log10((error * mouth).sum() / mouth.sum() / 4)
-        name = "full_psnr" if full else "psnr"
-        share = FULL_EVERY if full else FULL_EVERY / (FULL_EVERY - 1)
-        facts = {name: psnr.item() * share, "kl": kl.item()}
-        if not full:
-            facts["mouth_psnr"] = mouth_psnr.item() * share
+        name = "full" if full else "crop"
+        facts = {name: psnr.item(), f"{name}_mouth": mouth_psnr.item(), "kl": kl.item()}
         return loss, facts
 
 
