@@ -47,6 +47,16 @@ lint: $(EXPORT)/ready-dev ## Run the linters and the type checker
 serve: $(GATEWAY)/ready $(TRITON)/ready $(if $(filter $(DEMO_REPOSITORY),$(REPOSITORY)),$(DEMO_REPOSITORY)/manifest.json) ## Serve REPOSITORY (the demo's models by default) on 127.0.0.1:50051
 	$(GATEWAY)/bin/python -m server --repository $(REPOSITORY) --triton-venv $(TRITON) $(ARGS)
 
+.PHONY: soak
+soak: $(EXPORT)/ready-dev $(TRITON)/ready $(DEMO_REPOSITORY)/manifest.json ## Stream half an hour and see that nothing grows or slows down
+	$(EXPORT)/bin/python -m tests.soak $(DEMO_REPOSITORY) --minutes 30
+
+.PHONY: report
+report: $(EXPORT)/ready-dev $(TRITON)/ready $(DEMO_REPOSITORY)/manifest.json ## Measure again what docs/ states
+	$(EXPORT)/bin/python -m tests.reports.accuracy
+	$(EXPORT)/bin/python -m tests.reports.live $(DEMO_REPOSITORY)
+	$(EXPORT)/bin/python -m tests.reports.teacache $(DEMO_REPOSITORY)
+
 .PHONY: proto
 proto: $(EXPORT)/ready-dev ## Generate the Python code of the gRPC contract
 	$(EXPORT)/bin/python -m grpc_tools.protoc --proto_path=protos --python_out=protos --pyi_out=protos \

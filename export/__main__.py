@@ -7,14 +7,19 @@ from typing import Annotated
 
 import torch
 import typer
+from rich import box, filesize
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
 
-from export.checkpoint import Checkpoint, CheckpointError
+from export.checkpoint import Checkpoint
 from export.compare import ExportDiffersError
-from export.denoiser_config import CheckpointMismatchError, Riflex
+from export.denoiser_config import Riflex
+from export.face_detector import FaceDetectorMissingError
+from export.inspection import denoiser_sizes, found_networks
 from export.tiny import make_tiny
 from export.to_onnx import STAGES, Report, export_repository
+from export.weights import CheckpointError
 from server.contract import NETWORKS, SIDE_MULTIPLE, Variant
 
 app = typer.Typer(
@@ -77,13 +82,48 @@ def onnx_command(
         torch.set_num_threads(threads)
     riflex = Riflex(riflex_k, riflex_latent_frames) if riflex_latent_frames else None
     checkpoint = Checkpoint(checkpoint_dir)
+    with _one_line_errors(), _progress(STAGES * len(NETWORKS[checkpoint.variant])) as report:
+        export_repository(checkpoint, repository, sizes=sizes, report=report, riflex=riflex)
+    console.print(f"wrote {repository}")
+
+
+@app.command("inspect")
+def inspect_command(
+    checkpoint_dir: Annotated[Path, typer.Argument(help="Folder in the public layout.")],
+) -> None:
+    """Show what a checkpoint folder holds: variant, networks, parameters, types, a digest."""
+    checkpoint = Checkpoint(checkpoint_dir)
+    with _one_line_errors():
+        found, sizes = found_networks(checkpoint), denoiser_sizes(checkpoint)
+        digest = checkpoint.digest()
+    table = Table("network", Column("file", overflow="fold"), "type", box=box.SIMPLE)
+    for name in ("tensors", "parameters", "size"):
+        table.add_column(name, justify="right")
+    for network in found:
+        table.add_row(
+            network.network,
+            "\n".join(map(str, network.files)),
+            ", ".join(network.dtypes),
+            f"{network.tensors:,}",
+            f"{network.parameters:,}",
+            filesize.decimal(network.size_bytes),
+        )
+    out = Console(highlight=False)
+    out.print(f"variant {sizes.variant}, digest {digest}")
+    out.print(table)
+    out.print(
+        f"denoiser: {sizes.num_layers} layers, {sizes.dim} wide, {sizes.num_heads} heads, "
+        f"feed-forward {sizes.ffn_dim}"
+    )
+
+
+@contextmanager
+def _one_line_errors() -> Generator[None]:
     try:
-        with _progress(STAGES * len(NETWORKS[checkpoint.variant])) as report:
-            export_repository(checkpoint, repository, sizes=sizes, report=report, riflex=riflex)
-    except (CheckpointError, CheckpointMismatchError, ExportDiffersError) as error:
+        yield
+    except (CheckpointError, ExportDiffersError, FaceDetectorMissingError) as error:
         console.print(f"error: {error}", style="red", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
-    console.print(f"wrote {repository}")
 
 
 @contextmanager

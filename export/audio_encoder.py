@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import remove_parametrizations
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
+from export.weights import load_strictly
+
 PREFIX = "wav2vec2."
 IGNORED = (
     "quantizer.",
@@ -48,13 +50,13 @@ def load_audio_encoder(
         config: the checkpoint's own config.json; the sizes of wav2vec2-base if absent.
 
     Raises:
-        RuntimeError: a tensor is missing, unexpected or of another shape; the message names it.
+        CheckpointMismatchError: a tensor is missing, unknown or of another shape.
     """
     with torch.device("meta"):
         model = Wav2Vec2Model(Wav2Vec2Config(**{**(config or {}), **INFERENCE}))
     renamed = {_bare_key(key): tensor for key, tensor in state_dict.items()}
     kept = {key: tensor for key, tensor in renamed.items() if not key.startswith(IGNORED)}
-    model.load_state_dict(kept, strict=True, assign=True)
+    load_strictly(model, kept, _public_key)
     remove_parametrizations(model.encoder.pos_conv_embed.conv, "weight")
     return model.eval().requires_grad_(False)
 

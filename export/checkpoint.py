@@ -10,23 +10,24 @@ models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth
 google/umt5-xxl/tokenizer.json
 chinese-wav2vec2-base/                       flash, or wav2vec2-base-960h/ for preview
 transformer/diffusion_pytorch_model.safetensors
+
+Each file of weights may also be in shards beside an index.json, or pickled.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from export.denoiser_config import variant_of
+from export.weights import CheckpointError, CheckpointMismatchError, WeightFile, find_weights
 from server.contract import Variant
 
 BASE = Path("Wan2.1-Fun-V1.1-1.3B-InP")
@@ -41,13 +42,10 @@ AUDIO_ENCODERS: Mapping[Variant, Path] = {
     "flash": Path("chinese-wav2vec2-base"),
     "preview": Path("wav2vec2-base-960h"),
 }
-AUDIO_ENCODER_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+AUDIO_ENCODER_WEIGHTS = "pytorch_model.bin"
+SAFE_AUDIO_ENCODER_WEIGHTS = "model.safetensors"
 
 DIGEST_BYTES = 1 << 20
-
-
-class CheckpointError(Exception):
-    """The checkpoint cannot be used; the text is one line that names the file."""
 
 
 @dataclass(frozen=True)
@@ -67,17 +65,35 @@ class Checkpoint:
         except ValueError as error:
             raise CheckpointError(f"{self.root / path} is no JSON file: {error}") from error
 
-    def tensors(self, path: Path) -> dict[str, Tensor]:
-        """Reads a file of tensors, mapped into memory rather than copied where the form allows."""
-        file = self.existing(path)
+    def weights(self, path: Path) -> WeightFile:
+        """Returns a network's file of weights.
+
+        Raises:
+            CheckpointError: it is missing.
+        """
+        found = find_weights(self.root / path)
+        if found is None:
+            raise CheckpointError(
+                f"{self.root / path} is missing, whole, in shards or pickled; "
+                "README.md shows the layout expected"
+            )
+        return found
+
+    @contextmanager
+    def fitting(self, path: Path) -> Generator[dict[str, Tensor]]:
+        """Lends a network's tensors, mapped into memory, and names their file if they do not fit.
+
+        Raises:
+            CheckpointError: the file is missing or damaged.
+            CheckpointMismatchError: the network has other tensors.
+        """
+        weights = self.weights(path)
         try:
-            if file.suffix == ".safetensors":
-                return load_file(file)
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        # torch and pickle have no common error for a damaged file.
-        except (SafetensorError, RuntimeError, ValueError, EOFError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise CheckpointError(f"{file} cannot be read: {reason}") from error
+            yield weights.tensors()
+        except CheckpointMismatchError as error:
+            raise CheckpointMismatchError(
+                f"{weights.path} does not fit the sizes of config.yaml or the public ones: {error}"
+            ) from error
 
     def existing(self, path: Path) -> Path:
         """Returns the absolute path of a file of the layout.
@@ -95,39 +111,58 @@ class Checkpoint:
         """Which of the public models this is, by the tensors of its denoiser.
 
         Raises:
-            CheckpointError, CheckpointMismatchError: it cannot be told.
+            CheckpointError: the denoiser's file is missing or damaged, or belongs to neither.
         """
-        file = self.existing(DENOISER)
+        weights = self.weights(DENOISER)
         try:
-            with safe_open(file, framework="pt") as tensors:
-                return variant_of(tensors.keys())
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{file} cannot be read: {error}") from error
+            return variant_of(weights.keys())
+        except CheckpointMismatchError as error:
+            raise CheckpointMismatchError(f"{weights.path}: {error}") from error
 
     @property
     def audio_encoder(self) -> Path:
-        """The folder of Wav2Vec2, relative to the root."""
-        return AUDIO_ENCODERS[self.variant]
+        """The folder of Wav2Vec2, relative to the root.
 
+        Raises:
+            CheckpointError: it is missing.
+        """
+        folder = AUDIO_ENCODERS[self.variant]
+        if not (self.root / folder).is_dir():
+            raise CheckpointError(
+                f"{self.root / folder} is missing; the denoiser is that of {self.variant}"
+            )
+        return folder
+
+    @property
     def audio_encoder_weights(self) -> Path:
-        """Returns which of the usual files holds Wav2Vec2, relative to the root."""
-        for name in AUDIO_ENCODER_WEIGHTS:
-            if (self.root / self.audio_encoder / name).is_file():
-                return self.audio_encoder / name
-        return self.audio_encoder / AUDIO_ENCODER_WEIGHTS[0]
+        """Wav2Vec2's file of weights, relative to the root."""
+        safe = self.audio_encoder / SAFE_AUDIO_ENCODER_WEIGHTS
+        known = find_weights(self.root / safe)
+        return self.audio_encoder / AUDIO_ENCODER_WEIGHTS if known is None else safe
 
     def digest(self) -> str:
         """Returns a name for these weights: of each file its path, length, beginning and end."""
-        files = (DENOISER, VAE, TEXT_ENCODER, IMAGE_ENCODER, self.audio_encoder_weights())
         digest = hashlib.sha256()
-        for path in files:
-            with self.existing(path).open("rb") as file:
-                length = file.seek(0, 2)
-                digest.update(f"{path} {length}\n".encode())
-                for start in (0, max(0, length - DIGEST_BYTES)):
-                    file.seek(start)
-                    digest.update(file.read(DIGEST_BYTES))
+        for path in self.networks.values():
+            for weights in self.weights(path).files:
+                with weights.open("rb") as file:
+                    length = file.seek(0, 2)
+                    digest.update(f"{weights.relative_to(self.root)} {length}\n".encode())
+                    for start in (0, max(0, length - DIGEST_BYTES)):
+                        file.seek(start)
+                        digest.update(file.read(DIGEST_BYTES))
         return digest.hexdigest()[:16]
+
+    @property
+    def networks(self) -> dict[str, Path]:
+        """The files of weights by what they hold, relative to the root."""
+        return {
+            "denoiser": DENOISER,
+            "vae": VAE,
+            "text_encoder": TEXT_ENCODER,
+            "image_encoder": IMAGE_ENCODER,
+            "audio_encoder": self.audio_encoder_weights,
+        }
 
     @cached_property
     def _config(self) -> dict[str, Any]:

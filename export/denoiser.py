@@ -15,9 +15,10 @@ from torch.nn.functional import pad
 
 from export.audio_injection import AudioInjection
 from export.audio_injection_preview import AudioToToken, gather_windows
-from export.denoiser_config import CheckpointMismatchError, DenoiserConfig, Variant
+from export.denoiser_config import DenoiserConfig, Variant
 from export.rotary import Rotation, angles, spread
 from export.transformer import Block, Context, Head, ImageProjection, Linear
+from export.weights import load_strictly
 
 FLOAT32_PARTS = ("norm", "modulation", "time_", "patch_embedding", "img_emb", "head.")
 """Parts of the keys whose weights stay in float32: they are small, and precision matters there."""
@@ -229,8 +230,7 @@ def load_denoiser(
             its type is not copied.
 
     Raises:
-        CheckpointMismatchError: a key is missing or unknown, or a tensor has another shape; names
-            each of them.
+        CheckpointMismatchError: a key is missing or unknown, or a tensor has another shape.
     """
     with torch.device("meta"):
         denoiser = VARIANTS[config.variant](config)
@@ -238,10 +238,7 @@ def load_denoiser(
         key: tensor.to(torch.float32 if _stays_float32(key) else dtype)
         for key, tensor in weights.items()
     }
-    try:
-        denoiser.load_state_dict(typed, strict=True, assign=True)
-    except RuntimeError as error:
-        raise CheckpointMismatchError(f"checkpoint: {error}") from error
+    load_strictly(denoiser, typed)
     return denoiser.requires_grad_(False).eval()
 
 

@@ -4,16 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from export.weights import CheckpointMismatchError
 from server.contract import AUDIO_LAYERS, AUDIO_WINDOW, Variant
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 AUDIO_PROJECTIONS: dict[Variant, str] = {"flash": "audio_injection", "preview": "audio2token"}
 """The part of the checkpoint that projects audio features, by which a variant is recognised."""
-
-
-class CheckpointMismatchError(ValueError):
-    """A checkpoint is not that of an EchoMimic V3 denoiser."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +116,7 @@ def variant_of(keys: Iterable[str]) -> Variant:
         if any(key.startswith(f"{part}.") for key in keys):
             return variant
     parts = " nor ".join(f"{part}.*" for part in AUDIO_PROJECTIONS.values())
-    raise CheckpointMismatchError(f"checkpoint: has neither {parts}")
+    raise CheckpointMismatchError(f"the denoiser has neither {parts}")
 
 
 def _audio_sizes(variant: Variant, dim: int, shapes: Shapes) -> tuple[int, int, int]:
@@ -138,5 +135,5 @@ def _size(config: Mapping[str, Any], name: str) -> int:
 
 def _shape(shapes: Shapes, key: str) -> tuple[int, ...]:
     if key not in shapes:
-        raise CheckpointMismatchError(f"checkpoint: {key} is missing")
+        raise CheckpointMismatchError(f"1 missing: {key}")
     return shapes[key]

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
+from export.weights import load_strictly
+
 PUBLIC_SIZES: Mapping[str, Any] = {
     "image_size": 224,
     "patch_size": 14,
@@ -84,7 +86,7 @@ def load_image_encoder(
         sizes: those that differ from ``PUBLIC_SIZES``, under the same keys.
 
     Raises:
-        RuntimeError: a tensor is missing, unexpected or of another shape; the message names it.
+        CheckpointMismatchError: a tensor is missing, unknown or of another shape.
     """
     with torch.device("meta"):
         vision = build_image_encoder(sizes)
@@ -95,7 +97,7 @@ def load_image_encoder(
     }
     known = {_public_key(key) for key in expected}
     unexpected = {key: tensor for key, tensor in kept.items() if key not in known}
-    vision.load_state_dict(found | unexpected, strict=True, assign=True)
+    load_strictly(vision, found | unexpected, _public_key)
     # Not part of any checkpoint, so it would stay on the meta device.
     positions = torch.arange(vision.embeddings.num_positions).unsqueeze(0)
     vision.embeddings.register_buffer("position_ids", positions, persistent=False)

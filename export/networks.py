@@ -83,20 +83,19 @@ def preview_audio_encoder(checkpoint: Checkpoint) -> Exportable:
 
 def image_encoder(checkpoint: Checkpoint) -> Exportable:
     """CLIP."""
-    weights = checkpoint.tensors(layout.IMAGE_ENCODER)
     sizes = checkpoint.sizes("image_encoder_kwargs")
 
     def inputs(shape: Shape) -> Inputs:
         sides = (shape.height * PIXELS_PER_LATENT, shape.width * PIXELS_PER_LATENT)
         return {"image": torch.randint(256, (shape.batch, *sides, 3), dtype=torch.uint8)}
 
-    module = ImageEncoder(load_image_encoder(_float32(weights), sizes))
+    with checkpoint.fitting(layout.IMAGE_ENCODER) as weights:
+        module = ImageEncoder(load_image_encoder(_float32(weights), sizes))
     return Exportable(contract.IMAGE_ENCODER, module, inputs)
 
 
 def text_encoder(checkpoint: Checkpoint) -> Exportable:
     """umT5."""
-    weights = checkpoint.tensors(layout.TEXT_ENCODER)
     sizes = {**PUBLIC_SIZES, **checkpoint.sizes("text_encoder_kwargs")}
 
     def inputs(shape: Shape) -> Inputs:
@@ -107,7 +106,8 @@ def text_encoder(checkpoint: Checkpoint) -> Exportable:
             "mask": (torch.arange(contract.TEXT_TOKENS) < lengths).long(),
         }
 
-    module = TextEncoder(load_text_encoder(_float32(weights), sizes))
+    with checkpoint.fitting(layout.TEXT_ENCODER) as weights:
+        module = TextEncoder(load_text_encoder(_float32(weights), sizes))
     return Exportable(contract.TEXT_ENCODER, module, inputs)
 
 
@@ -200,7 +200,7 @@ def networks(checkpoint: Checkpoint, riflex: Riflex | None = None) -> dict[str, 
         riflex: a change of the denoiser's temporal frequencies, for clips of a known length.
 
     Raises:
-        CheckpointError, CheckpointMismatchError: the variant cannot be told.
+        CheckpointError: the variant cannot be told.
     """
     preview = checkpoint.variant == "preview"
     return {
@@ -216,10 +216,10 @@ def networks(checkpoint: Checkpoint, riflex: Riflex | None = None) -> dict[str, 
 
 
 def _denoiser(checkpoint: Checkpoint, riflex: Riflex | None = None) -> Denoiser:
-    weights = checkpoint.tensors(layout.DENOISER)
-    shapes = {key: tuple(tensor.shape) for key, tensor in weights.items()}
     sizes = checkpoint.json(layout.DENOISER_CONFIG)
-    return load_denoiser(DenoiserConfig.from_checkpoint(sizes, shapes, riflex), weights)
+    with checkpoint.fitting(layout.DENOISER) as weights:
+        shapes = {key: tuple(tensor.shape) for key, tensor in weights.items()}
+        return load_denoiser(DenoiserConfig.from_checkpoint(sizes, shapes, riflex), weights)
 
 
 def _noisy(shape: Shape) -> Inputs:
@@ -240,14 +240,13 @@ def _context(shape: Shape, config: DenoiserConfig) -> Inputs:
 
 def _wav2vec2(checkpoint: Checkpoint) -> Wav2Vec2Model:
     config = checkpoint.json(checkpoint.audio_encoder / "config.json")
-    return load_audio_encoder(
-        _float32(checkpoint.tensors(checkpoint.audio_encoder_weights())), config
-    )
+    with checkpoint.fitting(checkpoint.audio_encoder_weights) as weights:
+        return load_audio_encoder(_float32(weights), config)
 
 
 def _vae(checkpoint: Checkpoint):
-    weights = checkpoint.tensors(layout.VAE)
-    return load_vae(_float32(weights), checkpoint.sizes("vae_kwargs"))
+    with checkpoint.fitting(layout.VAE) as weights:
+        return load_vae(_float32(weights), checkpoint.sizes("vae_kwargs"))
 
 
 def _float32(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

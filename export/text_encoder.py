@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import UMT5Config, UMT5EncoderModel
 
+from export.weights import load_strictly
+
 PUBLIC_SIZES: Mapping[str, Any] = {
     "vocab": 256384,
     "dim": 4096,
@@ -74,7 +76,7 @@ def load_text_encoder(
         sizes: those that differ from ``PUBLIC_SIZES``, under the same keys.
 
     Raises:
-        RuntimeError: a tensor is missing, unexpected or of another shape; the message names it.
+        CheckpointMismatchError: a tensor is missing, unknown or of another shape.
     """
     with torch.device("meta"):
         model = build_text_encoder(sizes)
@@ -82,7 +84,7 @@ def load_text_encoder(
     renamed = {library_keys.get(key, key): tensor for key, tensor in state_dict.items()}
     if "shared.weight" in renamed:
         renamed[TIED] = renamed["shared.weight"]
-    model.load_state_dict(renamed, strict=True, assign=True)
+    load_strictly(model, renamed, _public_key)
     model.set_input_embeddings(model.shared)
     return model.eval().requires_grad_(False)
 

@@ -117,7 +117,7 @@ def make_tiny(root: Path, *, seed: int, variant: Variant = "flash", sizes: Sizes
     _save_json(root / audio_folder / "config.json", wav2vec2.config.to_dict())
     torch.save(
         audio_encoder.public_tensors(wav2vec2),
-        root / audio_folder / layout.AUDIO_ENCODER_WEIGHTS[1],
+        root / audio_folder / layout.AUDIO_ENCODER_WEIGHTS,
     )
     clip = image_encoder.build_image_encoder(sizes.others["image_encoder_kwargs"])
     torch.save(_random(image_encoder.public_tensors(clip)), root / layout.IMAGE_ENCODER)

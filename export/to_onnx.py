@@ -66,7 +66,7 @@ def export_repository(
         riflex: a change of the denoiser's temporal frequencies, for clips of a known length.
 
     Raises:
-        CheckpointError, CheckpointMismatchError: the checkpoint cannot be used.
+        CheckpointError: the checkpoint cannot be used.
         ExportDiffersError: an ONNX file does not compute what its module computes.
     """
     tokenizer = checkpoint.existing(layout.TOKENIZER)

@@ -21,6 +21,8 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
 )
 from torch import Tensor, nn
 
+from export.weights import load_strictly
+
 PUBLIC_SIZES: Mapping[str, Any] = {
     "dim": 96,
     "z_dim": 16,
@@ -84,13 +86,13 @@ def load_vae(
         sizes: those that differ from the public ones, under the keys of ``PUBLIC_SIZES``.
 
     Raises:
-        RuntimeError: a tensor is missing, unexpected or of another shape; the message names it.
+        CheckpointMismatchError: a tensor is missing, unknown or of another shape.
     """
     with torch.device("meta"):
         vae = build_vae(sizes)
     library_keys = {_public_key(vae, key): key for key in vae.state_dict()}
     renamed = {library_keys.get(key, key): tensor for key, tensor in state_dict.items()}
-    vae.load_state_dict(renamed, strict=True, assign=True)
+    load_strictly(vae, renamed, lambda key: _public_key(vae, key))
     return vae.eval().requires_grad_(False)
 
 

@@ -3,6 +3,7 @@
 The box is the caller's, or a detector's; in tokens of the denoiser, 16 pixels wide, it is a mask.
 """
 
+import asyncio
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,22 @@ async def find_face(engine: Engine, image: Image.Image) -> FaceBox | None:
     Raises:
         EngineUnavailableError: the detector cannot be run now.
     """
+    pixels, (width, height) = await asyncio.to_thread(_detector_input, image)
+    maps = await engine.run(FACE_DETECTOR, {"image": pixels})
+    box = _most_certain({name: array[0] for name, array in maps.items()})
+    if box is None:
+        return None
+    across, down = image.width / width, image.height / height
+    return FaceBox(
+        max(0.0, box.left * across),
+        max(0.0, box.top * down),
+        min(float(image.width), box.right * across),
+        min(float(image.height), box.bottom * down),
+    )
+
+
+def _detector_input(image: Image.Image) -> tuple[FloatArray, tuple[int, int]]:
+    """Returns what the detector sees, [1, 3, rows, columns], and the size of the image in it."""
     seen = image.copy()
     seen.thumbnail((DETECTOR_SIDE_PX, DETECTOR_SIDE_PX), Image.Resampling.BILINEAR)
     # Padded rather than stretched: a face keeps its shape.
@@ -45,17 +62,7 @@ async def find_face(engine: Engine, image: Image.Image) -> FaceBox | None:
     padded = Image.new("RGB", (sides[0], sides[1]))
     padded.paste(seen)
     pixels = np.asarray(padded, np.float32).transpose(2, 0, 1)[None]
-    maps = await engine.run(FACE_DETECTOR, {"image": np.ascontiguousarray(pixels)})
-    box = _most_certain({name: array[0] for name, array in maps.items()})
-    if box is None:
-        return None
-    across, down = image.width / seen.width, image.height / seen.height
-    return FaceBox(
-        max(0.0, box.left * across),
-        max(0.0, box.top * down),
-        min(float(image.width), box.right * across),
-        min(float(image.height), box.bottom * down),
-    )
+    return np.ascontiguousarray(pixels), seen.size
 
 
 def _most_certain(maps: Arrays) -> FaceBox | None:

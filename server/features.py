@@ -3,6 +3,7 @@
 timeline -> segment (window with context) -> normalise -> Wav2Vec2 on Triton -> the window's part
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,10 @@ from server.windows import Window, WindowSpec
 
 VARIANCE_FLOOR = 1e-6
 """-60 dBFS: quieter noise than this is not blown up to the level of speech."""
+
+
+Normalize = Callable[[Samples, int], Samples]
+"""Normalises samples that begin at a position of the stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class RunningNormalizer:
 
 
 async def next_segment(
-    timeline: AudioTimeline, window: Window, spec: WindowSpec, normalize: RunningNormalizer
+    timeline: AudioTimeline, window: Window, spec: WindowSpec, normalize: Normalize
 ) -> Segment:
     """Waits for a window's audio and context; what lies after the end of the audio is silence."""
     start = max(0, window.start - spec.audio_left_context)

@@ -18,8 +18,6 @@ from tests.reference import ReferenceFixture
 Arrays = dict[str, NDArray[Any]]
 
 TOLERANCE = 1e-4
-STORED_STEPS = (*range(12), 18, 24)
-"""The steps whose outputs the `teacache` case stores where each step is one call."""
 FREQUENCIES = {"freqs_temporal_real": "rotary_cos", "freqs_temporal_imag": "rotary_sin"}
 """The buffers behind two names of the `riflex` case, which are no module's output."""
 
@@ -55,6 +53,20 @@ def teacache_case(fixture: ReferenceFixture) -> Case:
     """Returns the case that runs over many timesteps and skips the blocks at some."""
     (settings,) = (case for case in fixture.config["cases"] if case.get("teacache"))
     return _case(fixture, settings)
+
+
+def stored_steps(fixture: ReferenceFixture) -> list[int]:
+    """Returns the steps whose outputs the `teacache` case stores where each step is one call.
+
+    config.json tells them in words: `single: steps 0..11, 18, 24 in that order; double: ...`.
+    """
+    stated = re.search(r"single: steps ([\d., ]+\d)", fixture.config["teacache"]["outputs_stored"])
+    assert stated is not None
+    steps: list[int] = []
+    for part in stated[1].split(", "):
+        first, _, last = part.partition("..")
+        steps += range(int(first), int(last or first) + 1)
+    return steps
 
 
 def public_config(audio_shapes: dict[str, tuple[int, ...]]) -> DenoiserConfig:

@@ -14,11 +14,13 @@ from safetensors.numpy import load_file
 
 Arrays = dict[str, NDArray[Any]]
 
+REDUCED = Path(__file__).parent / "reduced_reference"
+"""What `python -m tests.reduce_reference` keeps of the reference, for clones without it."""
+
 
 def reference_folder() -> Path:
     """Returns the reference folder, or skips the test that asked where it is absent."""
-    default = Path(__file__).parents[2] / "shared" / "reference"
-    folder = Path(os.environ.get("REFERENCE_DIR", default))
+    folder = _stated_folder()
     if not folder.is_dir():
         pytest.skip(f"no reference numbers at {folder}; set REFERENCE_DIR")
     return folder
@@ -49,6 +51,17 @@ class ReferenceFixture:
 def reference_fixture(name: str) -> ReferenceFixture:
     """Returns one folder of the reference by its name."""
     return ReferenceFixture(reference_folder() / name)
+
+
+def reference_numbers(name: str) -> ReferenceFixture:
+    """Returns one folder of the reference, or what the reduced set keeps of it."""
+    folder = _stated_folder()
+    return ReferenceFixture((folder if folder.is_dir() else REDUCED) / name)
+
+
+def _stated_folder() -> Path:
+    default = Path(__file__).parents[2] / "shared" / "reference"
+    return Path(os.environ.get("REFERENCE_DIR", default))
 
 
 def assert_close(actual: NDArray[Any], expected: NDArray[Any], tolerance: float) -> None:

@@ -7,7 +7,8 @@ export change.
 import hashlib
 import json
 import shutil
-from functools import cache
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def reference_checkpoint(variant: Variant, root: Path) -> Checkpoint:
     _save_json(root / layout.DENOISER_CONFIG, denoiser.config["transformer"])
     save_file(_tensors(denoiser), root / layout.DENOISER)
     _save_json(root / folder / "config.json", _wav2vec2_config(audio))
-    torch.save(_tensors(audio), root / folder / layout.AUDIO_ENCODER_WEIGHTS[1])
+    torch.save(_tensors(audio), root / folder / layout.AUDIO_ENCODER_WEIGHTS)
     sizes: dict[str, Any] = {}
     for name, path, section in (
         ("vae", layout.VAE, "vae_kwargs"),
@@ -53,27 +54,42 @@ def reference_checkpoint(variant: Variant, root: Path) -> Checkpoint:
     return Checkpoint(root)
 
 
-@cache
 def reference_repository(variant: Variant, riflex: Riflex | None = None) -> Path:
     """Returns a model repository of the reference's weights, exported now if need be."""
-    name = variant if riflex is None else f"{variant}_riflex_{riflex.k}_{riflex.latent_frames}"
-    repository = _kept() / name
-    if repository.is_dir():
-        return repository
+    repository = _kept() / _name(variant, riflex)
+    if not repository.is_dir():
+        # In a process of its own, since torch traces far slower under pytest's log capture.
+        options = [] if riflex is None else [str(riflex.k), str(riflex.latent_frames)]
+        command = [sys.executable, "-m", "tests.reference_repository", variant, *options]
+        subprocess.run(command, cwd=ROOT, check=True)
+    return repository
+
+
+def _export(variant: Variant, riflex: Riflex | None, repository: Path) -> None:
     partial = repository.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     checkpoint = reference_checkpoint(variant, partial / "checkpoint")
-    # RIFLEx changes the denoiser alone, and preview differs in what hears.
-    other = None if name == "flash" else reference_repository("flash")
-    same = ("audio_encoder", *SHARED) if riflex and variant == "flash" else SHARED
     for network, build in networks(checkpoint, riflex).items():
-        if other is not None and network in same:
-            shutil.copytree(other / network, partial / "models" / network)
+        finished = _finished(variant, riflex, network)
+        if finished is not None:
+            shutil.copytree(finished / network, partial / "models" / network)
         else:
-            export_network(build(checkpoint), partial / "models" / network, _quiet)
+            export_network(build(checkpoint), partial / "models" / network, _report)
     (partial / "models").rename(repository)
     shutil.rmtree(partial)
-    return repository
+
+
+def _finished(variant: Variant, riflex: Riflex | None, network: str) -> Path | None:
+    """Returns a repository whose network is the same: most exports differ in few of them."""
+    if riflex is not None and network != "denoiser":
+        return reference_repository(variant)
+    if variant == "preview" and network in SHARED:
+        return reference_repository("flash")
+    return None
+
+
+def _name(variant: Variant, riflex: Riflex | None) -> str:
+    return variant if riflex is None else f"{variant}_riflex_{riflex.k}_{riflex.latent_frames}"
 
 
 def _kept() -> Path:
@@ -105,5 +121,11 @@ def _save_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content))
 
 
-def _quiet(stage: str, *, result: bool = False) -> None:
-    """Reports nothing."""
+def _report(stage: str, *, result: bool = False) -> None:
+    print(stage, flush=True)
+
+
+if __name__ == "__main__":
+    asked: Variant = "flash" if sys.argv[1] == "flash" else "preview"
+    changed = Riflex(*map(int, sys.argv[2:])) if sys.argv[2:] else None
+    _export(asked, changed, _kept() / _name(asked, changed))

@@ -139,11 +139,14 @@ def said(samples: NDArray[np.int16], chunk_sizes: Iterable[int] = ()) -> list[pb
 
 
 async def animate(
-    served: Served, messages: Iterable[pb.AnimateRequest]
+    served: Served, messages: Iterable[pb.AnimateRequest], *, waits_s: Iterable[float] = ()
 ) -> list[pb.AnimateResponse]:
-    """Sends all messages, half-closes and returns all answers; raises the call's own status."""
+    """Sends all messages, half-closes and returns all answers; raises the call's own status.
+
+    ``waits_s`` tells how long to wait before each message; the last ones go out at once.
+    """
     call = served.stub.Animate()
-    writing = asyncio.create_task(_write(call, messages))
+    writing = asyncio.create_task(_write(call, messages, waits_s))
     call.add_done_callback(lambda _: writing.cancel())
     try:
         return [answer async for answer in call]
@@ -151,11 +154,15 @@ async def animate(
         await asyncio.wait([writing])
 
 
-async def _write(call: Any, messages: Iterable[pb.AnimateRequest]) -> None:
+async def _write(
+    call: Any, messages: Iterable[pb.AnimateRequest], waits_s: Iterable[float]
+) -> None:
     # Not a request iterator: with one, grpc.aio may report INTERNAL for a call that the server
     # ended while the client was still writing.
     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        waits = iter(waits_s)
         for message in messages:
+            await asyncio.sleep(next(waits, 0.0))
             await call.write(message)
         await call.done_writing()
 

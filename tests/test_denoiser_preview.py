@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from export.audio_injection_preview import gather_windows
-from export.denoiser_config import CheckpointMismatchError
+from export.weights import CheckpointMismatchError
 from server.audio_windows import PADDING, window_index
 from tests.denoiser_reference import (
     FREQUENCIES,
-    STORED_STEPS,
     TOLERANCE,
     Case,
     cases,
@@ -22,6 +21,7 @@ from tests.denoiser_reference import (
     load,
     public_config,
     record,
+    stored_steps,
     teacache_case,
     teacache_outputs,
 )
@@ -112,7 +112,7 @@ def test_calls_that_reuse_a_residual_equal_the_reference(fixture, weights):
         1,
         lambda _call: context(case),
     )
-    stored = np.stack([velocities[step] for step in STORED_STEPS])
+    stored = np.stack([velocities[step] for step in stored_steps(fixture)])
     assert_close(stored, case.outputs["single.out"], TOLERANCE)
 
 

@@ -81,7 +81,7 @@ async def test_preview_cuts_windows_and_tells_them_what_went_before(
     exact = pb.ExactClip(window_frames=17, overlap_frames=8)
     answers = await render(preview, request(1.4, exact))
     assert len(pictures(answers)) == 31
-    assert reasons(answers) == ["CLIP_SHORTENED"]
+    assert reasons(answers) == ["FACE_NOT_FOUND", "CLIP_SHORTENED"]
     assert answers[-1].summary.windows == 3
     known = [video[0, 0, :9].any(axis=(1, 2)) for video in engine.given("vae_encoder", "video")]
     assert [int(frames.sum()) for frames in known] == [1, 8, 8]

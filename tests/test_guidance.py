@@ -18,7 +18,7 @@ from server.guidance import (
     negative_factor,
     scale_at,
 )
-from tests.reference import assert_close, reference_fixture
+from tests.reference import assert_close, reference_numbers
 
 TOLERANCE = 1e-5
 EMBEDDING_TOLERANCE = 1e-4
@@ -46,7 +46,7 @@ def preview_guidance(config: dict[str, Any]) -> Guidance:
 
 
 def test_flash_velocities_are_those_of_the_reference(subtests: pytest.Subtests) -> None:
-    fixture = reference_fixture("pipeline_flash")
+    fixture = reference_numbers("pipeline_flash")
     assert fixture.config["cases"]
     for case in fixture.config["cases"]:
         args = fixture.config["default_args"] | case["args"]
@@ -67,7 +67,7 @@ def test_flash_velocities_are_those_of_the_reference(subtests: pytest.Subtests) 
 
 
 def test_preview_velocities_are_those_of_the_reference(subtests: pytest.Subtests) -> None:
-    fixture = reference_fixture("pipeline_preview")
+    fixture = reference_numbers("pipeline_preview")
     compared = 0
     for case in fixture.config["cases"]:
         config = fixture.config["upstream_default_config"] | case["config"]
@@ -85,7 +85,7 @@ def test_preview_velocities_are_those_of_the_reference(subtests: pytest.Subtests
 
 
 def test_the_negative_prompt_is_scaled_as_in_the_reference(subtests: pytest.Subtests) -> None:
-    fixture = reference_fixture("pipeline_preview")
+    fixture = reference_numbers("pipeline_preview")
     unscaled: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
     for case in fixture.config["cases"]:
         config = fixture.config["upstream_default_config"] | case["config"]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from export.image_encoder import ImageEncoder, load_image_encoder, public_tensors
+from export.weights import CheckpointMismatchError
 from tests.reference import ReferenceFixture, assert_close, reference_fixture
 
 TOLERANCE = 1e-4
@@ -70,14 +71,14 @@ def test_a_renamed_key_is_caught_by_name(fixture: ReferenceFixture) -> None:
     renamed["visual.transformer.0.attn.qkv.weight"] = renamed.pop(
         "visual.transformer.0.attn.to_qkv.weight"
     )
-    with pytest.raises(RuntimeError, match=r"visual\.transformer\.0\.attn\.qkv\.weight"):
+    with pytest.raises(CheckpointMismatchError, match=r"visual\.transformer\.0\.attn\.qkv\.weight"):
         load_image_encoder(renamed, fixture.config["model"])
 
 
 def test_a_tensor_of_another_shape_is_caught_by_name(fixture: ReferenceFixture) -> None:
     turned = weights(fixture)
     turned["visual.transformer.0.mlp.0.weight"] = turned["visual.transformer.0.mlp.0.weight"].T
-    with pytest.raises(RuntimeError, match=r"layers\.0\.mlp\.fc1\.weight"):
+    with pytest.raises(CheckpointMismatchError, match=r"mlp\.0\.weight has shape"):
         load_image_encoder(turned, fixture.config["model"])
 
 

@@ -69,24 +69,32 @@ async def test_every_started_frame_of_audio_is_a_frame(
     assert times == [n * 40_000_000 for n in range(len(answers))]
 
 
-CHUNKINGS = st.lists(st.integers(min_value=1, max_value=4_000), max_size=40)
+CHUNKINGS = st.lists(
+    st.tuples(st.integers(min_value=1, max_value=4_000), st.sampled_from([0.0, 0.0, 0.001, 0.02])),
+    max_size=40,
+)
+"""Sizes of chunks, and seconds to wait before each."""
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100])
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(chunking=CHUNKINGS)
-def test_frames_do_not_depend_on_the_chunking(
-    tmp_path: Path, rate: int, chunking: list[int]
+@given(chunking=CHUNKINGS, engine_delay_s=st.sampled_from([0.0, 0.001, 0.004]))
+def test_frames_do_not_depend_on_chunking_or_timing(
+    tmp_path: Path, rate: int, chunking: list[tuple[int, float]], engine_delay_s: float
 ) -> None:
-    async def once(sizes: list[int]) -> list[bytes]:
-        async with served(FakeEngine(), tmp_path, small_windows()) as server:
+    async def once(sizes: list[int], waits_s: list[float], delay_s: float) -> list[bytes]:
+        engine = FakeEngine()
+        engine.delay_s = delay_s
+        async with served(engine, tmp_path, small_windows()) as server:
             messages = [start(rate), *said(speech(20_000), sizes)]
-            return [frame.data for frame in frames(await animate(server, messages))]
+            answers = await animate(server, messages, waits_s=[0.0, *waits_s])
+            return [frame.data for frame in frames(answers)]
 
-    whole = asyncio.run(once([]))
-    assert asyncio.run(once(chunking)) == whole
+    whole = asyncio.run(once([], [], 0.0))
+    sizes, waits_s = [size for size, _ in chunking], [wait_s for _, wait_s in chunking]
+    assert asyncio.run(once(sizes, waits_s, engine_delay_s)) == whole
 
 
 async def test_one_sample_a_message_gives_the_same_frames(server: Served) -> None:

@@ -14,6 +14,9 @@ from tests.pipeline_reference import Case, cases
 from tests.reference_repository import reference_repository
 from tests.toy_triton import Scene, find_installation
 
+# The first to come exports the networks.
+pytestmark = pytest.mark.timeout(1800)
+
 VARIANTS: tuple[Variant, ...] = ("flash", "preview")
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from server.samplers.flow import Latents, State
 from server.samplers.sampler import Sampler, SamplerName, make_sampler
-from tests.reference import ReferenceFixture, assert_close, reference_fixture
+from tests.reference import ReferenceFixture, assert_close, reference_numbers
 
 NAMES: tuple[SamplerName, ...] = get_args(SamplerName)
 UPSTREAM: dict[str, SamplerName] = {
@@ -48,7 +48,7 @@ def recorded_runs(fixture: ReferenceFixture) -> list[tuple[str, Sampler]]:
 
 
 def test_schedules_are_those_of_the_reference(subtests: pytest.Subtests) -> None:
-    fixture = reference_fixture("samplers")
+    fixture = reference_numbers("samplers")
     for key, sampler in recorded_runs(fixture):
         with subtests.test(key):
             timesteps = fixture.outputs[f"{key}.timesteps"]
@@ -61,7 +61,7 @@ def test_schedules_are_those_of_the_reference(subtests: pytest.Subtests) -> None
 
 
 def test_trajectories_are_those_of_the_reference(subtests: pytest.Subtests) -> None:
-    fixture = reference_fixture("samplers")
+    fixture = reference_numbers("samplers")
     model = fixture.config["fake_model"]
     for key, sampler in recorded_runs(fixture):
         with subtests.test(key):
@@ -80,8 +80,8 @@ def test_trajectories_are_those_of_the_reference(subtests: pytest.Subtests) -> N
 
 def recorded_pipelines(folder: str) -> list[tuple[ReferenceFixture, str, dict[str, Any], float]]:
     """Every window with a velocity for each step: its key, arguments and constructor shift."""
-    fixture = reference_fixture(folder)
-    built_with = reference_fixture("samplers").config["scheduler_kwargs"]["shift"]
+    fixture = reference_numbers(folder)
+    built_with = reference_numbers("samplers").config["scheduler_kwargs"]["shift"]
     defaults = fixture.config.get("default_args") or fixture.config["upstream_default_config"]
     windows = []
     for case in fixture.config["cases"]:

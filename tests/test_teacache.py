@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from server.guidance import AUDIO, TEXT_AND_AUDIO, UNGUIDED, Branch, Guidance, branches
 from server.teacache import Evaluation, Policy, StepPlan, TeaCache, plan, relative_distances
-from tests.reference import ReferenceFixture, assert_close, reference_fixture
+from tests.reference import ReferenceFixture, assert_close, reference_numbers
 
 TOLERANCE = 1e-4
 DENOISERS = ["denoiser_flash", "denoiser_preview"]
@@ -41,7 +41,7 @@ def distances(denoiser: ReferenceFixture, timesteps: NDArray[Any]) -> tuple[floa
 
 def of_pipeline(fixture: ReferenceFixture) -> ReferenceFixture:
     """The denoiser that a pipeline of the reference was run with."""
-    return reference_fixture(PurePath(fixture.config["models"]["transformer"]).name)
+    return reference_numbers(PurePath(fixture.config["models"]["transformer"]).name)
 
 
 def computed(plans: Sequence[StepPlan], rows: Sequence[tuple[Branch, ...]]) -> list[bool]:
@@ -66,7 +66,7 @@ def from_pipeline(config: dict[str, Any], policy: Policy) -> TeaCache:
 
 @pytest.mark.parametrize("folder", DENOISERS)
 def test_the_time_modulation_of_these_tests_is_that_of_the_reference(folder: str) -> None:
-    denoiser = reference_fixture(folder)
+    denoiser = reference_numbers(folder)
     names = [case["name"] for case in denoiser.config["cases"]]
     recorded = [name for name in names if f"{name}.e0" in denoiser.outputs]
     assert recorded
@@ -77,7 +77,7 @@ def test_the_time_modulation_of_these_tests_is_that_of_the_reference(folder: str
 
 @pytest.mark.parametrize("folder", DENOISERS)
 def test_distances_give_the_changes_that_the_denoisers_recorded(folder: str) -> None:
-    denoiser = reference_fixture(folder)
+    denoiser = reference_numbers(folder)
     teacache = denoiser.config["teacache"]
     record = denoiser.config["recorded"]["teacache.single"]
     moved = distances(denoiser, denoiser.inputs["teacache.t"])
@@ -95,7 +95,7 @@ def test_distances_give_the_changes_that_the_denoisers_recorded(folder: str) -> 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("folder", DENOISERS)
 def test_one_call_a_step_skips_what_the_denoisers_skipped(folder: str, policy: Policy) -> None:
-    denoiser = reference_fixture(folder)
+    denoiser = reference_numbers(folder)
     moved = distances(denoiser, denoiser.inputs["teacache.t"])
     rows = [UNGUIDED] * (len(moved) + 1)
     plans = plan(from_config(denoiser.config["teacache"], policy), rows, moved)
@@ -105,7 +105,7 @@ def test_one_call_a_step_skips_what_the_denoisers_skipped(folder: str, policy: P
 
 
 def test_two_calls_a_step_skip_what_the_flash_denoiser_skipped() -> None:
-    denoiser = reference_fixture("denoiser_flash")
+    denoiser = reference_numbers("denoiser_flash")
     moved = distances(denoiser, denoiser.inputs["teacache.t"])
     rows = [AUDIO] * (len(moved) + 1)
     plans = plan(from_config(denoiser.config["teacache"], "shared"), rows, moved)
@@ -130,7 +130,7 @@ def flash_plans(
 
 
 def test_flash_runs_skip_what_the_reference_skipped(subtests: pytest.Subtests) -> None:
-    fixture = reference_fixture("pipeline_flash")
+    fixture = reference_numbers("pipeline_flash")
     cached = [case for case in fixture.config["cases"] if flash_plans(fixture, case)]
     assert cached
     for case in cached:
@@ -143,7 +143,7 @@ def test_flash_runs_skip_what_the_reference_skipped(subtests: pytest.Subtests) -
 def test_flash_branches_agree_where_and_only_where_they_share_a_residual(
     subtests: pytest.Subtests,
 ) -> None:
-    fixture = reference_fixture("pipeline_flash")
+    fixture = reference_numbers("pipeline_flash")
     agreed = 0
     for case in fixture.config["cases"]:
         rows, plans = flash_plans(fixture, case) or ([], ())
@@ -166,7 +166,7 @@ def test_flash_branches_agree_where_and_only_where_they_share_a_residual(
 
 
 def test_preview_runs_skip_what_the_reference_skipped(subtests: pytest.Subtests) -> None:
-    fixture = reference_fixture("pipeline_preview")
+    fixture = reference_numbers("pipeline_preview")
     windows = 0
     for case in fixture.config["cases"]:
         config = fixture.config["upstream_default_config"] | case["config"]

@@ -8,14 +8,15 @@ import pytest
 import torch
 
 from export.text_encoder import TextEncoder, load_text_encoder
-from tests.reference import ReferenceFixture, assert_close, reference_fixture
+from export.weights import CheckpointMismatchError
+from tests.reference import ReferenceFixture, assert_close, reference_numbers
 
 TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
 def fixture() -> ReferenceFixture:
-    return reference_fixture("text_encoder")
+    return reference_numbers("text_encoder")
 
 
 def weights(fixture: ReferenceFixture) -> dict[str, torch.Tensor]:
@@ -67,7 +68,7 @@ def test_text_behind_the_mask_is_zero(fixture: ReferenceFixture) -> None:
 def test_a_renamed_key_is_caught_by_name(fixture: ReferenceFixture) -> None:
     renamed = weights(fixture)
     renamed["blocks.0.attn.query.weight"] = renamed.pop("blocks.0.attn.q.weight")
-    with pytest.raises(RuntimeError, match=r"blocks\.0\.attn\.query\.weight"):
+    with pytest.raises(CheckpointMismatchError, match=r"blocks\.0\.attn\.query\.weight"):
         load_text_encoder(renamed, fixture.config["model"])
 
 

@@ -168,16 +168,20 @@ STEP = st.one_of(
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(steps=st.lists(STEP, max_size=25), engine_delay_s=st.sampled_from([0.0, 0.002]))
+@given(
+    steps=st.lists(STEP, max_size=25),
+    engine_delay_s=st.sampled_from([0.0, 0.002]),
+    continues=st.booleans(),
+)
 def test_any_order_of_messages_at_any_time_keeps_the_rules(
-    tmp_path: Path, steps: list[int | str | float], engine_delay_s: float
+    tmp_path: Path, steps: list[int | str | float], engine_delay_s: float, continues: bool
 ) -> None:
-    answers = asyncio.run(_perform(tmp_path, steps, engine_delay_s))
+    answers = asyncio.run(_perform(tmp_path, steps, engine_delay_s, continues))
     _check(steps, answers)
 
 
 async def _perform(
-    folder: Path, steps: list[int | str | float], engine_delay_s: float
+    folder: Path, steps: list[int | str | float], engine_delay_s: float, continues: bool
 ) -> list[pb.AnimateResponse]:
     engine = FakeEngine()
     engine.delay_s = engine_delay_s
@@ -185,7 +189,7 @@ async def _perform(
         call = server.stub.Animate()
 
         async def write() -> None:
-            await call.write(start())
+            await call.write(start(continue_from_last_frame=continues))
             for step in steps:
                 match step:
                     case int():
@@ -211,6 +215,8 @@ def _check(steps: list[int | str | float], answers: list[pb.AnimateResponse]) ->
     assert kinds.count("interrupted") == steps.count("interrupt")
     sent = frames(answers)
     assert [frame.index for frame in sent] == list(range(len(sent)))
+    times = [frame.presentation_time.ToNanoseconds() for frame in sent]
+    assert times == [index * 40_000_000 for index in range(len(sent))]
     for number, samples in enumerate(utterances):
         of_it = [frame for frame in sent if frame.utterance_id == number]
         due = -(-samples // FRAME)

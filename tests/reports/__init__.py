@@ -1,0 +1,1 @@
+"""Scripts that measure and write pages of `docs/`; `make report` runs them all."""

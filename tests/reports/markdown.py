@@ -1,0 +1,19 @@
+"""Tables and pages."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Returns a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+
+
+def write(name: str, script: str, *parts: str) -> None:
+    """Writes a page of docs/, which says which script made it."""
+    made = f"Made by `python -m tests.reports.{script}`; do not edit."
+    title, *rest = parts
+    (DOCS / name).write_text("\n\n".join([f"# {title}", made, *rest]) + "\n")

@@ -1,0 +1,122 @@
+"""One long live stream: memory, cost and frames must not change over its length.
+
+python -m tests.soak REPOSITORY --minutes 30
+"""
+
+import argparse
+import itertools
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from client.audio import AudioFormat
+from client.blocking import AvatarClient
+from client.gateway_process import running_gateway
+from client.progress import frame_bar
+from client.results import GenerationSettings, VideoFormat
+from server.clock import FRAME_RATE
+from tests.serving import portrait
+
+RATE_HZ = 16_000
+CHUNK_S = 0.5
+MAX_GROWTH_BYTES = 8 * 2**20
+MAX_COST_CHANGE = 0.05
+TRITON_VENV = Path(".venv/triton")
+LOG = Path("build/soak.log")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the gateway and its Triton have come to at a moment: bytes, and seconds of CPU."""
+
+    gateway_bytes: int
+    triton_bytes: int
+    cpu_s: float
+
+
+def babble(seconds: float) -> Iterator[bytes]:
+    """Yields speech-like noise, s16le: syllables, four a second, and a pause now and then."""
+    random = np.random.default_rng(0)
+    samples = int(RATE_HZ * CHUNK_S)
+    for start in range(0, int(RATE_HZ * seconds), samples):
+        time_s = (start + np.arange(samples)) / RATE_HZ
+        envelope = np.maximum(0, np.sin(2 * np.pi * 4 * time_s)) * (np.sin(time_s) > -0.7)
+        noise = random.standard_normal(samples) * envelope * 3000
+        yield noise.astype("<i2").tobytes()
+
+
+def read() -> Reading:
+    """Measures the processes below this one."""
+    found = psutil.Process().children(recursive=True)
+    gateways = [p for p in found if "server" in p.cmdline()[1:3]]
+    tritons = [p for p in found if p not in gateways]
+    times = [process.cpu_times() for process in found]
+    return Reading(
+        gateway_bytes=sum(process.memory_info().rss for process in gateways),
+        triton_bytes=sum(process.memory_info().rss for process in tritons),
+        cpu_s=sum(time.user + time.system for time in times),
+    )
+
+
+def stream(address: str, minutes: int) -> tuple[list[Reading], int]:
+    """Streams; returns a reading at every minute of video, the first when it begins, and frames."""
+    readings: list[Reading] = []
+    frames = 0
+    total = minutes * 60 * FRAME_RATE
+    with AvatarClient(address) as client, frame_bar(total) as show:
+        animation = client.animate(
+            portrait(),
+            babble(minutes * 60),
+            AudioFormat("s16le", RATE_HZ, 1),
+            video=VideoFormat("jpeg"),
+            generation=GenerationSettings(steps=1, audio_guidance=1),
+        )
+        for frame in animation:
+            if frame.index % (60 * FRAME_RATE) == 0:
+                readings.append(read())
+            frames += 1
+            show(frames)
+    return [*readings, read()], frames
+
+
+def verdict(readings: list[Reading], frames: int, minutes: int) -> list[str]:
+    """Returns what went wrong, in lines for people."""
+    problems: list[str] = []
+    if frames != minutes * 60 * FRAME_RATE:
+        problems.append(f"{frames} frames for {minutes} minutes of speech")
+    for name in ("gateway_bytes", "triton_bytes"):
+        growth = getattr(readings[-1], name) - getattr(readings[1], name)
+        if growth > MAX_GROWTH_BYTES:
+            problems.append(f"{name} grew by {growth / 2**20:.1f} MiB after the first minute")
+    costs = [after.cpu_s - before.cpu_s for before, after in itertools.pairwise(readings)]
+    change = costs[-1] / costs[0] - 1
+    if abs(change) > MAX_COST_CHANGE:
+        problems.append(f"the last minute cost {change:+.1%} of CPU against the first")
+    return problems
+
+
+def main() -> int:
+    """Runs it; returns 1 if something grew, slowed down or was lost."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("repository", type=Path)
+    parser.add_argument("--minutes", type=int, default=30)
+    options = parser.parse_args()
+    with running_gateway(options.repository, TRITON_VENV, LOG) as address:
+        readings, frames = stream(address, options.minutes)
+    print("minute  gateway MiB  Triton MiB  CPU s")
+    for minute, (before, after) in enumerate(itertools.pairwise(readings), start=1):
+        print(
+            f"{minute:6}  {after.gateway_bytes / 2**20:11.1f}  {after.triton_bytes / 2**20:10.1f}"
+            f"  {after.cpu_s - before.cpu_s:5.1f}"
+        )
+    problems = verdict(readings, frames, options.minutes)
+    print("\n".join(problems) or f"{frames} frames; nothing grew, nothing slowed down")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

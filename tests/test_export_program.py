@@ -1,0 +1,35 @@
+"""`python -m export` as people run it."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from export import checkpoint as layout
+from export.__main__ import app
+from export.checkpoint import Checkpoint
+from export.tiny import make_tiny
+from server.contract import Variant
+
+VARIANTS: tuple[Variant, ...] = ("flash", "preview")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_inspect_shows_what_was_found(tmp_path: Path, variant: Variant) -> None:
+    make_tiny(tmp_path, seed=0, variant=variant)
+    result = CliRunner().invoke(app, ["inspect", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert f"variant {variant}, digest {Checkpoint(tmp_path).digest()}" in result.stdout
+    for network in ("denoiser", "vae", "text_encoder", "image_encoder", "audio_encoder"):
+        assert network in result.stdout
+    assert "2 layers, 96 wide" in result.stdout
+
+
+def test_inspect_of_half_a_checkpoint_is_one_line(tmp_path: Path) -> None:
+    make_tiny(tmp_path, seed=0)
+    (tmp_path / layout.VAE).unlink()
+    result = CliRunner().invoke(app, ["inspect", str(tmp_path)])
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert str(tmp_path / layout.VAE) in result.stderr
