@@ -21,6 +21,7 @@ from export.checkpoint import Checkpoint
 from export.compare import check_export
 from export.denoiser_config import Riflex
 from export.face_detector import face_detector
+from export.half_storage import store_halves
 from export.model_config import BACKEND, MODEL_FILE, PUBLIC_WIDTHS, config_pbtxt
 from export.networks import Exportable, Shape, networks
 from server import manifest
@@ -55,6 +56,7 @@ def export_repository(
     sizes: Sequence[tuple[int, int]],
     report: Report,
     riflex: Riflex | None = None,
+    halves: bool = False,
 ) -> None:
     """Writes a repository that the gateway and Triton can serve.
 
@@ -64,6 +66,7 @@ def export_repository(
         sizes: (width, height) to offer; the first is the default.
         report: told what is being done.
         riflex: a change of the denoiser's temporal frequencies, for clips of a known length.
+        halves: store the weights that half precision holds exactly in half the room.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
@@ -75,7 +78,7 @@ def export_repository(
     builds = networks(checkpoint, riflex)
     for name, build in builds.items():
         report(f"{name}: loading")
-        export_network(build(checkpoint), repository / name, report)
+        export_network(build(checkpoint), repository / name, report, halves=halves)
     names = list(builds)
     if checkpoint.variant == "preview":
         names.append(FACE_DETECTOR.name)
@@ -91,7 +94,9 @@ def export_repository(
     (repository / manifest.FILE).write_text(description.model_dump_json(indent=2) + "\n")
 
 
-def export_network(exportable: Exportable, folder: Path, report: Report) -> None:
+def export_network(
+    exportable: Exportable, folder: Path, report: Report, *, halves: bool = False
+) -> None:
     """Writes one model folder, checked against the module.
 
     Raises:
@@ -104,6 +109,8 @@ def export_network(exportable: Exportable, folder: Path, report: Report) -> None
     target.unlink(missing_ok=True)
     report(f"{network.name}: tracing")
     model = trace(exportable)
+    if halves:
+        store_halves(model)
     onnx.save(model, partial)
     largest = 0.0
     for shape in CHECKED:

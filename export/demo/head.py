@@ -12,6 +12,8 @@ HairStyle = Literal["bald", "short", "long", "round"]
 
 SIDE = 128
 OVERSAMPLED = 4
+MUTED = 0.4
+"""How far the colours of walls and clothes are drawn towards grey."""
 
 SKINS: tuple[Color, ...] = (
     (252, 224, 200),
@@ -72,7 +74,8 @@ def random_head(random: np.random.Generator) -> Head:
     """Draws a head out of a wide variety."""
 
     def color(low: int, high: int) -> Color:
-        red, green, blue = random.integers(low, high, 3).tolist()
+        picked = random.uniform(low, high, 3)
+        red, green, blue = (MUTED * picked.mean() + (1 - MUTED) * picked).astype(int).tolist()
         return red, green, blue
 
     wall = color(50, 220)
@@ -93,7 +96,7 @@ def random_head(random: np.random.Generator) -> Head:
         glasses=bool(random.random() < 0.25),
         clothes=color(30, 220),
         collar=color(30, 240),
-        background=(wall, jitter(wall, random, 35)),
+        background=(wall, jitter(wall, random, 25)),
         sun=(random.uniform(0, 128), random.uniform(0, 60), random.uniform(0, 30)),
     )
 

@@ -48,7 +48,7 @@ def motion(samples: NDArray[np.floating]) -> Motion:
 
 
 def _spectra(samples: NDArray[np.floating]) -> FloatArray:
-    """Returns the power of each frame, [frames, bins]; a frame is heard with half of each neighbour.
+    """Returns the power of each frame and half of its neighbours, [frames, bins].
 
     The bins of a frame add up to its mean square.
     """

@@ -1,7 +1,7 @@
-"""Trains the VAE: mostly on small crops around the mouth, where all that moves is.
+"""Trains the VAE: on small crops around the mouth, where all that moves is, and on the rest.
 
-The layers trained are the twins of export.vae, whose 2-D convolutions are many times faster on a CPU
-than the library's; their weights are then written back into the library's layers.
+The layers trained are the twins of export.vae, whose 2-D convolutions are many times faster on a
+CPU than the library's; their weights are then written back into the library's layers.
 """
 
 from collections.abc import Sequence
@@ -13,18 +13,30 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.demo.faces import Face, random_face
+from export.demo.head import SIDE
 from export.demo.mouths import Motion
-from export.vae import CausalConv, Downsample, FrameAttention, RmsNorm, Upsample
-from export.vae import VaeDecoder, VaeEncoder, build_vae
+from export.vae import (
+    CausalConv,
+    Downsample,
+    FrameAttention,
+    RmsNorm,
+    Upsample,
+    VaeDecoder,
+    VaeEncoder,
+    build_vae,
+)
 
 LOG_VARIANCE = -4.0
 """What the encoder first says of its own precision; at 0 the decoder learns to ignore it."""
-CROP_PX, CROPS = 48, 5
-FRAMES = 9
-FULL_EVERY, FULLS = 8, 1
-"""How often whole pictures are shown, and how many at once."""
+CROP_PX, CROPS, CROP_FRAMES = 48, 5, 9
+MOUTH_SHARE = 0.35
+"""Of the crops that lie around the mouth; the others lie anywhere."""
+FULL_EVERY, FULL_FRAMES = 3, 5
+"""How often a whole picture is shown in place of the crops."""
+ANYWHERE = slice(0, SIDE)
 MOUTH_WEIGHT = 4.0
 KL_WEIGHT = 1e-4
+STATISTICS_FILMS = 100
 
 
 class VaeTwins(nn.Module):
@@ -86,7 +98,7 @@ class VaeLoss:
     def __call__(self, random: np.random.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
         """Returns the loss of one batch."""
         full = step % FULL_EVERY == 0
-        films = [_film(random, self._motions, full) for _ in range(FULLS if full else CROPS)]
+        films = [_film(random, self._motions, full) for _ in range(1 if full else CROPS)]
         video = torch.from_numpy(np.stack([film for film, _ in films]))
         weight = torch.from_numpy(np.stack([weight for _, weight in films]))
         mean, log_variance = self._twins.posterior(video)
@@ -98,10 +110,15 @@ class VaeLoss:
             error = (seen.clamp(-1, 1) - video).square()
             mouth = (weight > 1).expand_as(error)
             psnr = -10 * torch.log10(error.mean() / 4)
-            mouth_psnr = -10 * torch.log10((error * mouth).sum() / mouth.sum() / 4)
+            mouth_psnr = -10 * torch.log10((error * mouth).sum() / mouth.sum().clamp_min(1) / 4)
         name = "full" if full else "crop"
         facts = {name: psnr.item(), f"{name}_mouth": mouth_psnr.item(), "kl": kl.item()}
         return loss, facts
+
+    def whole_film(self, random: np.random.Generator) -> Tensor:
+        """Draws a film of whole pictures, [1, 3, F, H, W]."""
+        film, _ = _film(random, self._motions, full=True)
+        return torch.from_numpy(film)[None]
 
 
 def difference(seen: Tensor, true: Tensor, weight: Tensor) -> Tensor:
@@ -120,8 +137,9 @@ def _film(
     """Returns a film [3, F, H, W] in [-1, 1] and how much its pixels weigh, [1, 1, H, W]."""
     face = random_face(random)
     motion = motions[random.integers(len(motions))]
-    start = random.integers(len(motion.openings) - FRAMES)
-    span = slice(start, start + FRAMES)
+    frames = FULL_FRAMES if full else CROP_FRAMES
+    start = random.integers(len(motion.openings) - frames)
+    span = slice(start, start + frames)
     pictures = face.draw(motion.openings[span].tolist(), motion.widths[span].tolist())
     weight = np.ones(pictures.shape[1:3], np.float32)
     weight[face.mouth_box] = MOUTH_WEIGHT
@@ -133,11 +151,16 @@ def _film(
 
 
 def _crop(random: np.random.Generator, face: Face) -> tuple[slice, slice]:
-    """Returns a square that holds the mouth."""
-    rows, columns = face.mouth_box
-    top = random.integers(max(0, rows.stop - CROP_PX), min(rows.start, 128 - CROP_PX) + 1)
-    left = random.integers(max(0, columns.stop - CROP_PX), min(columns.start, 128 - CROP_PX) + 1)
-    return slice(top, top + CROP_PX), slice(left, left + CROP_PX)
+    """Returns a square, of which a share holds the mouth."""
+    rows, columns = face.mouth_box if random.random() < MOUTH_SHARE else (ANYWHERE, ANYWHERE)
+    return _around(random, rows), _around(random, columns)
+
+
+def _around(random: np.random.Generator, inside: slice) -> slice:
+    """Returns CROP_PX pixels of a side that hold a part of it, or lie in it if it is longer."""
+    ends = sorted((inside.stop - CROP_PX, inside.start))
+    start = random.integers(max(0, ends[0]), min(ends[1], SIDE - CROP_PX) + 1)
+    return slice(start, start + CROP_PX)
 
 
 @torch.no_grad()
@@ -168,7 +191,7 @@ def _write(twin: nn.Module, layer: nn.Module) -> None:
 
 @torch.no_grad()
 def standardise(vae: AutoencoderKLWan, mean: Tensor, std: Tensor) -> None:
-    """Gives normalised latents, which have this mean and deviation [16], zero mean and unit variance.
+    """Gives normalised latents, which have a mean and deviation [16], zero mean and unit variance.
 
     The public latents_mean and latents_std are fixed, so the convolutions next to them take it up.
     """
@@ -184,3 +207,13 @@ def standardise(vae: AutoencoderKLWan, mean: Tensor, std: Tensor) -> None:
     inward.bias[channels:] += 2 * scale.log()
     outward.bias -= outward.weight[:, :, 0, 0, 0] @ (shift / scale)
     outward.weight /= scale.view(1, -1, 1, 1, 1)
+
+
+@torch.inference_mode()
+def latent_statistics(vae: AutoencoderKLWan, loss: "VaeLoss") -> tuple[Tensor, Tensor]:
+    """Returns mean and deviation of each latent channel over whole pictures, [16] each."""
+    encoder = VaeEncoder(vae)
+    random = np.random.default_rng(0)
+    latents = [encoder(loss.whole_film(random)).flatten(2) for _ in range(STATISTICS_FILMS)]
+    channels = torch.cat(latents).transpose(0, 1).flatten(1)
+    return channels.mean(dim=1), channels.std(dim=1)

@@ -88,15 +88,22 @@ HELD_OUT = Corpus(
 """None of these sentences and speakers, and two languages less, are in the training."""
 
 
-def utterance(random: np.random.Generator, corpus: Corpus, seconds: float) -> Samples:
+def utterance(
+    random: np.random.Generator,
+    corpus: Corpus,
+    seconds: float,
+    *,
+    music_share: float = MUSIC_SHARE,
+    silent_share: float = SILENT_SHARE,
+) -> Samples:
     """Returns sentences with pauses between them, noise below; now and then music, or nothing."""
     length = round(seconds * MODEL_RATE_HZ)
     noise = random.standard_normal(length) * _gain(random.uniform(*NOISE_DB))
-    if random.random() < SILENT_SHARE:
+    if random.random() < silent_share:
         return noise.astype(np.float32)
     parts = [_pause(random)] if random.random() < 0.6 else []
     while sum(map(len, parts)) < length:
-        parts.append(_music(random) if random.random() < MUSIC_SHARE else _sentence(random, corpus))
+        parts.append(_music(random) if random.random() < music_share else _sentence(random, corpus))
         parts.append(_pause(random))
     sound = np.concatenate(parts)[:length]
     loudness = np.sqrt(np.square(sound[np.abs(sound) > 1e-3]).mean())
