@@ -91,6 +91,17 @@ def train_demo_command(
     console.print(f"wrote {checkpoint_dir}")
 
 
+@app.command("demo-media")
+def demo_media_command(
+    folder: Annotated[Path, typer.Argument(help="Folder for portrait.png and speech.wav.")],
+) -> None:
+    """Draw the demo's portrait and speak its speech; no training has seen or heard them."""
+    from export.demo.media import write_media
+
+    write_media(folder)
+    console.print(f"wrote {folder}")
+
+
 @app.command("onnx")
 def onnx_command(
     checkpoint_dir: Annotated[Path, typer.Argument(help="Folder in the public layout.")],

@@ -14,8 +14,8 @@ from export.demo.clips import TrainingWindow
 from export.denoiser import FlashDenoiser
 from export.denoiser_config import DenoiserConfig
 
-TOKENS = 8 * 9 * 64
-"""Of a batch, about: eight long windows or more of the short ones."""
+TOKENS = 6 * 9 * 64
+"""Of a batch, about: six long windows or more of the short ones."""
 SHIFT = 4.0
 """Moves the noise levels up to where motion is decided, as the server's samplers do."""
 SILENCE_SHARE = 0.1

@@ -1,6 +1,6 @@
 """From a seed to the demo's checkpoint, in stages that each go on where they were stopped.
 
-    random networks -> Wav2Vec2 and VAE trained -> windows cut -> denoiser trained -> EchoMimic V3
+    random networks -> VAE -> Wav2Vec2 -> windows of talking -> denoiser -> decoder once more
 
 CLIP and umT5 keep their random weights: the denoiser learns to read them.
 """
@@ -86,8 +86,9 @@ PROMPTS = (
 )
 VAE_RECORDINGS, VAE_RECORDING_S = 200, 4.0
 AUDIO_RECORDINGS, AUDIO_RECORDING_S = 250, 6.0
-WINDOWS = 2000
-VAE_STAGE, AUDIO_STAGE, DENOISER_STAGE = range(3)
+WINDOWS = 1000
+VAE_STAGE, AUDIO_STAGE, DENOISER_STAGE, DECODER_STAGE = range(4)
+VAE_ENDS = ("conv_in", "conv_out")
 
 
 def train_demo(root: Path, work: Path, *, seed: int, report: Report) -> None:
@@ -105,6 +106,7 @@ def train_demo(root: Path, work: Path, *, seed: int, report: Report) -> None:
     train_vae(root, work, seed, report)
     train_audio_encoder(root, work, seed, report)
     train_denoiser(root, work, seed, report)
+    train_decoder(root, work, seed, report)
 
 
 def train_vae(root: Path, work: Path, seed: int, report: Report) -> None:
@@ -114,11 +116,26 @@ def train_vae(root: Path, work: Path, seed: int, report: Report) -> None:
     data_seed = _data_seed(seed, VAE_STAGE)
     recordings = _recordings(data_seed, VAE_RECORDINGS, VAE_RECORDING_S)
     loss = VaeLoss(twins, [motion(samples) for samples in recordings])
-    adam = ("conv_in", "conv_out")
-    plan = Plan("vae", steps=4500, seed=data_seed, muon_lr=0.012, adam_lr=4e-3, adam=adam)
+    plan = Plan("vae", steps=6000, seed=data_seed, muon_lr=0.012, adam_lr=4e-3, adam=VAE_ENDS)
     train(twins, loss, plan, work, report)
     write_back(twins, wan)
     standardise(wan, *latent_statistics(wan, loss))
+    torch.save(_half(vae.public_tensors(wan)), root / layout.VAE)
+
+
+def train_decoder(root: Path, work: Path, seed: int, report: Report) -> None:
+    """Trains the checkpoint's decoder further, on latents that stay as they are."""
+    weights = torch.load(root / layout.VAE, weights_only=True)
+    wan = vae.load_vae(
+        {key: tensor.float() for key, tensor in weights.items()}, SIZES.others["vae_kwargs"]
+    )
+    twins = VaeTwins(wan, decoder_only=True)
+    data_seed = _data_seed(seed, DECODER_STAGE)
+    recordings = _recordings(data_seed, VAE_RECORDINGS, VAE_RECORDING_S)
+    loss = VaeLoss(twins, [motion(samples) for samples in recordings])
+    plan = Plan("decoder", steps=2000, seed=data_seed, muon_lr=0.006, adam_lr=2e-3, adam=VAE_ENDS)
+    train(twins, loss, plan, work, report)
+    write_back(twins, wan)
     torch.save(_half(vae.public_tensors(wan)), root / layout.VAE)
 
 
@@ -181,7 +198,7 @@ def _windows(
 
 def _data_seed(seed: int, stage: int) -> int:
     """Returns a seed that no other stage, of this run or of another, draws its data from."""
-    return (DENOISER_STAGE + 1) * seed + stage
+    return (DECODER_STAGE + 1) * seed + stage
 
 
 def _recordings(seed: int, count: int, seconds: float) -> list[Samples]:

@@ -4,7 +4,9 @@ The layers trained are the twins of export.vae, whose 2-D convolutions are many 
 CPU than the library's; their weights are then written back into the library's layers.
 """
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,23 +30,40 @@ from export.vae import (
 
 LOG_VARIANCE = -4.0
 """What the encoder first says of its own precision; at 0 the decoder learns to ignore it."""
-CROP_PX, CROPS, CROP_FRAMES = 48, 5, 9
 MOUTH_SHARE = 0.35
 """Of the crops that lie around the mouth; the others lie anywhere."""
-FULL_EVERY, FULL_FRAMES = 3, 5
-"""How often a whole picture is shown in place of the crops."""
 ANYWHERE = slice(0, SIDE)
 MOUTH_WEIGHT = 4.0
 KL_WEIGHT = 1e-4
 STATISTICS_FILMS = 100
 
 
-class VaeTwins(nn.Module):
-    """Encoder and decoder as they are trained, over [B, 3, F, H, W]."""
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a batch shows: ``count`` squares of ``side`` pixels and some frames."""
 
-    def __init__(self, vae: AutoencoderKLWan) -> None:
+    name: str
+    side: int
+    frames: int
+    count: int
+
+
+NEAR, WHOLE = View("near", 48, 9, 6), View("whole", SIDE, 9, 1)
+VIEWS = (NEAR, WHOLE, WHOLE)
+"""One after the other. Whole pictures too, since a picture attends to itself."""
+
+
+class VaeTwins(nn.Module):
+    """Encoder and decoder as they are trained, over [B, 3, F, H, W].
+
+    Args:
+        vae: whose weights they begin with.
+        decoder_only: leaves the encoder as it is, so that latents keep their meaning.
+    """
+
+    def __init__(self, vae: AutoencoderKLWan, *, decoder_only: bool = False) -> None:
         super().__init__()
-        self.encoder = VaeEncoder(vae).requires_grad_(True)
+        self.encoder = VaeEncoder(vae).requires_grad_(not decoder_only)
         self.decoder = VaeDecoder(vae).requires_grad_(True)
 
     def posterior(self, video: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,13 +96,19 @@ def new_vae(sizes: dict[str, object], seed: int) -> AutoencoderKLWan:
 
 
 def _let_through(conv: nn.Conv3d) -> None:
-    """Gives the present frame unit gain and the frames before it a little."""
+    """Gives the present frame unit gain, and the past no part in what is convolved in space.
+
+    So only the resamplers look back, a few frames in all: what has been trained on short films
+    holds for long ones, and what keeps still gives the same latents in every frame.
+    """
     outputs, inputs, taps, height, width = conv.weight.shape
     conv.weight.normal_(std=(inputs * height * width) ** -0.5)
     if height * width == 1 and taps > 1:
         identity = torch.eye(inputs).repeat(outputs // inputs, 1)
-        conv.weight[:, :, -1, 0, 0] = identity + 0.1 * conv.weight[:, :, -1, 0, 0]
-    conv.weight[:, :, :-1] *= 0.1
+        conv.weight *= 0.1
+        conv.weight[:, :, -1, 0, 0] += identity
+    else:
+        conv.weight[:, :, :-1] = 0
     if conv.bias is not None:
         conv.bias.zero_()
 
@@ -97,8 +122,8 @@ class VaeLoss:
 
     def __call__(self, random: np.random.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
         """Returns the loss of one batch."""
-        full = step % FULL_EVERY == 0
-        films = [_film(random, self._motions, full) for _ in range(1 if full else CROPS)]
+        view = VIEWS[step % len(VIEWS)]
+        films = [_film(random, self._motions, view) for _ in range(view.count)]
         video = torch.from_numpy(np.stack([film for film, _ in films]))
         weight = torch.from_numpy(np.stack([weight for _, weight in films]))
         mean, log_variance = self._twins.posterior(video)
@@ -110,14 +135,14 @@ class VaeLoss:
             error = (seen.clamp(-1, 1) - video).square()
             mouth = (weight > 1).expand_as(error)
             psnr = -10 * torch.log10(error.mean() / 4)
-            mouth_psnr = -10 * torch.log10((error * mouth).sum() / mouth.sum().clamp_min(1) / 4)
-        name = "full" if full else "crop"
-        facts = {name: psnr.item(), f"{name}_mouth": mouth_psnr.item(), "kl": kl.item()}
+            facts = {view.name: psnr.item(), "kl": kl.item()}
+            if mouth.any():
+                facts[f"{view.name}_mouth"] = -10 * math.log10(error[mouth].mean().item() / 4)
         return loss, facts
 
     def whole_film(self, random: np.random.Generator) -> Tensor:
         """Draws a film of whole pictures, [1, 3, F, H, W]."""
-        film, _ = _film(random, self._motions, full=True)
+        film, _ = _film(random, self._motions, VIEWS[-1])
         return torch.from_numpy(film)[None]
 
 
@@ -132,35 +157,33 @@ def difference(seen: Tensor, true: Tensor, weight: Tensor) -> Tensor:
 
 
 def _film(
-    random: np.random.Generator, motions: Sequence[Motion], full: bool
+    random: np.random.Generator, motions: Sequence[Motion], view: View
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Returns a film [3, F, H, W] in [-1, 1] and how much its pixels weigh, [1, 1, H, W]."""
     face = random_face(random)
     motion = motions[random.integers(len(motions))]
-    frames = FULL_FRAMES if full else CROP_FRAMES
-    start = random.integers(len(motion.openings) - frames)
-    span = slice(start, start + frames)
+    start = random.integers(len(motion.openings) - view.frames)
+    span = slice(start, start + view.frames)
     pictures = face.draw(motion.openings[span].tolist(), motion.widths[span].tolist())
     weight = np.ones(pictures.shape[1:3], np.float32)
     weight[face.mouth_box] = MOUTH_WEIGHT
-    if not full:
-        rows, columns = _crop(random, face)
-        pictures, weight = pictures[:, rows, columns], weight[rows, columns]
+    rows, columns = _crop(random, face, view.side)
+    pictures, weight = pictures[:, rows, columns], weight[rows, columns]
     film = pictures.transpose(3, 0, 1, 2) / np.float32(127.5) - np.float32(1)
     return film, weight[None, None]
 
 
-def _crop(random: np.random.Generator, face: Face) -> tuple[slice, slice]:
+def _crop(random: np.random.Generator, face: Face, side: int) -> tuple[slice, slice]:
     """Returns a square, of which a share holds the mouth."""
     rows, columns = face.mouth_box if random.random() < MOUTH_SHARE else (ANYWHERE, ANYWHERE)
-    return _around(random, rows), _around(random, columns)
+    return _around(random, rows, side), _around(random, columns, side)
 
 
-def _around(random: np.random.Generator, inside: slice) -> slice:
-    """Returns CROP_PX pixels of a side that hold a part of it, or lie in it if it is longer."""
-    ends = sorted((inside.stop - CROP_PX, inside.start))
-    start = random.integers(max(0, ends[0]), min(ends[1], SIDE - CROP_PX) + 1)
-    return slice(start, start + CROP_PX)
+def _around(random: np.random.Generator, inside: slice, side: int) -> slice:
+    """Returns ``side`` pixels that hold a span of them, or lie in it if it is longer."""
+    first, last = sorted((inside.stop - side, inside.start))
+    start = random.integers(max(0, first), min(last, SIDE - side) + 1)
+    return slice(start, start + side)
 
 
 @torch.no_grad()
@@ -174,7 +197,10 @@ def write_back(twins: VaeTwins, vae: AutoencoderKLWan) -> None:
 
 def _write(twin: nn.Module, layer: nn.Module) -> None:
     if isinstance(twin, CausalConv):
-        layer.weight.copy_(torch.stack(list(twin.taps), dim=2))
+        present = layer.weight.shape[2] - 1
+        layer.weight.zero_()
+        for shift, tap in zip(twin.shifts, twin.taps, strict=True):
+            layer.weight[:, :, shift - twin.past_frames + present] = tap
         layer.bias.copy_(twin.bias)
     elif isinstance(twin, RmsNorm):
         layer.gamma.copy_((twin.weight / layer.scale).view_as(layer.gamma))

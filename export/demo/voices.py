@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from export.demo.espeak import espeak
+from export.demo.espeak import say
 from server.clock import MODEL_RATE_HZ
 
 Samples = NDArray[np.float32]
@@ -116,7 +116,7 @@ def _sentence(random: np.random.Generator, corpus: Corpus) -> Samples:
     counts = np.array([len(corpus.sentences[language]) for language in languages])
     language = languages[random.choice(len(languages), p=counts / counts.sum())]
     sentences = corpus.sentences[language]
-    return espeak().say(
+    return say(
         sentences[random.integers(len(sentences))],
         voice=language + corpus.speakers[random.integers(len(corpus.speakers))],
         words_per_minute=int(random.integers(110, 190)),
