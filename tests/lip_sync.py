@@ -14,7 +14,7 @@ from export.demo.faces import Face
 from export.demo.mouths import motion
 
 Pictures = NDArray[np.uint8]
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating]
 
 OPENINGS = np.linspace(0, 1, 26)
 WIDTHS = np.linspace(0, 1, 6)

@@ -72,6 +72,10 @@ def linear() -> nn.Linear:
     return nn.Linear(6, 4)
 
 
+def quiet(stage: str, step: int, steps: int, facts: dict[str, float]) -> None:
+    pass
+
+
 class StoppedError(Exception):
     pass
 
@@ -86,7 +90,7 @@ def run(model: nn.Linear, folder: Path, *, stop_at: int) -> None:
 
     plan = Plan("linear", steps=200, seed=0, muon_lr=0.02, adam_lr=0.01)
     try:
-        train(model, loss, plan, folder, lambda *_: None)
+        train(model, loss, plan, folder, quiet)
     except StoppedError:
         return
 

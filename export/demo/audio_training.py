@@ -52,10 +52,11 @@ def new_wav2vec2(sizes: Mapping[str, Any], seed: int) -> Wav2Vec2Model:
     """Builds an encoder that has learnt nothing."""
     torch.manual_seed(seed)
     dropouts = ("hidden", "activation", "attention", "feat_proj", "final")
-    config = Wav2Vec2Config(**sizes, **{f"{name}_dropout": 0.0 for name in dropouts}, layerdrop=0.0)
+    undropped: dict[str, Any] = {f"{name}_dropout": 0.0 for name in dropouts}
+    config = Wav2Vec2Config(**sizes, **undropped, layerdrop=0.0)
     wav2vec2 = Wav2Vec2Model(config).eval()
     with torch.no_grad():
-        first = wav2vec2.feature_extractor.conv_layers[0]
+        first: Any = wav2vec2.feature_extractor.conv_layers[0]
         first.conv.weight *= QUIET_START
     return wav2vec2
 

@@ -4,6 +4,7 @@ Latents at noise level s are (1 - s) x0 + s noise, and the denoiser predicts noi
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,14 +38,16 @@ def new_denoiser(config: DenoiserConfig, seed: int) -> FlashDenoiser:
             nn.init.normal_(weight, std=0.02)
         else:
             nn.init.normal_(weight, std=weight[0].numel() ** -0.5)
+    blocks: Any = denoiser.blocks
     with torch.no_grad():
-        denoiser.time_projection[1].weight *= 0.1
+        time_projection: Any = denoiser.time_projection[1]
+        time_projection.weight *= 0.1
         denoiser.head.head.weight.zero_()
-        for block in denoiser.blocks:
+        for block in blocks:
             block.cross_attn.o.weight *= 0.3
             block.modulation[:, list(GATES)] += FIRST_GATE
     # The checkpoint has it, but nothing calls it.
-    for block in denoiser.blocks:
+    for block in blocks:
         block.cross_attn.q_audio.requires_grad_(False)
     return denoiser
 

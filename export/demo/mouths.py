@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from server.clock import MODEL_SAMPLES_PER_FRAME
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating]
 
 LOUD_PERCENTILE = 95
 """Of the frames' loudness; what counts as loud in a recording."""

@@ -5,8 +5,9 @@ CPU than the library's; their weights are then written back into the library's l
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ class VaeTwins(nn.Module):
         return decoder.decoder(decoder.post_quant_conv(latents)).transpose(1, 2)
 
 
-def new_vae(sizes: dict[str, object], seed: int) -> AutoencoderKLWan:
+def new_vae(sizes: Mapping[str, Any], seed: int) -> AutoencoderKLWan:
     """Builds a VAE whose first weights let pictures through; torch's own collapse to grey."""
     torch.manual_seed(seed)
     vae = build_vae(sizes)
@@ -161,15 +162,15 @@ def _film(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Returns a film [3, F, H, W] in [-1, 1] and how much its pixels weigh, [1, 1, H, W]."""
     face = random_face(random)
-    motion = motions[random.integers(len(motions))]
-    start = random.integers(len(motion.openings) - view.frames)
+    motion = motions[int(random.integers(len(motions)))]
+    start = int(random.integers(len(motion.openings) - view.frames))
     span = slice(start, start + view.frames)
     pictures = face.draw(motion.openings[span].tolist(), motion.widths[span].tolist())
     weight = np.ones(pictures.shape[1:3], np.float32)
     weight[face.mouth_box] = MOUTH_WEIGHT
     rows, columns = _crop(random, face, view.side)
     pictures, weight = pictures[:, rows, columns], weight[rows, columns]
-    film = pictures.transpose(3, 0, 1, 2) / np.float32(127.5) - np.float32(1)
+    film = pictures.transpose(3, 0, 1, 2).astype(np.float32) / 127.5 - 1
     return film, weight[None, None]
 
 
@@ -182,7 +183,7 @@ def _crop(random: np.random.Generator, face: Face, side: int) -> tuple[slice, sl
 def _around(random: np.random.Generator, inside: slice, side: int) -> slice:
     """Returns ``side`` pixels that hold a span of them, or lie in it if it is longer."""
     first, last = sorted((inside.stop - side, inside.start))
-    start = random.integers(max(0, first), min(last, SIDE - side) + 1)
+    start = int(random.integers(max(0, first), min(last, SIDE - side) + 1))
     return slice(start, start + side)
 
 
@@ -195,7 +196,7 @@ def write_back(twins: VaeTwins, vae: AutoencoderKLWan) -> None:
     _write(twins.decoder.decoder, vae.decoder)
 
 
-def _write(twin: nn.Module, layer: nn.Module) -> None:
+def _write(twin: nn.Module, layer: Any) -> None:
     if isinstance(twin, CausalConv):
         present = layer.weight.shape[2] - 1
         layer.weight.zero_()
@@ -226,7 +227,8 @@ def standardise(vae: AutoencoderKLWan, mean: Tensor, std: Tensor) -> None:
     # Raw latents r were (r - fixed_mean) / fixed_std; new ones are r' = scale * r + shift.
     scale = 1 / std
     shift = fixed_mean - scale * (fixed_mean + fixed_std * mean)
-    inward, outward = vae.quant_conv, vae.post_quant_conv
+    inward: Any = vae.quant_conv
+    outward: Any = vae.post_quant_conv
     channels = len(mean)
     inward.weight[:channels] *= scale.view(-1, 1, 1, 1, 1)
     inward.bias[:channels] = inward.bias[:channels] * scale + shift
