@@ -85,29 +85,32 @@ def seams(frames: int, spec: WindowSpec = SPEC) -> list[int]:
 async def film(
     engine: Engine,
     repository: Path,
-    clip: TalkingClip,
+    picture: Pictures,
+    samples: NDArray[np.float32],
     *,
     settings: GenerationSettings = FLASH,
     forgetful: bool = False,
 ) -> Pictures:
-    """Returns the frames of a clip, made as for a live stream.
+    """Returns the frames of a talking portrait, made as for a live stream.
 
     Args:
         engine: runs the networks.
         repository: where their tokenizer is.
-        clip: who and what.
+        picture: who, at the size of a frame.
+        samples: what, 16 kHz, whole frames.
         settings: how.
         forgetful: whether each window is told the portrait in place of the frames before it.
     """
     tokenizer = PromptTokenizer(repository / TOKENIZER)
     remember = Forgetful if forgetful else Conditioner
     conditioner = remember(engine, tokenizer, ByteCache(2**28))
-    avatar = await conditioner.avatar(clip.picture, settings.prompt)
-    timeline = AudioTimeline(max_buffered=len(clip.samples) + 1)
-    await timeline.finish(clip.samples, len(clip.samples))
+    avatar = await conditioner.avatar(picture, settings.prompt)
+    timeline = AudioTimeline(max_buffered=len(samples) + 1)
+    await timeline.finish(samples, len(samples))
     how = generation(settings, "flash", everywhere(SIDE, SIDE), seeded_noise(settings.seed))
-    clips = [part async for part in animate(engine, conditioner, avatar, timeline, SPEC, how)]
-    return np.concatenate([part.pictures for part in clips])[: clip.frames]
+    clips = [clip async for clip in animate(engine, conditioner, avatar, timeline, SPEC, how)]
+    frames = np.concatenate([clip.pictures for clip in clips])
+    return frames[: len(samples) // MODEL_SAMPLES_PER_FRAME]
 
 
 class Forgetful(Conditioner):

@@ -3,24 +3,26 @@
 import io
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from client.audio import AudioFormat
 from client.blocking import AvatarClient
 from client.gateway_process import running_gateway
 from client.results import GenerationSettings, VideoFormat
 from server.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
+from server.portrait import cropped
 from tests.lip_sync import LipSync, lip_sync
 from tests.onnx_engine import OnnxEngine
-from tests.talking import SwappedBranches, TalkingClip, film, held_out_clip, seams
+from tests.talking import SIDE, SwappedBranches, TalkingClip, film, held_out_clip, seams
 
 ROOT = Path(__file__).parents[1]
 REPOSITORY = ROOT / "export" / "demo" / "model_repository"
+PHOTOGRAPH = ROOT / "docs" / "media" / "photograph.jpg"
 TRITON_VENV = Path(os.environ.get("ECHOMIMIC_TRITON_VENV", ROOT / ".venv" / "triton"))
 SECONDS = 4.0
 STREAMED = (0, 1, 2)
@@ -91,31 +93,43 @@ def engine() -> OnnxEngine:
 
 async def test_measure_passes_what_is_as_it_should_be(engine: OnnxEngine) -> None:
     clip = held_out_clip(SABOTAGED, SECONDS)
-    assert in_sync(measured(clip, await film(engine, REPOSITORY, clip)))
+    assert in_sync(measured(clip, await film(engine, REPOSITORY, clip.picture, clip.samples)))
 
 
 async def test_measure_notices_late_audio(engine: OnnxEngine) -> None:
     clip = held_out_clip(SABOTAGED, SECONDS)
     late = np.pad(clip.samples, (SHIFT_FRAMES * MODEL_SAMPLES_PER_FRAME, 0))[: len(clip.samples)]
-    found = measured(clip, await film(engine, REPOSITORY, replace(clip, samples=late)))
+    found = measured(clip, await film(engine, REPOSITORY, clip.picture, late))
     assert not in_sync(found)
     assert abs(found.lag_frames - SHIFT_FRAMES) <= MAX_LAG_FRAMES
 
 
 async def test_measure_notices_swapped_guidance(engine: OnnxEngine) -> None:
     clip = held_out_clip(SABOTAGED, SECONDS)
-    assert not in_sync(measured(clip, await film(SwappedBranches(engine), REPOSITORY, clip)))
+    assert not in_sync(
+        measured(clip, await film(SwappedBranches(engine), REPOSITORY, clip.picture, clip.samples))
+    )
 
 
 async def test_measure_notices_another_clips_audio(engine: OnnxEngine) -> None:
     clip, other = (held_out_clip(index, SECONDS) for index in (SABOTAGED, SABOTAGED + 1))
-    film_of_other = await film(engine, REPOSITORY, replace(clip, samples=other.samples))
+    film_of_other = await film(engine, REPOSITORY, clip.picture, other.samples)
     assert not in_sync(measured(clip, film_of_other))
+
+
+async def test_photograph_is_animated_without_a_fault(engine: OnnxEngine) -> None:
+    with Image.open(PHOTOGRAPH) as photograph:
+        picture, _ = cropped(photograph.convert("RGB"), SIDE, SIDE)
+    samples = held_out_clip(SABOTAGED, 1.0).samples
+    frames = await film(engine, REPOSITORY, picture, samples)
+    assert frames.shape == (25, SIDE, SIDE, 3)
 
 
 async def test_seams_show_where_windows_forget_what_came_before(engine: OnnxEngine) -> None:
     clip = held_out_clip(SABOTAGED, SECONDS)
-    kept = measured(clip, await film(engine, REPOSITORY, clip))
-    forgotten = measured(clip, await film(engine, REPOSITORY, clip, forgetful=True))
+    kept = measured(clip, await film(engine, REPOSITORY, clip.picture, clip.samples))
+    forgotten = measured(
+        clip, await film(engine, REPOSITORY, clip.picture, clip.samples, forgetful=True)
+    )
     assert forgotten.seam_jump > kept.seam_jump
     assert forgotten.seam_jump > MAX_SEAM_JUMP

@@ -73,7 +73,7 @@ async def clips_table(engine: OnnxEngine, repository: Path) -> str:
     strips: list[NDArray[np.uint8]] = []
     for index in range(CLIPS):
         clip = held_out_clip(index, SECONDS)
-        frames = await film(engine, repository, clip)
+        frames = await film(engine, repository, clip.picture, clip.samples)
         found.append(measured(clip, frames))
         if index < SHEET_CLIPS:
             strips.append(strip(clip, frames))
@@ -96,15 +96,15 @@ async def faults_table(engine: OnnxEngine, repository: Path) -> str:
     clip, other = (held_out_clip(index, SECONDS) for index in (0, 1))
     late = np.pad(clip.samples, (SHIFT_FRAMES * MODEL_SAMPLES_PER_FRAME, 0))[: len(clip.samples)]
     films = {
-        "none": await film(engine, repository, clip),
-        f"audio {SHIFT_FRAMES} frames late": await film(
-            engine, repository, replace(clip, samples=late)
+        "none": await film(engine, repository, clip.picture, clip.samples),
+        f"audio {SHIFT_FRAMES} frames late": await film(engine, repository, clip.picture, late),
+        "another clip's audio": await film(engine, repository, clip.picture, other.samples),
+        "guidance branches swapped": await film(
+            SwappedBranches(engine), repository, clip.picture, clip.samples
         ),
-        "another clip's audio": await film(
-            engine, repository, replace(clip, samples=other.samples)
+        "overlap not told": await film(
+            engine, repository, clip.picture, clip.samples, forgetful=True
         ),
-        "guidance branches swapped": await film(SwappedBranches(engine), repository, clip),
-        "overlap not told": await film(engine, repository, clip, forgetful=True),
     }
     return table(
         ["fault", *GOALS], [row(name, measured(clip, made)) for name, made in films.items()]
@@ -120,7 +120,7 @@ async def settings_table(engine: OnnxEngine, repository: Path) -> str:
     rows: list[list[object]] = []
     lines: list[Image.Image] = []
     for name, settings in every_setting().items():
-        frames = await film(engine, repository, clip, settings=settings)
+        frames = await film(engine, repository, clip.picture, clip.samples, settings=settings)
         rows.append(row(name, measured(clip, frames)))
         lines.append(labelled(name, np.concatenate(frames[shown], axis=1)))
     sheet = np.concatenate([np.asarray(line) for line in lines])
