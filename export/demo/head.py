@@ -12,7 +12,7 @@ HairStyle = Literal["bald", "short", "long", "round"]
 
 SIDE = 128
 OVERSAMPLED = 4
-MUTED = 0.4
+MUTED = 0.8
 """How far the colours of walls and clothes are drawn towards grey."""
 
 SKINS: tuple[Color, ...] = (
@@ -96,7 +96,7 @@ def random_head(random: np.random.Generator) -> Head:
         glasses=bool(random.random() < 0.25),
         clothes=color(30, 220),
         collar=color(30, 240),
-        background=(wall, jitter(wall, random, 25)),
+        background=(wall, jitter(wall, random, 15)),
         sun=(random.uniform(0, 128), random.uniform(0, 60), random.uniform(0, 30)),
     )
 

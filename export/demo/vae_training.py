@@ -198,10 +198,12 @@ def write_back(twins: VaeTwins, vae: AutoencoderKLWan) -> None:
 
 def _write(twin: nn.Module, layer: Any) -> None:
     if isinstance(twin, CausalConv):
-        present = layer.weight.shape[2] - 1
-        layer.weight.zero_()
+        # Apart, since a twin may share its only tap with the layer.
+        weight = torch.zeros_like(layer.weight)
+        present = weight.shape[2] - 1
         for shift, tap in zip(twin.shifts, twin.taps, strict=True):
-            layer.weight[:, :, shift - twin.past_frames + present] = tap
+            weight[:, :, shift - twin.past_frames + present] = tap
+        layer.weight.copy_(weight)
         layer.bias.copy_(twin.bias)
     elif isinstance(twin, RmsNorm):
         layer.gamma.copy_((twin.weight / layer.scale).view_as(layer.gamma))
