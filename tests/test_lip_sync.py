@@ -71,8 +71,7 @@ def streamed(address: str, clip: TalkingClip) -> NDArray[np.uint8]:
             video=VideoFormat("rgb"),
             generation=GenerationSettings(),
         )
-        pictures = [np.frombuffer(frame.data, np.uint8) for frame in frames]
-    return np.stack(pictures).reshape(len(pictures), *clip.picture.shape)
+        return np.stack([frame.to_numpy() for frame in frames])
 
 
 @pytest.mark.parametrize("index", STREAMED)
