@@ -89,7 +89,7 @@ $(EXPORT)/ready: pyproject.toml export/face_detector.txt
 	touch $@
 
 $(EXPORT)/ready-dev: $(EXPORT)/ready
-	$(EXPORT)/bin/pip $(PIP_INSTALL) $(EXTRA_INDEX) -e '.[export,server,client,mp4,exact,dev]'
+	$(EXPORT)/bin/pip $(PIP_INSTALL) $(EXTRA_INDEX) -e '.[export,server,client,mp4,exact,rtx,dev]'
 	touch $@
 
 $(TRITON)/ready: server/triton/requirements.txt

@@ -22,12 +22,18 @@ from rich.table import Column, Table
 from export.checkpoint import Checkpoint
 from export.compare import ExportDiffersError
 from export.denoiser_config import Riflex
+from export.engines import EngineError, Target, build_engines
 from export.face_detector import FaceDetectorMissingError
 from export.inspection import denoiser_sizes, found_networks
-from export.tiny import make_tiny
+from export.networks import Shape
+from export.precision import Precision
+from export.profiles import Workload
+from export.tiny import PUBLIC, TINY, make_tiny
 from export.to_onnx import STAGES, Report, export_repository
+from export.verification import STEPS, verify
 from export.weights import CheckpointError
-from server.contract import NETWORKS, SIDE_MULTIPLE, Variant
+from server.contract import NETWORKS, PIXELS_PER_LATENT, SIDE_MULTIPLE, Variant, latent_frames
+from server.manifest import ManifestError, read_manifest
 
 app = typer.Typer(
     help="Turns EchoMimic V3 checkpoints into a Triton model repository.",
@@ -36,6 +42,14 @@ app = typer.Typer(
 )
 console = Console(stderr=True)
 
+ONE_LINE_ERRORS = (
+    CheckpointError,
+    EngineError,
+    ExportDiffersError,
+    FaceDetectorMissingError,
+    ManifestError,
+)
+WINDOWS = [33, 17, 5, 81]
 DEFAULT_SIZES = ["512x512", "256x256", "768x768", "512x768", "768x512"]
 
 
@@ -57,9 +71,12 @@ def make_tiny_command(
     variant: Annotated[Variant, typer.Option(help="Which public model it is a small one of.")] = (
         "flash"
     ),
+    full_size: Annotated[
+        bool, typer.Option("--full-size", help="The public sizes: 19 GB of random weights.")
+    ] = False,
 ) -> None:
     """Write a tiny checkpoint with random weights, in the layout of the public ones."""
-    make_tiny(checkpoint_dir, seed=seed, variant=variant)
+    make_tiny(checkpoint_dir, seed=seed, variant=variant, sizes=PUBLIC if full_size else TINY)
     console.print(f"wrote {checkpoint_dir}")
 
 
@@ -112,6 +129,10 @@ def onnx_command(
         list[str] | None,
         typer.Option(help="WIDTHxHEIGHT to offer, several times; the first is the default."),
     ] = None,
+    precision: Annotated[
+        Precision,
+        typer.Option(help="Of the large weights; norms and what layers add to stay in 32 bits."),
+    ] = "fp32",
     riflex_latent_frames: Annotated[
         int,
         typer.Option(
@@ -136,9 +157,71 @@ def onnx_command(
     checkpoint = Checkpoint(checkpoint_dir)
     with _one_line_errors(), _progress(STAGES * len(NETWORKS[checkpoint.variant])) as report:
         export_repository(
-            checkpoint, repository, sizes=sizes, report=report, riflex=riflex, halves=halves
+            checkpoint,
+            repository,
+            sizes=sizes,
+            report=report,
+            precision=precision,
+            riflex=riflex,
+            halves=halves,
         )
     console.print(f"wrote {repository}")
+
+
+@app.command("tensorrt")
+def tensorrt_command(
+    repository: Annotated[Path, typer.Argument(help="Repository of ONNX files.")],
+    engines: Annotated[Path, typer.Option(help="Repository of engines to write.")],
+    window: Annotated[
+        list[int] | None,
+        typer.Option(help="Window length in video frames, 4k + 1, several times; usual one first."),
+    ] = None,
+    streams: Annotated[
+        int, typer.Option(min=1, help="Streams whose steps may be merged into one batch.")
+    ] = 1,
+    network: Annotated[
+        list[str] | None, typer.Option(help="Network to build, several times; all by default.")
+    ] = None,
+    compute_capability: Annotated[
+        str | None,
+        typer.Option(help="As 8.9: build ahead of time, on a CPU, with TensorRT-RTX."),
+    ] = None,
+    weight_streaming: Annotated[
+        bool, typer.Option(help="Let weights stay in the host's memory.")
+    ] = False,
+) -> None:
+    """Build TensorRT engines, for the GPU at hand or ahead of time."""
+    with _one_line_errors():
+        described = read_manifest(repository)
+        names = network or list(described.networks)
+        workload = Workload(described.variant, described.sizes, window or WINDOWS, streams)
+        with _progress(2 * len(names)) as report:
+            target = Target(compute_capability, weight_streaming)
+            build_engines(repository, engines, workload, target, names, report)
+    console.print(f"wrote {engines}")
+
+
+@app.command("verify")
+def verify_command(
+    repository: Annotated[Path, typer.Argument(help="Repository of ONNX files.")],
+    checkpoint: Annotated[Path, typer.Option(help="What it was exported from.")],
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the frames to compare.")] = "128x128",
+    frames: Annotated[int, typer.Option(help="Frames to compare, 4k + 1.")] = 9,
+) -> None:
+    """Show how far ONNX files, and frames made with them, are from the checkpoint in 32 bits."""
+    width, height = parse_size(size)
+    shape = Shape(1, latent_frames(frames), height // PIXELS_PER_LATENT, width // PIXELS_PER_LATENT)
+    with _one_line_errors(), console.status("") as status:
+        result = verify(repository, Checkpoint(checkpoint), shape, status.update)
+    table = Table("network", "output", "precision", box=box.SIMPLE, title="error")
+    for name in ("largest", "mean", "of norm"):
+        table.add_column(name, justify="right")
+    for error in result.errors:
+        numbers = (f"{number:.1e}" for number in (error.largest, error.mean, error.relative))
+        table.add_row(error.network, error.output, error.precision, *numbers)
+    out = Console(highlight=False)
+    out.print(table)
+    out.print(f"frames after {STEPS} steps: PSNR {result.psnr_db:.1f} dB")
 
 
 @app.command("inspect")
@@ -175,7 +258,7 @@ def inspect_command(
 def _one_line_errors() -> Generator[None]:
     try:
         yield
-    except (CheckpointError, ExportDiffersError, FaceDetectorMissingError) as error:
+    except ONE_LINE_ERRORS as error:
         console.print(f"error: {error}", style="red", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 

@@ -9,10 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.precision import Precision
 from server.contract import Network
 
 FLOAT_TOLERANCE = 1e-4
 LEVEL_TOLERANCE = 1
+ROUNDING_16_BITS = 0.01
+"""In 16 bits the two round at different places: the norm of the difference is within this part of
+the norm of the output. A wrong graph differs by all of it."""
 
 
 class ExportDiffersError(Exception):
@@ -20,14 +24,26 @@ class ExportDiffersError(Exception):
 
 
 def check_export(
-    network: Network, path: Path, module: nn.Module, inputs: Mapping[str, Tensor]
+    network: Network,
+    path: Path,
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    precision: Precision = "fp32",
 ) -> float:
     """Compares every output; returns the largest difference of the float ones.
 
+    In bf16 nothing can be compared: ONNX Runtime does not compute in it on a CPU.
+
+    Returns:
+        In fp32 the largest absolute difference, in fp16 the largest relative norm of one.
+
     Raises:
-        ExportDiffersError: floats differ by more than 1e-4 (absolute, and relative to values above
-            1), or bytes by more than one level.
+        ExportDiffersError: in fp32, floats differ by more than 1e-4 (absolute, and relative to
+            values above 1), or bytes by more than one level; in fp16 they differ by more than
+            rounding does.
     """
+    if precision == "bf16":
+        return 0.0
     with torch.inference_mode():
         results = module(*inputs.values())
     expected = dict(
@@ -39,9 +55,21 @@ def check_export(
     )
     actual = run_onnx(path, inputs, list(expected))
     largest = 0.0
+    compare = _difference if precision == "fp32" else _relative_difference
     for name, array in actual.items():
-        largest = max(largest, _difference(network.name, name, array, expected[name].numpy()))
+        largest = max(largest, compare(network.name, name, array, expected[name].numpy()))
     return largest
+
+
+def verdict(difference: float, precision: Precision) -> str:
+    """Returns what ``check_export`` found, in words."""
+    match precision:
+        case "fp32":
+            return f"differs from torch by {difference:.0e}"
+        case "fp16":
+            return f"differs from torch by {difference:.0e} of its norm"
+        case "bf16":
+            return "not compared with torch: ONNX Runtime has no bf16 on a CPU"
 
 
 def run_onnx(
@@ -58,11 +86,7 @@ def run_onnx(
 def _difference(
     network: str, output: str, actual: NDArray[np.generic], expected: NDArray[np.generic]
 ) -> float:
-    where = f"{network}: {output} of the ONNX file"
-    if actual.shape != expected.shape or actual.dtype != expected.dtype:
-        raise ExportDiffersError(
-            f"{where} is {actual.dtype} {actual.shape}, not {expected.dtype} {expected.shape}"
-        )
+    where = _same_kind(network, output, actual, expected)
     difference = np.abs(actual.astype(np.float64) - expected.astype(np.float64))
     if expected.dtype == np.uint8:
         if difference.max() > LEVEL_TOLERANCE:
@@ -72,3 +96,25 @@ def _difference(
     if not (difference <= allowed).all():
         raise ExportDiffersError(f"{where} differs by {difference.max():.2g}")
     return float(difference.max())
+
+
+def _relative_difference(
+    network: str, output: str, actual: NDArray[np.generic], expected: NDArray[np.generic]
+) -> float:
+    where = _same_kind(network, output, actual, expected)
+    difference = actual.astype(np.float64) - expected.astype(np.float64)
+    relative = float(np.linalg.norm(difference) / np.linalg.norm(expected.astype(np.float64)))
+    if not relative <= ROUNDING_16_BITS:
+        raise ExportDiffersError(f"{where} differs by {relative:.2g} of its norm")
+    return relative
+
+
+def _same_kind(
+    network: str, output: str, actual: NDArray[np.generic], expected: NDArray[np.generic]
+) -> str:
+    where = f"{network}: {output} of the ONNX file"
+    if actual.shape != expected.shape or actual.dtype != expected.dtype:
+        raise ExportDiffersError(
+            f"{where} is {actual.dtype} {actual.shape}, not {expected.dtype} {expected.shape}"
+        )
+    return where

@@ -16,7 +16,8 @@ def store_halves(model: onnx.ModelProto) -> None:
     """
     casts: list[onnx.NodeProto] = []
     for weight in model.graph.initializer:
-        if weight.data_type != TensorProto.FLOAT:
+        embedded = weight.data_location != TensorProto.EXTERNAL
+        if not embedded or weight.data_type != TensorProto.FLOAT:
             continue
         array = numpy_helper.to_array(weight)
         with np.errstate(over="ignore"):

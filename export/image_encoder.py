@@ -159,7 +159,8 @@ class ImageEncoder(nn.Module):
         Returns:
             float32 [B, 3, 224, 224].
         """
-        pixels = image.permute(0, 3, 1, 2).float() / 255
+        # From bytes first: TensorRT has them at the borders of a graph only.
+        pixels = image.float().permute(0, 3, 1, 2) / 255
         square = nn.functional.interpolate(
             pixels, size=(self.size, self.size), mode="bicubic", align_corners=False
         )

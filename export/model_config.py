@@ -13,10 +13,21 @@ from collections.abc import Mapping
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from server.contract import DType, Network, Tensor
+from server.contract import (
+    DENOISER,
+    IMAGE_ENCODER,
+    PREVIEW_DENOISER,
+    PRIORITY_LEVELS,
+    TEXT_ENCODER,
+    DType,
+    Network,
+    Tensor,
+)
 
-BACKEND = "onnxruntime"
-MODEL_FILE = "model.onnx"
+BACKEND, TENSORRT = "onnxruntime", "tensorrt"
+MODEL_FILE, ENGINE_FILE = "model.onnx", "model.plan"
+FILES = {BACKEND: MODEL_FILE, TENSORRT: ENGINE_FILE}
+"""What each of Triton's backends runs."""
 HEADER = "# Written by `python -m export onnx` from server/contract.py. Do not edit.\n"
 
 PUBLIC_WIDTHS: Mapping[str, int] = {
@@ -27,6 +38,11 @@ PUBLIC_WIDTHS: Mapping[str, int] = {
 }
 """The widths of the public checkpoints."""
 
+BRANCHES: Mapping[Network, int] = {DENOISER: 2, PREVIEW_DENOISER: 3}
+"""Rows that one guided step of a stream has."""
+REPEATED = (TEXT_ENCODER, IMAGE_ENCODER)
+"""Networks that are given the same prompts and portraits again and again."""
+
 _DATA_TYPES: dict[DType, pb.DataType] = {
     "FP32": pb.TYPE_FP32,
     "INT64": pb.TYPE_INT64,
@@ -34,12 +50,18 @@ _DATA_TYPES: dict[DType, pb.DataType] = {
 }
 
 
-def model_config(network: Network, widths: Mapping[str, int]) -> pb.ModelConfig:
-    """Returns a network's configuration for a checkpoint of some widths."""
+_ANYWHERE = pb.ModelInstanceGroup.KIND_AUTO
+
+
+def model_config(
+    network: Network, widths: Mapping[str, int], backend: str = BACKEND
+) -> pb.ModelConfig:
+    """Returns a network's configuration for a checkpoint of some widths and one of the backends."""
+    kind = pb.ModelInstanceGroup.KIND_GPU if backend == TENSORRT else _ANYWHERE
     return pb.ModelConfig(
         name=network.name,
-        backend=BACKEND,
-        default_model_filename=MODEL_FILE,
+        backend=backend,
+        default_model_filename=FILES[backend],
         max_batch_size=network.max_batch_size,
         input=[
             pb.ModelInput(name=t.name, data_type=_DATA_TYPES[t.dtype], dims=_dims(t, widths))
@@ -49,15 +71,31 @@ def model_config(network: Network, widths: Mapping[str, int]) -> pb.ModelConfig:
             pb.ModelOutput(name=t.name, data_type=_DATA_TYPES[t.dtype], dims=_dims(t, widths))
             for t in network.outputs
         ],
-        instance_group=[pb.ModelInstanceGroup(count=1, kind=pb.ModelInstanceGroup.KIND_AUTO)],
-        # Merges what different streams ask for at the same moment; waits for nobody.
-        dynamic_batching=pb.ModelDynamicBatching(),
+        version_policy=pb.ModelVersionPolicy(latest=pb.ModelVersionPolicy.Latest(num_versions=1)),
+        instance_group=[pb.ModelInstanceGroup(count=1, kind=kind)],
+        # Merges what different streams ask for at the same moment; waits for nobody. Who has seen
+        # no frame yet goes first.
+        dynamic_batching=pb.ModelDynamicBatching(
+            preferred_batch_size=_preferred_batches(network),
+            priority_levels=PRIORITY_LEVELS,
+            default_priority_level=PRIORITY_LEVELS,
+        ),
+        # Triton keeps no answer unless it is started with --cache-config.
+        response_cache=pb.ModelResponseCache(enable=True) if network in REPEATED else None,
     )
 
 
-def config_pbtxt(network: Network, widths: Mapping[str, int]) -> str:
-    """Returns a network's config.pbtxt for a checkpoint of some widths."""
-    config = model_config(network, widths)
+def _preferred_batches(network: Network) -> list[int]:
+    """Returns the batches that hold whole steps: all branches of one stream or of several."""
+    branches = BRANCHES.get(network, 1)
+    if branches == 1:
+        return []
+    return list(range(branches, network.max_batch_size + 1, branches))
+
+
+def config_pbtxt(network: Network, widths: Mapping[str, int], backend: str = BACKEND) -> str:
+    """Returns a network's config.pbtxt for a checkpoint of some widths and one of the backends."""
+    config = model_config(network, widths, backend)
     text = text_format.MessageToString(config, use_short_repeated_primitives=True)
     return HEADER + text
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch import Tensor, nn
 from transformers import Wav2Vec2Model
 
@@ -14,6 +15,7 @@ from export.checkpoint import Checkpoint
 from export.denoiser import Denoiser, load_denoiser
 from export.denoiser_config import DenoiserConfig, Riflex
 from export.image_encoder import ImageEncoder, load_image_encoder
+from export.precision import DTYPES, Precision, narrow_matrices
 from export.teacache import CachedDenoiser, TimeModulation
 from export.text_encoder import PUBLIC_SIZES, TextEncoder, load_text_encoder
 from export.vae import VaeDecoder, VaeEncoder, load_vae
@@ -81,7 +83,7 @@ def preview_audio_encoder(checkpoint: Checkpoint) -> Exportable:
     return Exportable(contract.PREVIEW_AUDIO_ENCODER, module, inputs)
 
 
-def image_encoder(checkpoint: Checkpoint) -> Exportable:
+def image_encoder(checkpoint: Checkpoint, precision: Precision = "fp32") -> Exportable:
     """CLIP."""
     sizes = checkpoint.sizes("image_encoder_kwargs")
 
@@ -90,11 +92,13 @@ def image_encoder(checkpoint: Checkpoint) -> Exportable:
         return {"image": torch.randint(256, (shape.batch, *sides, 3), dtype=torch.uint8)}
 
     with checkpoint.fitting(layout.IMAGE_ENCODER) as weights:
-        module = ImageEncoder(load_image_encoder(_float32(weights), sizes))
+        vision = load_image_encoder(_float32(weights), sizes)
+    narrow_matrices(vision, DTYPES[precision])
+    module = ImageEncoder(vision)
     return Exportable(contract.IMAGE_ENCODER, module, inputs)
 
 
-def text_encoder(checkpoint: Checkpoint) -> Exportable:
+def text_encoder(checkpoint: Checkpoint, precision: Precision = "fp32") -> Exportable:
     """umT5."""
     sizes = {**PUBLIC_SIZES, **checkpoint.sizes("text_encoder_kwargs")}
 
@@ -107,23 +111,27 @@ def text_encoder(checkpoint: Checkpoint) -> Exportable:
         }
 
     with checkpoint.fitting(layout.TEXT_ENCODER) as weights:
-        module = TextEncoder(load_text_encoder(_float32(weights), sizes))
+        umt5 = load_text_encoder(_narrow(weights, DTYPES[precision]), sizes)
+    narrow_matrices(umt5, DTYPES[precision])
+    module = TextEncoder(umt5)
     return Exportable(contract.TEXT_ENCODER, module, inputs)
 
 
-def vae_encoder(checkpoint: Checkpoint) -> Exportable:
+def vae_encoder(checkpoint: Checkpoint, precision: Precision = "fp32") -> Exportable:
     """The encoder of the Wan VAE."""
 
     def inputs(shape: Shape) -> Inputs:
         sides = (shape.height * PIXELS_PER_LATENT, shape.width * PIXELS_PER_LATENT)
         return {"video": torch.rand(shape.batch, 3, shape.video_frames, *sides) * 2 - 1}
 
-    return Exportable(contract.VAE_ENCODER, VaeEncoder(_vae(checkpoint)), inputs)
+    return Exportable(contract.VAE_ENCODER, VaeEncoder(_vae(checkpoint, precision)), inputs)
 
 
-def denoiser(checkpoint: Checkpoint, riflex: Riflex | None = None) -> Exportable:
+def denoiser(
+    checkpoint: Checkpoint, precision: Precision = "fp32", riflex: Riflex | None = None
+) -> Exportable:
     """The EchoMimic transformer of flash."""
-    module = _denoiser(checkpoint, riflex)
+    module = _denoiser(checkpoint, precision, riflex)
     config = module.config
 
     def inputs(shape: Shape) -> Inputs:
@@ -137,9 +145,11 @@ def denoiser(checkpoint: Checkpoint, riflex: Riflex | None = None) -> Exportable
     return Exportable(contract.DENOISER, module, inputs)
 
 
-def preview_denoiser(checkpoint: Checkpoint, riflex: Riflex | None = None) -> Exportable:
+def preview_denoiser(
+    checkpoint: Checkpoint, precision: Precision = "fp32", riflex: Riflex | None = None
+) -> Exportable:
     """The EchoMimic transformer of preview."""
-    module = _denoiser(checkpoint, riflex)
+    module = _denoiser(checkpoint, precision, riflex)
     config = module.config
 
     def inputs(shape: Shape) -> Inputs:
@@ -180,46 +190,54 @@ def denoiser_cached(checkpoint: Checkpoint) -> Exportable:
     return Exportable(contract.DENOISER_CACHED, module, inputs)
 
 
-def vae_decoder(checkpoint: Checkpoint) -> Exportable:
+def vae_decoder(checkpoint: Checkpoint, precision: Precision = "fp32") -> Exportable:
     """The decoder of the Wan VAE."""
     return Exportable(
         contract.VAE_DECODER,
-        VaeDecoder(_vae(checkpoint)),
+        VaeDecoder(_vae(checkpoint, precision)),
         lambda shape: {"latents": torch.randn(shape.latents)},
     )
 
 
 Build = Callable[[Checkpoint], Exportable]
+"""Builds one network, its large weights in the precision that was asked for."""
 
 
-def networks(checkpoint: Checkpoint, riflex: Riflex | None = None) -> dict[str, Build]:
+def networks(
+    checkpoint: Checkpoint, precision: Precision = "fp32", riflex: Riflex | None = None
+) -> dict[str, Build]:
     """Returns what builds each network of a checkpoint, so that one at a time is in memory.
 
     Args:
         checkpoint: tells its variant.
+        precision: of the large weights; some networks stay in 32 bits all the same.
         riflex: a change of the denoiser's temporal frequencies, for clips of a known length.
 
     Raises:
         CheckpointError: the variant cannot be told.
     """
     preview = checkpoint.variant == "preview"
+    whole = partial(preview_denoiser if preview else denoiser, riflex=riflex)
     return {
         "audio_encoder": preview_audio_encoder if preview else audio_encoder,
-        "image_encoder": image_encoder,
-        "text_encoder": text_encoder,
-        "vae_encoder": vae_encoder,
+        "image_encoder": partial(image_encoder, precision=precision),
+        "text_encoder": partial(text_encoder, precision=precision),
+        "vae_encoder": partial(vae_encoder, precision=precision),
         "time_modulation": time_modulation,
-        "denoiser": partial(preview_denoiser if preview else denoiser, riflex=riflex),
+        "denoiser": partial(whole, precision=precision),
         "denoiser_cached": denoiser_cached,
-        "vae_decoder": vae_decoder,
+        "vae_decoder": partial(vae_decoder, precision=precision),
     }
 
 
-def _denoiser(checkpoint: Checkpoint, riflex: Riflex | None = None) -> Denoiser:
+def _denoiser(
+    checkpoint: Checkpoint, precision: Precision = "fp32", riflex: Riflex | None = None
+) -> Denoiser:
     sizes = checkpoint.json(layout.DENOISER_CONFIG)
     with checkpoint.fitting(layout.DENOISER) as weights:
         shapes = {key: tuple(tensor.shape) for key, tensor in weights.items()}
-        return load_denoiser(DenoiserConfig.from_checkpoint(sizes, shapes, riflex), weights)
+        config = DenoiserConfig.from_checkpoint(sizes, shapes, riflex)
+        return load_denoiser(config, weights, DTYPES[precision])
 
 
 def _noisy(shape: Shape) -> Inputs:
@@ -244,9 +262,18 @@ def _wav2vec2(checkpoint: Checkpoint) -> Wav2Vec2Model:
         return load_audio_encoder(_float32(weights), config)
 
 
-def _vae(checkpoint: Checkpoint):
+def _vae(checkpoint: Checkpoint, precision: Precision) -> AutoencoderKLWan:
     with checkpoint.fitting(layout.VAE) as weights:
-        return load_vae(_float32(weights), checkpoint.sizes("vae_kwargs"))
+        narrow = {key: tensor.to(DTYPES[precision]) for key, tensor in weights.items()}
+        return load_vae(narrow, checkpoint.sizes("vae_kwargs"))
+
+
+def _narrow(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Converts matrices one by one: umT5 as a whole takes 23 GB in float32."""
+    return {
+        key: tensor.to(dtype if tensor.ndim > 1 else torch.float32)
+        for key, tensor in weights.items()
+    }
 
 
 def _float32(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -113,5 +113,7 @@ class TextEncoder(nn.Module):
             float32 [B, L, C], zero where the mask is.
         """
         present = mask != 0
-        states = self.encoder(token_ids, attention_mask=present[:, None, None, :])
+        # Every layer adds to the embeddings, so they go on in float32 whatever the table is in.
+        embeddings = self.encoder.embed_tokens(token_ids).float()
+        states = self.encoder(inputs_embeds=embeddings, attention_mask=present[:, None, None, :])
         return states.last_hidden_state.float() * present.unsqueeze(-1)

@@ -1,12 +1,12 @@
 """A checkpoint to a Triton model repository: ONNX files, config.pbtxt, tokenizer, manifest.
 
-Every file is written beside its place and moved there when it is complete and checked. The
-manifest, without which the gateway takes no repository, comes last and is removed first.
+Every network is written to a folder beside its place and moved there when it is complete and
+checked; Triton takes no notice of folders that are no numbers. The manifest, without which the
+gateway takes no repository, comes last and is removed first.
 """
 
 import importlib.metadata
 import logging
-import os
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,17 +15,19 @@ from typing import Any, Protocol
 
 import onnx
 import torch
+from rich import filesize
 
 from export import checkpoint as layout
 from export.checkpoint import Checkpoint
-from export.compare import check_export
+from export.compare import check_export, verdict
 from export.denoiser_config import Riflex
 from export.face_detector import face_detector
 from export.half_storage import store_halves
 from export.model_config import BACKEND, MODEL_FILE, PUBLIC_WIDTHS, config_pbtxt
 from export.networks import Exportable, Shape, networks
+from export.precision import Precision, precision_of
 from server import manifest
-from server.contract import FACE_DETECTOR, Dim, Network, Tensor
+from server.contract import FACE_DETECTOR, Dim, Network, Tensor, fingerprint
 from server.manifest import Manifest, NetworkEntry
 
 OPSET = 20
@@ -36,6 +38,7 @@ CHECKED = (
     Shape(batch=1, frames=2, height=6, width=10),
     Shape(batch=3, frames=5, height=4, width=8),
 )
+EMBEDDED_BYTES = 3 * 2**29
 TOOLS = ("torch", "onnx", "onnxruntime", "transformers", "diffusers")
 
 STAGES = 3 + len(CHECKED)
@@ -55,6 +58,7 @@ def export_repository(
     *,
     sizes: Sequence[tuple[int, int]],
     report: Report,
+    precision: Precision = "fp32",
     riflex: Riflex | None = None,
     halves: bool = False,
 ) -> None:
@@ -65,6 +69,7 @@ def export_repository(
         repository: where the models go.
         sizes: (width, height) to offer; the first is the default.
         report: told what is being done.
+        precision: of the large weights.
         riflex: a change of the denoiser's temporal frequencies, for clips of a known length.
         halves: store the weights that half precision holds exactly in half the room.
 
@@ -75,10 +80,16 @@ def export_repository(
     tokenizer = checkpoint.existing(layout.TOKENIZER)
     repository.mkdir(parents=True, exist_ok=True)
     (repository / manifest.FILE).unlink(missing_ok=True)
-    builds = networks(checkpoint, riflex)
+    builds = networks(checkpoint, precision, riflex)
     for name, build in builds.items():
         report(f"{name}: loading")
-        export_network(build(checkpoint), repository / name, report, halves=halves)
+        export_network(
+            build(checkpoint),
+            repository / name,
+            report,
+            precision_of(name, precision),
+            halves=halves,
+        )
     names = list(builds)
     if checkpoint.variant == "preview":
         names.append(FACE_DETECTOR.name)
@@ -86,8 +97,12 @@ def export_repository(
     shutil.copyfile(tokenizer, repository / manifest.TOKENIZER)
     description = Manifest(
         variant=checkpoint.variant,
+        contract=fingerprint(checkpoint.variant),
         checkpoint_digest=checkpoint.digest(),
-        networks={name: NetworkEntry(backend=BACKEND, precision="fp32") for name in names},
+        networks={
+            name: NetworkEntry(backend=BACKEND, precision=precision_of(name, precision))
+            for name in names
+        },
         sizes=tuple(sizes),
         tool_versions={tool: importlib.metadata.version(tool) for tool in TOOLS},
     )
@@ -95,7 +110,12 @@ def export_repository(
 
 
 def export_network(
-    exportable: Exportable, folder: Path, report: Report, *, halves: bool = False
+    exportable: Exportable,
+    folder: Path,
+    report: Report,
+    precision: Precision = "fp32",
+    *,
+    halves: bool = False,
 ) -> None:
     """Writes one model folder, checked against the module.
 
@@ -103,24 +123,24 @@ def export_network(
         ExportDiffersError: the ONNX file does not compute what the module computes.
     """
     network = exportable.network
-    target = folder / VERSION / MODEL_FILE
-    partial = target.with_suffix(".partial")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
+    version, partial = folder / VERSION, folder / f"{VERSION}.partial"
+    for path in (version, partial):
+        shutil.rmtree(path, ignore_errors=True)
+    partial.mkdir(parents=True)
     report(f"{network.name}: tracing")
-    model = trace(exportable)
-    if halves:
-        store_halves(model)
-    onnx.save(model, partial)
+    model = write_onnx(exportable, partial / MODEL_FILE, halves=halves)
     largest = 0.0
     for shape in CHECKED:
         report(f"{network.name}: comparing with torch")
         inputs = exportable.inputs(shape)
-        largest = max(largest, check_export(network, partial, exportable.module, inputs))
-    os.replace(partial, target)
+        difference = check_export(
+            network, partial / MODEL_FILE, exportable.module, inputs, precision
+        )
+        largest = max(largest, difference)
     (folder / "config.pbtxt").write_text(config_pbtxt(network, widths(model, network)))
-    size_mb = target.stat().st_size / 1e6
-    report(f"{network.name}: {size_mb:.1f} MB, differs from torch by {largest:.0e}", result=True)
+    partial.rename(version)
+    size = filesize.decimal(sum(file.stat().st_size for file in version.iterdir()))
+    report(f"{network.name}: {size}, {verdict(largest, precision)}", result=True)
 
 
 def copy_face_detector(folder: Path, report: Report) -> None:
@@ -136,8 +156,30 @@ def copy_face_detector(folder: Path, report: Report) -> None:
     report(f"{FACE_DETECTOR.name}: {target.stat().st_size / 1e6:.1f} MB", result=True)
 
 
-def trace(exportable: Exportable) -> onnx.ModelProto:
-    """Returns a network as an ONNX graph whose inputs and outputs are those of the contract."""
+def write_onnx(exportable: Exportable, path: Path, *, halves: bool = False) -> onnx.ModelProto:
+    """Writes a network as an ONNX graph whose inputs and outputs are those of the contract.
+
+    Weights of more than EMBEDDED_BYTES go to a file beside it: a protobuf holds 2 GB at most.
+
+    Returns:
+        The graph, without the weights of the file beside it.
+    """
+    program = trace(exportable)
+    parameters = exportable.module.state_dict().values()
+    size = sum(tensor.numel() * tensor.element_size() for tensor in parameters)
+    program.save(path, external_data=size > EMBEDDED_BYTES)
+    model = onnx.load(path, load_external_data=False)
+    for axis, dim in _dimensions(model, exportable.network):
+        if isinstance(dim, str) and dim not in PUBLIC_WIDTHS:
+            axis.dim_param = dim
+    if halves:
+        store_halves(model)
+    onnx.save(model, path)
+    return model
+
+
+def trace(exportable: Exportable) -> torch.onnx.ONNXProgram:
+    """Traces a network with dimensions that vary as the contract says."""
     network = exportable.network
     inputs = exportable.inputs(TRACED)
     dynamic = tuple(_dynamic_axes(tensor) for tensor in network.inputs)
@@ -157,11 +199,7 @@ def trace(exportable: Exportable) -> onnx.ModelProto:
             verbose=False,
         )
     assert program is not None
-    model = program.model_proto
-    for axis, dim in _dimensions(model, network):
-        if isinstance(dim, str) and dim not in PUBLIC_WIDTHS:
-            axis.dim_param = dim
-    return model
+    return program
 
 
 def widths(model: onnx.ModelProto, network: Network) -> dict[str, int]:

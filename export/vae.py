@@ -163,8 +163,9 @@ class VaeDecoder(nn.Module):
         latents = (latents * self.latents_std + self.latents_mean).transpose(1, 2)
         latents = self.post_quant_conv(latents.to(self.post_quant_conv.bias.dtype))
         video = self.decoder(latents).float().clamp(-1, 1)
-        frames = ((video / 2 + 0.5).clamp(0, 1) * 255).to(torch.uint8)
-        return frames.permute(0, 1, 3, 4, 2), video.transpose(1, 2)
+        levels = (video / 2 + 0.5).clamp(0, 1) * 255
+        # To bytes last: TensorRT has them at the borders of a graph only.
+        return levels.permute(0, 1, 3, 4, 2).to(torch.uint8), video.transpose(1, 2)
 
 
 def _register_statistics(module: nn.Module, vae: AutoencoderKLWan) -> None:

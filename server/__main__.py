@@ -6,7 +6,7 @@ import sys
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
-from server import logs
+from server import logs, memory
 from server.app import StartError, serve
 from server.manifest import ManifestError
 from server.settings import Settings
@@ -15,6 +15,7 @@ from server.triton.errors import TritonStartError
 
 def main() -> int:
     """Runs the gateway; returns the exit status."""
+    memory.keep_small()
     try:
         settings = CliApp.run(Settings)
     except SettingsError as error:

@@ -7,6 +7,7 @@ the size of the checkpoint (``text_width``). A name means the same length wherev
 call of one network. The leading batch dimension is left out.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -45,6 +46,8 @@ PREVIEW_AUDIO_WINDOW = 17
 """Preview: audio tokens that one latent frame sees."""
 TEXT_TOKENS = 512
 IMAGE_TOKENS = 257
+FIRST_WINDOW_PRIORITY, PRIORITY_LEVELS = 1, 2
+"""Triton's levels, 1 the highest: the first window of an utterance goes before all later ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +220,12 @@ NETWORKS: dict[Variant, dict[str, Network]] = {
     "flash": _by_name(AUDIO_ENCODER, DENOISER, *_SHARED),
     "preview": _by_name(PREVIEW_AUDIO_ENCODER, FACE_DETECTOR, PREVIEW_DENOISER, *_SHARED),
 }
+
+
+def fingerprint(variant: Variant) -> str:
+    """Returns a name for a variant's networks, tensors and shapes: another table, another name."""
+    table = sorted(NETWORKS[variant].items())
+    return hashlib.sha256(repr(table).encode()).hexdigest()[:16]
 
 
 def latent_frames(frames: int) -> int:

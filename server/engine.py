@@ -12,7 +12,12 @@ class Engine(Protocol):
     """Runs networks."""
 
     async def run(
-        self, network: Network, inputs: Arrays, outputs: Sequence[str] | None = None
+        self,
+        network: Network,
+        inputs: Arrays,
+        outputs: Sequence[str] | None = None,
+        *,
+        urgent: bool = False,
     ) -> dict[str, NDArray[Any]]:
         """Runs a network once and returns the outputs asked for, or all.
 
@@ -20,9 +25,28 @@ class Engine(Protocol):
             network: which.
             inputs: by the names of `server.contract`, batch dimension first.
             outputs: names; what is not asked for is not sent.
+            urgent: goes before what others have waiting.
 
         Raises:
             EngineUnavailableError: the network cannot be run now.
             ContractViolationError: an array is not as the table says.
         """
         ...
+
+
+class Urgent:
+    """An engine all of whose executions are urgent."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def run(
+        self,
+        network: Network,
+        inputs: Arrays,
+        outputs: Sequence[str] | None = None,
+        *,
+        urgent: bool = True,
+    ) -> dict[str, NDArray[Any]]:
+        """Runs a network once; see `Engine`."""
+        return await self._engine.run(network, inputs, outputs, urgent=urgent)

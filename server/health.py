@@ -9,6 +9,7 @@ tells. It is tried at start, then at intervals, and at once when a call finds Tr
 
 import asyncio
 import math
+import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol
@@ -43,14 +44,17 @@ log = structlog.get_logger()
 async def probe(engine: Engine, tokenizer: PromptTokenizer, offer: Offer) -> None:
     """Animates one frame of silence at the smallest size, with nothing cached.
 
-    It takes two steps, and TeaCache skips the second, so that every network has its turn.
+    It takes two steps, and TeaCache skips the second, so that every network has its turn. Portrait
+    and prompt are new each time: a Triton that caches answers would give those of a dead network.
 
     Raises:
         EngineUnavailableError: a network cannot be run now.
     """
     conditioner = Conditioner(engine, tokenizer, ByteCache(0))
     width, height = min(offer.sizes, key=lambda size: size[0] * size[1])
-    avatar = await conditioner.avatar(np.full((height, width, 3), 127, np.uint8), "", "")
+    fresh = secrets.token_bytes(3)
+    picture = np.tile(np.frombuffer(fresh, np.uint8), (height, width, 1))
+    avatar = await conditioner.avatar(picture, fresh.hex(), fresh.hex())
     timeline = AudioTimeline(max_buffered=1)
     await timeline.finish(np.zeros(0, np.float32), length=MODEL_SAMPLES_PER_FRAME)
     settings = replace(offer.generation, steps=2, teacache=TeaCache(threshold=math.inf, warm_up=1))

@@ -7,7 +7,7 @@ from server.clip import ExactClip
 from server.contract import Variant
 from server.encoding import FrameEncoding
 from server.face import FaceBox
-from server.manifest import Manifest
+from server.manifest import Manifest, ManifestError
 from server.samplers.sampler import SamplerName
 from server.settings import Settings
 from server.teacache import TeaCache
@@ -108,6 +108,27 @@ class Offer:
     def sizes(self) -> tuple[tuple[int, int], ...]:
         """Sizes (width, height); the first is the default."""
         return self.manifest.sizes
+
+    def __post_init__(self) -> None:
+        """Checks the settings against the repository.
+
+        Raises:
+            ManifestError: its engines do not take windows so long.
+        """
+        longest = self.manifest.max_window_frames
+        for name in ("first_window_frames", "window_frames"):
+            asked = getattr(self.settings, name)
+            if longest is not None and asked > longest:
+                raise ManifestError(
+                    f"{name} is {asked}, but the engines of {self.settings.repository} take "
+                    f"{longest} at most"
+                )
+
+    @property
+    def max_exact_window_frames(self) -> int:
+        """The longest window of an exact clip."""
+        longest = self.manifest.max_window_frames
+        return MAX_EXACT_WINDOW_FRAMES if longest is None else longest
 
     @property
     def windows(self) -> WindowSpec:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from server.contract import Variant
+from server.contract import Variant, fingerprint
 
-FORMAT = 2
+FORMAT = 3
 """Raised when an older gateway could no longer use what an export writes."""
 FILE = "manifest.json"
 TOKENIZER = "tokenizer.json"
@@ -26,15 +26,23 @@ class NetworkEntry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """The repository as a whole. Sizes are (width, height); the first is the default."""
+    """The repository as a whole.
+
+    Attributes:
+        contract: the fingerprint of the networks, tensors and shapes that it was written for.
+        sizes: (width, height); the first is the default.
+        max_window_frames: the longest window that its engines take; None where any length goes.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int = FORMAT
     variant: Variant
+    contract: str
     checkpoint_digest: str
     networks: dict[str, NetworkEntry]
     sizes: tuple[tuple[int, int], ...]
+    max_window_frames: int | None = None
     tool_versions: dict[str, str]
 
 
@@ -46,7 +54,9 @@ def read_manifest(repository: Path) -> Manifest:
     """
     path = repository / FILE
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
+        _check_format(path, content)
+        manifest = Manifest.model_validate_json(content)
     except FileNotFoundError as error:
         raise ManifestError(
             f"{path} is missing; write the repository with "
@@ -56,8 +66,17 @@ def read_manifest(repository: Path) -> Manifest:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ManifestError(f"{path} cannot be used: {where}: {first['msg']}") from error
-    if manifest.format != FORMAT:
-        raise ManifestError(
-            f"{path} has format {manifest.format}, this gateway reads {FORMAT}; export again"
-        )
+    if manifest.contract != fingerprint(manifest.variant):
+        raise ManifestError(f"{path} is for other tensors than this gateway's; export again")
     return manifest
+
+
+def _check_format(path: Path, content: bytes) -> None:
+    """Says so first where the format is another: its fields may be, too."""
+    found = _Format.model_validate_json(content).format
+    if found != FORMAT:
+        raise ManifestError(f"{path} has format {found}, this gateway reads {FORMAT}; export again")
+
+
+class _Format(BaseModel):
+    format: int

@@ -19,14 +19,21 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.executions: list[str] = []
+        self.urgent: list[bool] = []
         self.delay_s = 0.0
         self.error: Exception | None = None
 
     async def run(
-        self, network: Network, inputs: Arrays, outputs: Sequence[str] | None = None
+        self,
+        network: Network,
+        inputs: Arrays,
+        outputs: Sequence[str] | None = None,
+        *,
+        urgent: bool = False,
     ) -> dict[str, Array]:
         check(network.inputs, inputs, where=network.name)
         self.executions.append(network.name)
+        self.urgent.append(urgent)
         await asyncio.sleep(self.delay_s)
         if self.error is not None:
             raise self.error

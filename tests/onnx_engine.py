@@ -20,7 +20,12 @@ class OnnxEngine:
         self._sessions: dict[str, ort.InferenceSession] = {}
 
     async def run(
-        self, network: Network, inputs: Arrays, outputs: Sequence[str] | None = None
+        self,
+        network: Network,
+        inputs: Arrays,
+        outputs: Sequence[str] | None = None,
+        *,
+        urgent: bool = False,
     ) -> dict[str, NDArray[Any]]:
         check(network.inputs, inputs, where=network.name)
         names = list(outputs or (tensor.name for tensor in network.outputs))

@@ -62,9 +62,14 @@ class Recorder:
         self.outputs: list[tuple[str, Arrays]] = []
 
     async def run(
-        self, network: Network, inputs: Arrays, outputs: Sequence[str] | None = None
+        self,
+        network: Network,
+        inputs: Arrays,
+        outputs: Sequence[str] | None = None,
+        *,
+        urgent: bool = False,
     ) -> dict[str, NDArray[Any]]:
-        result = await self._engine.run(network, inputs, outputs)
+        result = await self._engine.run(network, inputs, outputs, urgent=urgent)
         self.inputs.append((network.name, inputs))
         self.outputs.append((network.name, result))
         return result

@@ -69,7 +69,7 @@ def _export(variant: Variant, riflex: Riflex | None, repository: Path) -> None:
     partial = repository.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     checkpoint = reference_checkpoint(variant, partial / "checkpoint")
-    for network, build in networks(checkpoint, riflex).items():
+    for network, build in networks(checkpoint, riflex=riflex).items():
         finished = _finished(variant, riflex, network)
         if finished is not None:
             shutil.copytree(finished / network, partial / "models" / network)

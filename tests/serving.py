@@ -21,7 +21,7 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from server.app import make_server
-from server.contract import Variant
+from server.contract import Variant, fingerprint
 from server.engine import Engine
 from server.gateway import Gateway
 from server.jobs import Offer
@@ -52,6 +52,7 @@ def speech(samples: int, rate: int = 16_000, seed: int = 0) -> NDArray[np.int16]
 def manifest(variant: Variant = "flash") -> Manifest:
     return Manifest(
         variant=variant,
+        contract=fingerprint(variant),
         checkpoint_digest="test",
         networks={"denoiser": NetworkEntry(backend="fake", precision="fp32")},
         sizes=((SIZE, SIZE), (96, SIZE)),

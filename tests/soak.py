@@ -6,7 +6,8 @@ python -m tests.soak REPOSITORY --minutes 30
 import argparse
 import itertools
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tests.serving import portrait
 
 RATE_HZ = 16_000
 CHUNK_S = 0.5
+LOOKS, LOOK_S = 8, 0.1
 MAX_GROWTH_BYTES = 8 * 2**20
 MAX_COST_CHANGE = 0.05
 TRITON_VENV = Path(".venv/triton")
@@ -56,10 +58,23 @@ def read() -> Reading:
     tritons = [p for p in found if p not in gateways]
     times = [process.cpu_times() for process in found]
     return Reading(
-        gateway_bytes=sum(process.memory_info().rss for process in gateways),
-        triton_bytes=sum(process.memory_info().rss for process in tritons),
+        gateway_bytes=_memory(gateways),
+        triton_bytes=_memory(tritons),
         cpu_s=sum(time.user + time.system for time in times),
     )
+
+
+def _memory(processes: Iterable[psutil.Process]) -> int:
+    """Sums the memory of processes at rest: the least of a few looks, since windows come and go.
+
+    What several processes share counts once.
+    """
+    processes = list(processes)
+    looks: list[int] = []
+    for _ in range(LOOKS):
+        looks.append(sum(process.memory_full_info().pss for process in processes))
+        time.sleep(LOOK_S)
+    return min(looks)
 
 
 def stream(address: str, minutes: int) -> tuple[list[Reading], int]:

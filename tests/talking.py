@@ -131,9 +131,14 @@ class SwappedBranches:
         self._engine = engine
 
     async def run(
-        self, network: Network, inputs: Arrays, outputs: Sequence[str] | None = None
+        self,
+        network: Network,
+        inputs: Arrays,
+        outputs: Sequence[str] | None = None,
+        *,
+        urgent: bool = False,
     ) -> dict[str, NDArray[Any]]:
-        results = await self._engine.run(network, inputs, outputs)
+        results = await self._engine.run(network, inputs, outputs, urgent=urgent)
         if network is not DENOISER:
             return results
         return {name: array[::-1] for name, array in results.items()}

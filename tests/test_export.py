@@ -12,11 +12,14 @@ from export import checkpoint as layout
 from export.checkpoint import Checkpoint
 from export.compare import ExportDiffersError, check_export, run_onnx
 from export.networks import Exportable, Shape, networks
+from export.precision import DTYPES, IN_32_BITS, Precision
 from export.tiny import make_tiny
 from export.to_onnx import export_network, export_repository
 from server.contract import FACE_DETECTOR, NETWORKS, Variant, check
+from server.jobs import Offer
 from server.manifest import FILE, ManifestError, read_manifest
 from server.tokens import PromptTokenizer
+from tests.serving import manifest, small_windows
 
 SHAPE = Shape(batch=2, frames=2, height=4, width=6)
 OF_A_CHECKPOINT = [
@@ -63,6 +66,49 @@ def test_every_network_of_a_tiny_checkpoint_keeps_the_contract(
         for tensor, output in zip(exportable.network.outputs, outputs, strict=True)
     }
     check(exportable.network.outputs, named, where=name)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize(("variant", "name"), OF_A_CHECKPOINT)
+def test_16_bits_keep_the_contract_and_err_by_little_more_than_rounding(
+    tiny: Checkpoint, tiny_preview: Checkpoint, variant: Variant, name: str, precision: Precision
+) -> None:
+    checkpoint = tiny if variant == "flash" else tiny_preview
+    wide = networks(checkpoint)[name](checkpoint)
+    narrow = networks(checkpoint, precision)[name](checkpoint)
+    inputs = wide.inputs(SHAPE)
+    with torch.inference_mode():
+        expected, actual = (
+            results if isinstance(results, tuple) else (results,)
+            for results in (module(*inputs.values()) for module in (wide.module, narrow.module))
+        )
+    narrowed = {tensor.dtype for tensor in narrow.module.state_dict().values()}
+    assert (DTYPES[precision] in narrowed) == (name not in IN_32_BITS)
+    for tensor, ours, theirs in zip(wide.network.outputs, actual, expected, strict=True):
+        assert ours.dtype == theirs.dtype, tensor.name
+        difference = (ours.double() - theirs.double()).norm() / theirs.double().norm()
+        assert difference < 16 * torch.finfo(DTYPES[precision]).eps, tensor.name
+
+
+def test_a_graph_in_16_bits_that_differs_by_more_than_rounding_fails(tmp_path: Path) -> None:
+    export_network(stand_in(0.5), tmp_path, quiet)
+    model, inputs = tmp_path / "1" / "model.onnx", stand_in().inputs(SHAPE)
+    network = stand_in().network
+    assert check_export(network, model, stand_in(0.5002).module, inputs, "fp16") > 0
+    with pytest.raises(ExportDiffersError, match="of its norm"):
+        check_export(network, model, stand_in(0.52).module, inputs, "fp16")
+
+
+def test_large_weights_go_to_a_file_beside_the_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export.to_onnx.EMBEDDED_BYTES", 0)
+    export_network(stand_in(), tmp_path, quiet)
+    assert [file.name for file in sorted((tmp_path / "1").iterdir())] == [
+        "model.onnx",
+        "model.onnx.data",
+    ]
+    assert not (tmp_path / "1.partial").exists()
 
 
 def test_the_same_seed_gives_the_same_checkpoint(tiny: Checkpoint, tmp_path: Path) -> None:
@@ -150,14 +196,19 @@ def test_an_interrupted_export_leaves_nothing_to_serve(
 
     with pytest.raises(KeyboardInterrupt):
         export_repository(tiny, tmp_path, sizes=[(128, 128)], report=interrupt)
-    assert not list(tmp_path.rglob("model.onnx"))
+    assert not list(tmp_path.rglob("1/*"))
     with pytest.raises(ManifestError, match="is missing"):
         read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("{}", "variant"), ("not json", "Invalid JSON"), ('{"format": 99}', "variant")],
+    [
+        ("{}", "format: Field required"),
+        ("not json", "Invalid JSON"),
+        ('{"format": 99}', "has format 99, this gateway reads"),
+        ('{"format": 3}', "variant: Field required"),
+    ],
 )
 def test_a_manifest_that_cannot_be_used_is_one_line(
     tmp_path: Path, text: str, problem: str
@@ -166,3 +217,19 @@ def test_a_manifest_that_cannot_be_used_is_one_line(
     with pytest.raises(ManifestError, match=problem) as caught:
         read_manifest(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_repository_for_other_tensors_is_refused(tmp_path: Path) -> None:
+    written = manifest().model_copy(update={"contract": "0" * 16})
+    (tmp_path / FILE).write_text(written.model_dump_json())
+    with pytest.raises(ManifestError, match="export again"):
+        read_manifest(tmp_path)
+    (tmp_path / FILE).write_text(manifest().model_dump_json())
+    assert read_manifest(tmp_path) == manifest()
+
+
+def test_windows_longer_than_the_engines_take_are_refused() -> None:
+    engines = manifest().model_copy(update={"max_window_frames": 17})
+    with pytest.raises(ManifestError, match="window_frames is 33"):
+        Offer(small_windows(window_frames=33), engines)
+    assert Offer(small_windows(), engines).max_exact_window_frames == 17

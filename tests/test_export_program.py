@@ -1,5 +1,6 @@
 """`python -m export` as people run it."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from export import checkpoint as layout
 from export.__main__ import app
 from export.checkpoint import Checkpoint
 from export.tiny import make_tiny
-from server.contract import Variant
+from server.contract import NETWORKS, Variant
 
 VARIANTS: tuple[Variant, ...] = ("flash", "preview")
 
@@ -33,3 +34,25 @@ def test_inspect_of_half_a_checkpoint_is_one_line(tmp_path: Path) -> None:
     assert result.stdout == ""
     assert len(result.stderr.splitlines()) == 1
     assert str(tmp_path / layout.VAE) in result.stderr
+
+
+DEMO = Path(__file__).parents[1] / "build" / "demo"
+
+
+def test_verify_shows_every_network_and_the_frames() -> None:
+    arguments = [str(DEMO / "model_repository"), "--checkpoint", str(DEMO / "checkpoint")]
+    result = CliRunner().invoke(app, ["verify", *arguments, "--size", "64x64", "--frames", "5"])
+    assert result.exit_code == 0, result.output
+    for network in NETWORKS["flash"]:
+        assert network in result.stdout
+    psnr = re.search(r"PSNR ([\d.]+) dB", result.stdout)
+    assert psnr is not None
+    assert float(psnr[1]) > 90
+
+
+def test_verify_refuses_another_checkpoint(tmp_path: Path) -> None:
+    make_tiny(tmp_path, seed=9)
+    arguments = [str(DEMO / "model_repository"), "--checkpoint", str(tmp_path)]
+    result = CliRunner().invoke(app, ["verify", *arguments])
+    assert result.exit_code == 1
+    assert "was exported from checkpoint" in result.stderr

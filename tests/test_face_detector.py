@@ -25,7 +25,12 @@ class DetectorEngine:
         self._session = ort.InferenceSession(face_detector().SerializeToString())
 
     async def run(
-        self, network: Network, inputs: Arrays, outputs: Sequence[str] | None = None
+        self,
+        network: Network,
+        inputs: Arrays,
+        outputs: Sequence[str] | None = None,
+        *,
+        urgent: bool = False,
     ) -> dict[str, NDArray[Any]]:
         check(network.inputs, inputs, where=network.name)
         names = [tensor.name for tensor in network.outputs]

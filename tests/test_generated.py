@@ -47,3 +47,13 @@ def test_a_config_names_every_tensor_with_its_shape(name: str) -> None:
         assert len(printed.dims) == len(tensor.dims)
         expected = [dim if isinstance(dim, int) else fixed.get(dim, -1) for dim in tensor.dims]
         assert list(printed.dims) == expected
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_config_says_who_goes_first_and_what_is_kept(name: str) -> None:
+    config = model_config(NETWORKS[name], PUBLIC_WIDTHS)
+    assert config.version_policy.latest.num_versions == 1
+    batching = config.dynamic_batching
+    assert (batching.priority_levels, batching.default_priority_level) == (2, 2)
+    assert list(batching.preferred_batch_size) == ([2, 4, 6, 8] if name == "denoiser" else [])
+    assert config.response_cache.enable == (name in ("text_encoder", "image_encoder"))

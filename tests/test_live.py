@@ -122,6 +122,19 @@ async def test_frames_leave_long_before_the_audio_ends(server: Served) -> None:
     call.cancel()
 
 
+async def test_the_first_window_of_an_utterance_goes_first(
+    server: Served, engine: FakeEngine
+) -> None:
+    await animate(server, [start(), *said(speech(RATE))])
+    # 4 windows: the decoder runs last in each, and all of the first is urgent.
+    urgent = {
+        (engine.executions[:at].count("vae_decoder"), urgent)
+        for at, urgent in enumerate(engine.urgent)
+        if engine.executions[at] in ("audio_encoder", "denoiser", "vae_decoder")
+    }
+    assert urgent == {(0, True), (1, False), (2, False), (3, False)}
+
+
 async def test_half_closing_means_end(server: Served) -> None:
     answers = await animate(server, [start(), chunk(speech(RATE).tobytes())])
     assert answers[-1].summary.frames == 25

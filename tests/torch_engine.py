@@ -25,7 +25,12 @@ class TorchEngine:
         self._modules = modules
 
     async def run(
-        self, network: Network, inputs: Arrays, outputs: Sequence[str] | None = None
+        self,
+        network: Network,
+        inputs: Arrays,
+        outputs: Sequence[str] | None = None,
+        *,
+        urgent: bool = False,
     ) -> dict[str, NDArray[Any]]:
         check(network.inputs, inputs, where=network.name)
         # Copied, since torch warns about arrays that cannot be written to.

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from export import audio_encoder, networks, vae
@@ -75,6 +75,7 @@ SIZES = Sizes(
     },
     audio_hidden=128,
     audio_tokens=8,
+    dtype=torch.float16,
 )
 PROMPTS = (
     "cinematic portrait, soft studio key light, shallow depth of field, filmic color",
@@ -102,7 +103,6 @@ def train_demo(root: Path, work: Path, *, seed: int, report: Report) -> None:
     """
     work.mkdir(parents=True, exist_ok=True)
     make_tiny(root, seed=seed, variant=VARIANT, sizes=SIZES)
-    _halve(root)
     train_vae(root, work, seed, report)
     train_audio_encoder(root, work, seed, report)
     train_denoiser(root, work, seed, report)
@@ -209,10 +209,3 @@ def _recordings(seed: int, count: int, seconds: float) -> list[Samples]:
 
 def _half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: tensor.half().contiguous() for key, tensor in tensors.items()}
-
-
-def _halve(root: Path) -> None:
-    """Stores every network in half precision, before anything is trained to read it."""
-    for path in (layout.IMAGE_ENCODER, layout.TEXT_ENCODER):
-        torch.save(_half(torch.load(root / path, weights_only=True)), root / path)
-    save_file(_half(load_file(root / layout.DENOISER)), root / layout.DENOISER)

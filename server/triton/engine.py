@@ -15,7 +15,14 @@ from tritonclient.grpc import InferInput, InferRequestedOutput
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from server.contract import Arrays, ContractViolationError, Network, Tensor, check
+from server.contract import (
+    FIRST_WINDOW_PRIORITY,
+    Arrays,
+    ContractViolationError,
+    Network,
+    Tensor,
+    check,
+)
 from server.errors import EngineUnavailableError
 
 log = structlog.get_logger()
@@ -62,7 +69,12 @@ class TritonEngine:
         self._timeout_s = timeout_s
 
     async def run(
-        self, network: Network, inputs: Arrays, outputs: Sequence[str] | None = None
+        self,
+        network: Network,
+        inputs: Arrays,
+        outputs: Sequence[str] | None = None,
+        *,
+        urgent: bool = False,
     ) -> dict[str, NDArray[Any]]:
         """Runs a network once; see `server.engine.Engine`."""
         check(network.inputs, inputs, where=network.name)
@@ -73,6 +85,8 @@ class TritonEngine:
                 # A window of video is large, and copying it would hold up every other stream.
                 await asyncio.to_thread(_carriers, network, inputs),
                 outputs=[InferRequestedOutput(tensor.name) for tensor in wanted],
+                # 0 is the configuration's own, the lowest.
+                priority=FIRST_WINDOW_PRIORITY if urgent else 0,
                 client_timeout=self._timeout_s,
             )
         except InferenceServerException as error:

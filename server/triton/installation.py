@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from server import memory
 from server.triton.errors import InstallationError
 
 BACKENDS = Path(__file__).parent / "backends"
@@ -110,7 +111,7 @@ class TritonInstallation:
         for name, path in paths.items():
             inherited[name] = ":".join(filter(None, [str(path), inherited.get(name)]))
         # ONNX Runtime collects usage data unless told not to.
-        return inherited | {"ORT_DISABLE_TELEMETRY": "1"}
+        return inherited | memory.ENVIRONMENT | {"ORT_DISABLE_TELEMETRY": "1"}
 
 
 def _probe(venv: Path) -> dict[str, Any]:

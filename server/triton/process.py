@@ -148,7 +148,7 @@ def check_engines(repository: Path) -> None:
     if not models:
         raise EngineMissingError("a folder with config.pbtxt", repository)
     for model in models:
-        if not any(model.glob("[0-9]*/*.onnx")):
+        if not any(path.parent.name.isdecimal() for path in model.glob("*/*.onnx")):
             raise EngineMissingError(f"{model.name}/1/model.onnx", repository)
 
 

@@ -127,10 +127,11 @@ def _exact_clip(request: pb.RenderRequest, job: Job, offer: Offer) -> ExactClip 
     if not request.HasField("exact_clip"):
         return None
     message, variant = request.exact_clip, offer.manifest.variant
-    window = jobs.EXACT_WINDOW_FRAMES[variant]
+    longest = offer.max_exact_window_frames
+    window = min(jobs.EXACT_WINDOW_FRAMES[variant], longest)
     if message.HasField("window_frames"):
         window = message.window_frames
-    _check_range(window, MIN_FRAMES, jobs.MAX_EXACT_WINDOW_FRAMES, "exact_clip.window_frames")
+    _check_range(window, MIN_FRAMES, longest, "exact_clip.window_frames")
     if (window - 1) % FRAMES_PER_LATENT:
         raise InvalidFieldError(
             "exact_clip.window_frames", f"is {window}; send 4k + 1, as 17, 81 or 113"
@@ -146,9 +147,9 @@ def _exact_clip(request: pb.RenderRequest, job: Job, offer: Offer) -> ExactClip 
     exact = ExactClip(window, 8, message.blend_latents, message.match_colors)
     if message.HasField("overlap_frames"):
         exact = replace(exact, overlap_frames=message.overlap_frames)
-    longest = latent_frames(window) if exact.blend_latents else window
     if variant == "preview":
-        _check_range(exact.overlap_frames, 1, longest - 1, "exact_clip.overlap_frames")
+        length = latent_frames(window) if exact.blend_latents else window
+        _check_range(exact.overlap_frames, 1, length - 1, "exact_clip.overlap_frames")
     return exact
 
 

@@ -1,0 +1,137 @@
+"""Optimization profiles: the least, the usual and the greatest length of each dimension.
+
+TensorRT builds an engine for ranges of lengths, and the fastest kernels for the usual ones. They
+follow from what the server offers: sizes of pictures, lengths of windows, branches of the guidance.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from export.model_config import BRANCHES
+from server.clock import FRAME_RATE, MODEL_SAMPLES_PER_FRAME
+from server.contract import (
+    AUDIO_TOKENS_PER_FRAME,
+    DENOISER,
+    DENOISER_CACHED,
+    NETWORKS,
+    PATCH,
+    PIXELS_PER_LATENT,
+    PREVIEW_DENOISER,
+    TEXT_TOKENS,
+    TIME_MODULATION,
+    Network,
+    Variant,
+    latent_frames,
+)
+from server.face import DETECTOR_SIDE_PX
+
+AUDIO_CONTEXT_FRAMES = 55
+"""What a window of the gateway's defaults hears before and after itself."""
+MAX_AUDIO_S = 60
+MAX_STEPS = 50
+SMALLEST_DETECTOR_SIDE_PX = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A length: at least ``low``, usually ``usual``, at most ``high``."""
+
+    low: int
+    usual: int
+    high: int
+
+    def scaled(self, factor: float) -> "Range":
+        """Returns the range of a length that is a multiple of this one."""
+        return Range(*(round(length * factor) for length in (self.low, self.usual, self.high)))
+
+
+Shape = tuple[int, ...]
+Profile = Mapping[str, tuple[Shape, Shape, Shape]]
+"""For each input of a network its least, usual and greatest shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What an engine is to be good at.
+
+    Attributes:
+        variant: how many branches a guided step has.
+        sizes: (width, height) of pictures; the first is the usual one.
+        windows: lengths in video frames, 4k + 1 each; the first is the usual one.
+        streams: how many streams' steps may be merged into one batch.
+    """
+
+    variant: Variant
+    sizes: Sequence[tuple[int, int]]
+    windows: Sequence[int]
+    streams: int = 1
+
+
+def profile(network: Network, workload: Workload, widths: Mapping[str, int]) -> Profile:
+    """Returns the profile of a network.
+
+    Args:
+        network: which.
+        workload: what it is to be good at.
+        widths: the dimensions that the checkpoint fixes.
+    """
+    ranges = {"batch": _batch(network, workload), **_lengths(network, workload)}
+    return {
+        tensor.name: (
+            tuple(_length(dim, ranges, widths).low for dim in ("batch", *tensor.dims)),
+            tuple(_length(dim, ranges, widths).usual for dim in ("batch", *tensor.dims)),
+            tuple(_length(dim, ranges, widths).high for dim in ("batch", *tensor.dims)),
+        )
+        for tensor in network.inputs
+    }
+
+
+def _length(dim: int | str, ranges: Mapping[str, Range], widths: Mapping[str, int]) -> Range:
+    if isinstance(dim, int):
+        return Range(dim, dim, dim)
+    return Range(*[widths[dim]] * 3) if dim in widths else ranges[dim]
+
+
+def _batch(network: Network, workload: Workload) -> Range:
+    if network in (DENOISER, PREVIEW_DENOISER, DENOISER_CACHED):
+        branches = BRANCHES[NETWORKS[workload.variant]["denoiser"]]
+        return Range(1, branches, min(branches * workload.streams, network.max_batch_size))
+    if network is TIME_MODULATION:
+        return Range(1, 8, MAX_STEPS)
+    return Range(1, 1, min(workload.streams, network.max_batch_size))
+
+
+def _lengths(network: Network, workload: Workload) -> dict[str, Range]:
+    frames = _range(workload.windows)
+    latents = Range(*map(latent_frames, (frames.low, frames.usual, frames.high)))
+    width = _range([width for width, _ in workload.sizes])
+    height = _range([height for _, height in workload.sizes])
+    token_area = _range([w * h // (PIXELS_PER_LATENT * PATCH) ** 2 for w, h in workload.sizes])
+    heard = Range(frames.low, frames.usual + AUDIO_CONTEXT_FRAMES, MAX_AUDIO_S * FRAME_RATE)
+    detector = Range(SMALLEST_DETECTOR_SIDE_PX, DETECTOR_SIDE_PX, DETECTOR_SIDE_PX)
+    per_token = 1 / (PIXELS_PER_LATENT * PATCH)
+    return {
+        "samples": heard.scaled(MODEL_SAMPLES_PER_FRAME),
+        "frames": heard if network.name == "audio_encoder" else frames,
+        "audio_tokens": frames.scaled(AUDIO_TOKENS_PER_FRAME),
+        "text_tokens": Range(*[TEXT_TOKENS] * 3),
+        "latent_frames": latents,
+        "height": height,
+        "width": width,
+        "latent_height": height.scaled(1 / PIXELS_PER_LATENT),
+        "latent_width": width.scaled(1 / PIXELS_PER_LATENT),
+        "token_rows": height.scaled(per_token),
+        "token_columns": width.scaled(per_token),
+        "tokens": Range(
+            latents.low * token_area.low,
+            latents.usual * token_area.usual,
+            latents.high * math.ceil(width.high * height.high * per_token**2),
+        ),
+        "image_height": detector,
+        "image_width": detector,
+    }
+
+
+def _range(lengths: Sequence[int]) -> Range:
+    return Range(min(lengths), lengths[0], max(lengths))
