@@ -9,7 +9,7 @@ from export.demo.espeak import say
 from export.demo.faces import random_face
 from server.clock import MODEL_RATE_HZ
 
-PORTRAIT_SEED = (9_100, 16)
+PORTRAIT_SEED = (9_100, 8)
 PORTRAIT_SIDE = 512
 VOICE = "en-us+f3"
 SENTENCES = (

@@ -10,17 +10,19 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from export.demo.mouths import motion
-from server.clock import MODEL_SAMPLES_PER_FRAME
+from server.clock import FRAME_RATE, MODEL_SAMPLES_PER_FRAME
 from server.jobs import SAMPLERS, GenerationSettings
 from server.manifest import read_manifest
+from server.portrait import cropped
 from tests.lip_sync import LipSync, lip_sync
 from tests.onnx_engine import OnnxEngine
 from tests.reports.markdown import DOCS, table, write
-from tests.talking import FLASH, SwappedBranches, TalkingClip, film, held_out_clip, seams
+from tests.talking import FLASH, SIDE, SwappedBranches, TalkingClip, film, held_out_clip, seams
 
 MEDIA = DOCS / "media"
 CLIPS, SECONDS = 12, 5.0
@@ -29,6 +31,7 @@ GRID_CLIP, GRID_SECONDS = 0, 3.0
 GRID_FRAMES = 5
 SHEET_CLIPS, SHEET_FRAMES = 6, 12
 LABEL_PX = 14
+GIF_SIDE, GIF_EVERY = 192, 2
 SHIFT_FRAMES = 5
 GOALS: dict[str, str] = {
     "correlation": ">= 0.8",
@@ -130,6 +133,26 @@ async def settings_table(engine: OnnxEngine, repository: Path) -> str:
     return table(["setting", *GOALS], rows)
 
 
+async def animate_demo(engine: OnnxEngine, repository: Path) -> None:
+    """Keeps the demo's portrait, talking, as a GIF."""
+    with Image.open(MEDIA / "portrait.png") as image:
+        picture, _ = cropped(image.convert("RGB"), SIDE, SIDE)
+    samples, _ = soundfile.read(MEDIA / "speech.wav", dtype="float32")
+    samples = samples[: len(samples) // MODEL_SAMPLES_PER_FRAME * MODEL_SAMPLES_PER_FRAME]
+    frames = await film(engine, repository, picture, samples)
+    first, *others = (
+        Image.fromarray(frame).resize((GIF_SIDE, GIF_SIDE), Image.Resampling.LANCZOS)
+        for frame in frames[::GIF_EVERY]
+    )
+    first.save(
+        MEDIA / "talking.gif",
+        save_all=True,
+        append_images=others,
+        duration=1000 * GIF_EVERY // FRAME_RATE,
+        loop=0,
+    )
+
+
 def every_setting() -> dict[str, GenerationSettings]:
     """Returns what is tried, by its name."""
     tried = {
@@ -177,6 +200,7 @@ SHEET = f"""The first {SHEET_CLIPS} clips: the portrait and {SHEET_FRAMES} frame
 async def main(repository: Path) -> None:
     """Measures and writes the page."""
     engine = OnnxEngine(repository)
+    await animate_demo(engine, repository)
     write(
         "lip-sync.md",
         "lip_sync",
