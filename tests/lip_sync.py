@@ -4,6 +4,7 @@ The face is known, so how far its mouth is open is read by drawing it with every
 the drawing nearest to the frame. How far it should be open is the rule that the recording follows.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,7 +48,9 @@ class LipSync:
 
     @property
     def silence_share(self) -> float:
-        """Opening in silence, as a share of that in speech."""
+        """Opening in silence, as a share of that in speech; a mouth that never opens has none."""
+        if self.speech_opening == 0:
+            return math.inf
         return self.silence_opening / self.speech_opening
 
 

@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from export.demo.clips import TrainingWindow
 from export.denoiser import FlashDenoiser
 from export.denoiser_config import DenoiserConfig
+from server.contract import LATENT_CHANNELS, MASK_CHANNELS
 
 TOKENS = 6 * 9 * 64
 """Of a batch, about: six long windows or more of the short ones."""
@@ -22,6 +23,8 @@ SHIFT = 4.0
 SILENCE_SHARE = 0.1
 """Of the batch that hears nothing, as in the guidance's second branch."""
 MOUTH_WEIGHT = 5.0
+STRETCH, TINT = (0.95, 1.2), 0.08
+"""Of the latents that a later window knows: their contrast tends to grow from window to window."""
 GATES = (2, 5)
 FIRST_GATE = 0.3
 
@@ -77,7 +80,7 @@ class FlowLoss:
         noise = torch.randn_like(clean)
         velocity = self._velocity(
             (1 - level) * clean + level * noise,
-            torch.stack([window.condition for window in batch]).float(),
+            torch.stack([_drifted(random, window.condition.float()) for window in batch]),
             1000 * level.view(-1, 1),
             self._texts[torch.from_numpy(random.integers(len(self._texts), size=count))],
             torch.stack([window.image_tokens for window in batch]).float(),
@@ -108,6 +111,21 @@ class FlowLoss:
             tokens = denoiser.audio_injection(audio, latents.shape[2])
             velocity, _ = denoiser.denoise(embedding, denoiser.context(text, image_tokens, tokens))
         return velocity.float()
+
+
+def _drifted(random: np.random.Generator, condition: Tensor) -> Tensor:
+    """Stretches and tints what a later window knows, as a chain of windows does bit by bit.
+
+    The denoiser is to undo that, or else each window would pass on a little more of it.
+    """
+    known = int(condition[:MASK_CHANNELS].amax(dim=(0, 2, 3)).sum())
+    if known < 2:
+        return condition
+    drifted = condition.clone()
+    tint = torch.from_numpy(random.normal(0, TINT, (LATENT_CHANNELS, 1, 1, 1))).float()
+    drifted[MASK_CHANNELS:, :known] *= random.uniform(*STRETCH)
+    drifted[MASK_CHANNELS:, :known] += tint
+    return drifted
 
 
 def _levels(random: np.random.Generator, count: int) -> Tensor:

@@ -160,7 +160,7 @@ def train_denoiser(root: Path, work: Path, seed: int, report: Report) -> None:
     denoiser = new_denoiser(SIZES.denoiser_config(VARIANT), seed)
     loss = FlowLoss(denoiser, windows, texts(checkpoint))
     adam = ("patch_embedding", "head.head", "time_", "modulation")
-    plan = Plan("denoiser", steps=1750, seed=data_seed, muon_lr=0.01, adam_lr=2e-3, adam=adam)
+    plan = Plan("denoiser", steps=1800, seed=data_seed, muon_lr=0.01, adam_lr=2e-3, adam=adam)
     train(denoiser, loss, plan, work, report)
     save_file(_half(denoiser.state_dict()), root / layout.DENOISER)
 

@@ -13,8 +13,9 @@ Samples = NDArray[np.float32]
 MUSIC_SHARE, SILENT_SHARE = 0.08, 0.06
 NOISE_DB = (-90.0, -48.0)
 """The noise below everything, against full scale."""
+QUIET = 1e-3
 LOUDNESS_DB = (-30.0, -16.0)
-"""Root mean square of the speech, against full scale."""
+"""Root mean square of the speech, of what is louder than QUIET, against full scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +107,9 @@ def utterance(
         parts.append(_music(random) if random.random() < music_share else _sentence(random, corpus))
         parts.append(_pause(random))
     sound = np.concatenate(parts)[:length]
-    loudness = np.sqrt(np.square(sound[np.abs(sound) > 1e-3]).mean())
-    sound *= _gain(random.uniform(*LOUDNESS_DB)) / loudness
+    loud = sound[np.abs(sound) > QUIET]
+    if len(loud):
+        sound *= _gain(random.uniform(*LOUDNESS_DB)) / np.sqrt(np.square(loud).mean())
     return np.clip(sound + noise, -1, 1).astype(np.float32)
 
 

@@ -31,7 +31,7 @@ GRID_CLIP, GRID_SECONDS = 0, 3.0
 GRID_FRAMES = 5
 SHEET_CLIPS, SHEET_FRAMES = 6, 12
 LABEL_PX = 14
-GIF_SIDE, GIF_EVERY = 192, 2
+GIF_SIDE, GIF_EVERY, GIF_COLORS = 192, 2, 96
 SHIFT_FRAMES = 5
 GOALS: dict[str, str] = {
     "correlation": ">= 0.8",
@@ -141,7 +141,9 @@ async def animate_demo(engine: OnnxEngine, repository: Path) -> None:
     samples = samples[: len(samples) // MODEL_SAMPLES_PER_FRAME * MODEL_SAMPLES_PER_FRAME]
     frames = await film(engine, repository, picture, samples)
     first, *others = (
-        Image.fromarray(frame).resize((GIF_SIDE, GIF_SIDE), Image.Resampling.LANCZOS)
+        Image.fromarray(frame)
+        .resize((GIF_SIDE, GIF_SIDE), Image.Resampling.LANCZOS)
+        .quantize(GIF_COLORS)
         for frame in frames[::GIF_EVERY]
     )
     first.save(
