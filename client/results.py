@@ -151,6 +151,10 @@ class ServerInfo:
     default_generation: GenerationSettings
     windows: Windows
     limits: Limits
+    styles: dict[str, str]
+    """Prompts by name."""
+    free_prompts: bool
+    """Whether other prompts are taken."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,8 @@ def read_server_info(message: pb.GetServerInfoResponse) -> ServerInfo:
         default_generation=_read_generation(message.default_generation),
         windows=_read(Windows, message.windows),
         limits=_read(Limits, message.limits),
+        styles={style.name: style.prompt for style in message.styles},
+        free_prompts=message.free_prompts,
     )
 
 

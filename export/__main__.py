@@ -28,6 +28,7 @@ from export.inspection import denoiser_sizes, found_networks
 from export.networks import Shape
 from export.precision import Precision
 from export.profiles import Workload
+from export.styles import bank
 from export.tiny import PUBLIC, TINY, make_tiny
 from export.to_onnx import STAGES, Report, export_repository
 from export.verification import STEPS, verify
@@ -62,6 +63,14 @@ def parse_size(text: str) -> tuple[int, int]:
     if min(size) < SIDE_MULTIPLE or any(side % SIDE_MULTIPLE for side in size):
         raise typer.BadParameter(f"{text}: sides are multiples of {SIDE_MULTIPLE}")
     return size
+
+
+def parse_style(text: str) -> tuple[str, str]:
+    """Reads NAME=PROMPT."""
+    name, separator, prompt = text.partition("=")
+    if not (separator and name.isidentifier() and prompt.strip()):
+        raise typer.BadParameter(f"{text} is not NAME=PROMPT, the name a word")
+    return name, prompt.strip()
 
 
 @app.command("make-tiny")
@@ -133,6 +142,18 @@ def onnx_command(
         Precision,
         typer.Option(help="Of the large weights; norms and what layers add to stay in 32 bits."),
     ] = "fp32",
+    style_bank: Annotated[
+        bool,
+        typer.Option(
+            "--style-bank",
+            help="Encode some prompts now and leave the text encoder out: 11 GB less at its "
+            "public size. Requests then choose among these styles.",
+        ),
+    ] = False,
+    style: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=PROMPT, a further style of the bank, several times."),
+    ] = None,
     riflex_latent_frames: Annotated[
         int,
         typer.Option(
@@ -154,8 +175,12 @@ def onnx_command(
     if threads:
         torch.set_num_threads(threads)
     riflex = Riflex(riflex_k, riflex_latent_frames) if riflex_latent_frames else None
+    more = dict(parse_style(text) for text in style or [])
+    if more and not style_bank:
+        raise typer.BadParameter("--style needs --style-bank")
     checkpoint = Checkpoint(checkpoint_dir)
     with _one_line_errors(), _progress(STAGES * len(NETWORKS[checkpoint.variant])) as report:
+        prompts = bank(checkpoint.variant, more) if style_bank else None
         export_repository(
             checkpoint,
             repository,
@@ -164,6 +189,7 @@ def onnx_command(
             precision=precision,
             riflex=riflex,
             halves=halves,
+            prompts=prompts,
         )
     console.print(f"wrote {repository}")
 

@@ -20,7 +20,7 @@ from export.build_engine import find_tensorrt
 from export.model_config import ENGINE_FILE, MODEL_FILE, TENSORRT, config_pbtxt
 from export.profiles import Profile, Workload, profile
 from export.to_onnx import VERSION, Report, widths
-from server import manifest
+from server import manifest, styles
 from server.contract import NETWORKS
 from server.manifest import Manifest, read_manifest
 
@@ -201,7 +201,9 @@ def _describe(
     workload: Workload,
 ) -> None:
     """Writes the manifest. Without it nobody serves what Triton's own TensorRT could not load."""
-    shutil.copyfile(repository / manifest.TOKENIZER, engines / manifest.TOKENIZER)
+    for name in (manifest.TOKENIZER, styles.FILE):
+        if (repository / name).is_file():
+            shutil.copyfile(repository / name, engines / name)
     if any(not engine.builder.startswith("tensorrt ") for engine in built):
         return
     names = {engine.network for engine in built}

@@ -9,7 +9,7 @@ import importlib.metadata
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,9 +26,11 @@ from export.half_storage import store_halves
 from export.model_config import BACKEND, MODEL_FILE, PUBLIC_WIDTHS, config_pbtxt
 from export.networks import Exportable, Shape, networks
 from export.precision import Precision, precision_of
-from server import manifest
+from export.styles import encode
+from server import manifest, styles
 from server.contract import FACE_DETECTOR, Dim, Network, Tensor, fingerprint
 from server.manifest import Manifest, NetworkEntry
+from server.styles import write_styles
 
 OPSET = 20
 VERSION = "1"
@@ -61,6 +63,7 @@ def export_repository(
     precision: Precision = "fp32",
     riflex: Riflex | None = None,
     halves: bool = False,
+    prompts: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a repository that the gateway and Triton can serve.
 
@@ -72,6 +75,7 @@ def export_repository(
         precision: of the large weights.
         riflex: a change of the denoiser's temporal frequencies, for clips of a known length.
         halves: store the weights that half precision holds exactly in half the room.
+        prompts: by name, to be encoded now, so that the text encoder is left out.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
@@ -81,6 +85,11 @@ def export_repository(
     repository.mkdir(parents=True, exist_ok=True)
     (repository / manifest.FILE).unlink(missing_ok=True)
     builds = networks(checkpoint, precision, riflex)
+    if prompts is not None:
+        report("text_encoder: encoding the prompts")
+        write_styles(repository / styles.FILE, encode(checkpoint, prompts, precision))
+        del builds["text_encoder"]
+        shutil.rmtree(repository / "text_encoder", ignore_errors=True)
     for name, build in builds.items():
         report(f"{name}: loading")
         export_network(
@@ -104,6 +113,7 @@ def export_repository(
             for name in names
         },
         sizes=tuple(sizes),
+        styles=dict(prompts or {}),
         tool_versions={tool: importlib.metadata.version(tool) for tool in TOOLS},
     )
     (repository / manifest.FILE).write_text(description.model_dump_json(indent=2) + "\n")

@@ -36,6 +36,9 @@ class Answers:
         self._waiting: asyncio.Queue[EncodedFrame | Speech | _Mark] = asyncio.Queue(capacity)
         self._frames = 0
         self._next_sample = 0
+        self._sending = False
+        self._interruptions = 0
+        """How many are still to be answered."""
         self.shown: Picture | None = None
         """The last picture sent."""
 
@@ -51,7 +54,14 @@ class Answers:
         """Drops everything that waits, and says so to the client."""
         while not self._waiting.empty():
             self._waiting.get_nowait()
+        # Each interruption is answered, also those whose answer still waited.
+        self._interruptions += 1
         self._waiting.put_nowait(_Mark.INTERRUPTED)
+
+    @property
+    def pending(self) -> bool:
+        """Whether something waits for the client to take it."""
+        return self._sending or not self._waiting.empty()
 
     async def end(self) -> None:
         """Says that nothing follows."""
@@ -60,16 +70,15 @@ class Answers:
     async def send_all(self, call: Call) -> None:
         """Sends what is added until the end."""
         while (answer := await self._waiting.get()) is not _Mark.END:
+            self._sending = True
             match answer:
                 case EncodedFrame():
                     await self._send_frame(call, answer)
                 case Speech():
                     await self._send_event(call, answer, ended=True)
                 case _:
-                    interrupted = pb.Interrupted(
-                        last_frame_index=self._frames - 1, next_audio_sample=self._next_sample
-                    )
-                    await call.send(pb.AnimateResponse(interrupted=interrupted))
+                    await self._send_interrupted(call)
+            self._sending = False
 
     async def _send_frame(self, call: Call, frame: EncodedFrame) -> None:
         self.shown = frame.picture
@@ -80,6 +89,14 @@ class Answers:
         self._next_sample = frame.speech.sample_of(frame.number + 1)
         await call.send(pb.AnimateResponse(frame=message))
         self._session.report.frame_sent()
+
+    async def _send_interrupted(self, call: Call) -> None:
+        interrupted = pb.Interrupted(
+            last_frame_index=self._frames - 1, next_audio_sample=self._next_sample
+        )
+        while self._interruptions > 0:
+            self._interruptions -= 1
+            await call.send(pb.AnimateResponse(interrupted=interrupted))
 
     async def _send_event(self, call: Call, speech: Speech, *, ended: bool) -> None:
         event = responses.utterance(speech, ended=ended, frames=self._frames)

@@ -20,6 +20,7 @@ from server.jobs import Offer
 from server.manifest import TOKENIZER, read_manifest
 from server.service import AvatarService
 from server.settings import Settings
+from server.styles import encoded_prompts
 from server.tokens import PromptTokenizer
 from server.triton.engine import TritonEngine
 from server.triton.keeper import TritonKeeper
@@ -50,14 +51,15 @@ async def serve(settings: Settings) -> None:
 async def _serve(settings: Settings) -> None:
     offer = Offer(settings, read_manifest(settings.repository))
     tokenizer = PromptTokenizer(settings.repository / TOKENIZER)
+    encoded = encoded_prompts(settings.repository, offer.manifest)
     keeper = None if settings.triton_url else TritonKeeper(settings)
     urls = [keeper.url] if keeper else settings.triton_urls
     engine = TritonEngine(urls, timeout_s=settings.inference_timeout_s)
-    gateway = Gateway(offer, engine, tokenizer)
+    gateway = Gateway(offer, engine, tokenizer, encoded)
     health = HealthServicer()
     monitor = HealthMonitor(
         health,
-        lambda: probe(engine, tokenizer, offer),
+        lambda: probe(engine, tokenizer, offer, encoded),
         keeper,
         is_busy=lambda: gateway.active > 0,
         interval_s=settings.health_interval_s,

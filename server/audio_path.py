@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from server.audio import Samples
 from server.audio_windows import window_index
-from server.clock import MODEL_SAMPLES_PER_FRAME
+from server.clock import FRAME_RATE, MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
 from server.contract import (
     AUDIO_ENCODER,
     AUDIO_TOKENS_PER_FRAME,
@@ -61,7 +61,8 @@ class FlashAudio:
 
     def clip_speech(self, samples: Samples, frames: int) -> Samples:
         """Returns the speech of the frames, with the whole clip's loudness normalised."""
-        return normalize_loudness(samples)[: frames * MODEL_SAMPLES_PER_FRAME]
+        # As a float, like the authors: for some lengths it is a sample less than the frames have.
+        return normalize_loudness(samples)[: int(frames / FRAME_RATE * MODEL_RATE_HZ)]
 
     async def encode(self, engine: Engine, waveform: Samples, frames: int) -> FloatArray:
         """Encodes speech; the features are stretched to the frames, end to end."""

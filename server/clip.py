@@ -52,9 +52,10 @@ class ExactClip:
 def clip_frames(samples: int, sample_rate_hz: int, exact: ExactClip, variant: Variant) -> int:
     """Returns how many frames a clip has: fewer than the speech where windows do not reach its end.
 
-    Less than one frame of speech gives 0.
+    Less than one frame of speech gives 0. The authors read a length in hundredths of a second and
+    round down what they multiply it to as a float, so that 1.16 s has 28 frames, not 29.
     """
-    frames = _whole(samples * FRAME_RATE // sample_rate_hz)
+    frames = _whole(int(round(samples / sample_rate_hz, 2) * FRAME_RATE))
     if variant == "flash":
         return min(frames, exact.window_frames)
     if exact.blend_latents or frames == 0:
@@ -118,7 +119,7 @@ async def animate_clip(
         latents = await generate(
             engine, avatar, generation, plans, condition=condition, hearing=hearing
         )
-        video = fade(held, await _decode(engine, latents), axis=1)
+        video = await asyncio.to_thread(fade, held, await _decode(engine, latents), axis=1)
         kept = window.frames - (0 if window is cut[-1] else exact.overlap_frames)
         held = video[:, kept:]
         yield video[:, :kept]
@@ -142,7 +143,11 @@ async def clip_pictures(
 async def _features(
     engine: Engine, samples: Samples, frames: int, generation: Generation
 ) -> FloatArray:
-    waveform = RunningNormalizer()(generation.audio.clip_speech(samples, frames), 0)
+    def normalized() -> Samples:
+        speech = generation.audio.clip_speech(samples, frames)
+        return RunningNormalizer(variance_floor=0.0)(speech, 0)
+
+    waveform = await asyncio.to_thread(normalized)
     return await generation.audio.encode(engine, waveform, frames)
 
 
@@ -151,12 +156,12 @@ async def _condition(
 ) -> FloatArray:
     if window.overlap == 0:
         return await conditioner.first_window(avatar.picture, window.frames)
-    return await conditioner.window(to_pictures(held), window.frames)
+    return await conditioner.window(await asyncio.to_thread(to_pictures, held), window.frames)
 
 
 async def _decode(engine: Engine, latents: FloatArray) -> FloatArray:
     video = (await engine.run(VAE_DECODER, {"latents": latents}, ["video"]))["video"][0]
-    return np.clip(video / 2 + np.float32(0.5), 0, 1)
+    return await asyncio.to_thread(lambda: np.clip(video / 2 + np.float32(0.5), 0, 1))
 
 
 def _whole(frames: int) -> int:

@@ -6,7 +6,9 @@ known frames, grey elsewhere -> VAE -> latents, below the mask of what is known 
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,10 +46,29 @@ class Avatar:
 class Conditioner:
     """Encodes portraits, prompts and known frames; remembers what many streams share."""
 
-    def __init__(self, engine: Engine, tokenize: Tokenize, cache: ByteCache) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        tokenize: Tokenize,
+        cache: ByteCache,
+        encoded: Mapping[str, FloatArray] = MappingProxyType({}),
+    ) -> None:
+        """Begins with nothing remembered.
+
+        Args:
+            engine: runs the networks.
+            tokenize: prompts to umT5's tokens.
+            cache: for what many streams share.
+            encoded: prompts that umT5 need not encode, [1, 512, text_width] each.
+        """
         self._engine = engine
         self._tokenize = tokenize
         self._cache = cache
+        self._encoded = encoded
+
+    def using(self, engine: Engine) -> "Conditioner":
+        """Returns a conditioner that runs networks on another engine and remembers the same."""
+        return Conditioner(engine, self._tokenize, self._cache, self._encoded)
 
     async def avatar(
         self, picture: Picture, prompt: str, negative_prompt: str | None = None
@@ -93,6 +114,8 @@ class Conditioner:
                 "text"
             ]
 
+        if prompt in self._encoded:
+            return self._encoded[prompt]
         return await self._cache.get(("text", prompt), encode)
 
 

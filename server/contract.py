@@ -46,8 +46,8 @@ PREVIEW_AUDIO_WINDOW = 17
 """Preview: audio tokens that one latent frame sees."""
 TEXT_TOKENS = 512
 IMAGE_TOKENS = 257
-FIRST_WINDOW_PRIORITY, PRIORITY_LEVELS = 1, 2
-"""Triton's levels, 1 the highest: the first window of an utterance goes before all later ones."""
+NEWCOMER_PRIORITY, PRIORITY_LEVELS = 1, 2
+"""Triton's levels, 1 the highest: a stream's first window goes before all later ones."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,11 +34,16 @@ class Engine(Protocol):
         ...
 
 
-class Urgent:
-    """An engine all of whose executions are urgent."""
+class Newcomer:
+    """The engine of a stream that has shown no frame yet: what it runs goes before others' work."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._urgent = True
+
+    def settle(self) -> None:
+        """Says that a frame has been made: from now on this stream waits like every other."""
+        self._urgent = False
 
     async def run(
         self,
@@ -46,7 +51,7 @@ class Urgent:
         inputs: Arrays,
         outputs: Sequence[str] | None = None,
         *,
-        urgent: bool = True,
+        urgent: bool = False,
     ) -> dict[str, NDArray[Any]]:
         """Runs a network once; see `Engine`."""
-        return await self._engine.run(network, inputs, outputs, urgent=urgent)
+        return await self._engine.run(network, inputs, outputs, urgent=urgent or self._urgent)

@@ -39,7 +39,8 @@ class RunningNormalizer:
     window borders, so they do not depend on the chunking.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, variance_floor: float = VARIANCE_FLOOR) -> None:
+        self._variance_floor = variance_floor
         self._end = 0
         self._sum = 0.0
         self._sum_of_squares = 0.0
@@ -52,7 +53,7 @@ class RunningNormalizer:
         self._sum_of_squares += float(np.square(new).sum())
         count = max(1, self._end)
         mean = self._sum / count
-        variance = max(self._sum_of_squares / count - mean * mean, VARIANCE_FLOOR)
+        variance = max(self._sum_of_squares / count - mean * mean, self._variance_floor)
         return ((samples - mean) / np.sqrt(variance + 1e-7)).astype(np.float32)
 
 

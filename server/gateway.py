@@ -1,9 +1,10 @@
 """What the calls share: the engine, the prepared conditions, the offer and the free streams."""
 
 import asyncio
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from PIL import Image
 
@@ -11,7 +12,7 @@ from server.cache import ByteCache
 from server.clip import MIN_FRAMES, ExactClip, animate_clip, clip_frames, clip_pictures
 from server.clock import FRAME_RATE
 from server.condition import Conditioner
-from server.engine import Engine
+from server.engine import Engine, Newcomer
 from server.errors import CapacityError, InvalidFieldError
 from server.face import (
     FaceBox,
@@ -54,13 +55,19 @@ class Sitter:
 class Gateway:
     """Runs jobs."""
 
-    def __init__(self, offer: Offer, engine: Engine, tokenizer: PromptTokenizer) -> None:
+    def __init__(
+        self,
+        offer: Offer,
+        engine: Engine,
+        tokenizer: PromptTokenizer,
+        encoded: Mapping[str, FloatArray] = MappingProxyType({}),
+    ) -> None:
         self.offer = offer
         self.active = 0
         """Streams and renders running now."""
         self._engine = engine
         self._conditioner = Conditioner(
-            engine, tokenizer, ByteCache(offer.settings.condition_cache_bytes)
+            engine, tokenizer, ByteCache(offer.settings.condition_cache_bytes), encoded
         )
 
     @contextmanager
@@ -95,8 +102,9 @@ class Gateway:
         box = job.face_box
         looks = self.offer.manifest.variant == "preview" and box is None
         if looks:
-            box = await find_face(self._engine, image)
-        picture, placement = await asyncio.to_thread(_placed, image, job)
+            box = await find_face(Newcomer(self._engine), image)
+        picture, placement = await asyncio.to_thread(self._placed, image, job)
+        _check_box(job, image.size)
         return Sitter(
             picture,
             portrait_px=image.size,
@@ -112,13 +120,17 @@ class Gateway:
         The first window begins with ``opening``, or else with the portrait. An exact clip may have
         fewer frames.
         """
+        engine = Newcomer(self._engine)
+        if speech.number > 0:
+            engine.settle()
+        conditioner = self._conditioner.using(engine)
         how = self._generation(job, sitter)
-        avatar = await self._conditioner.avatar(
+        avatar = await conditioner.avatar(
             sitter.picture,
             job.generation.prompt,
             job.generation.negative_prompt if needs_negative_text(how.guidance) else None,
         )
-        stages = (self._engine, self._conditioner, avatar)
+        stages = (engine, conditioner, avatar)
         if job.exact is not None:
             frames = self.exact_frames(job.exact, speech)
             video = animate_clip(*stages, await speech.whole(), frames, how, job.exact)
@@ -126,7 +138,14 @@ class Gateway:
         else:
             clips = animate(*stages, speech.timeline, self.offer.windows, how, opening=opening)
         async for clip in clips:
+            engine.settle()
             yield clip if speech.frame_count is None else clip.until(speech.frame_count)
+
+    def _placed(self, image: Image.Image, job: Job) -> tuple[Picture, Placement]:
+        size = (job.video_format.width, job.video_format.height)
+        if job.exact is None:
+            return cropped(image, *size)
+        return whole(image, size, self.offer.manifest.variant, field=job.portrait_field)
 
     def exact_frames(self, exact: ExactClip, speech: Speech) -> int:
         """Returns how many frames an exact clip of finished speech has.
@@ -152,9 +171,13 @@ class Gateway:
         )
 
 
-def _placed(image: Image.Image, job: Job) -> tuple[Picture, Placement]:
-    width, height = job.video_format.width, job.video_format.height
-    return cropped(image, width, height) if job.exact is None else whole(image, width * height)
+def _check_box(job: Job, portrait_px: tuple[int, int]) -> None:
+    box, (width, height) = job.face_box, portrait_px
+    if box is not None and (box.left >= width or box.top >= height):
+        field = f"{job.portrait_field.removesuffix('image')}face_box"
+        raise InvalidFieldError(
+            field, f"lies outside the portrait, which has {width} x {height} pixels"
+        )
 
 
 def _mask(job: Job, box: FaceBox | None, placement: Placement) -> FloatArray:

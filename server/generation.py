@@ -1,5 +1,6 @@
 """How the frames of a call are generated, and what one window takes: from condition to latents."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -60,10 +61,11 @@ async def generate(
         EngineUnavailableError: the denoiser cannot be run now.
     """
     batch, _, *rest = condition.shape
+    noise = await asyncio.to_thread(generation.noise, (batch, LATENT_CHANNELS, *rest))
     return await denoise(
         engine,
         denoiser_inputs(avatar, generation, condition=condition, hearing=hearing),
-        noise=generation.noise((batch, LATENT_CHANNELS, *rest)),
+        noise=noise,
         sampler=generation.sampler,
         guidance=generation.guidance,
         plans=plans,

@@ -10,8 +10,9 @@ tells. It is tried at start, then at intervals, and at once when a call finds Tr
 import asyncio
 import math
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -24,7 +25,7 @@ from PIL import Image
 from server.audio import AudioTimeline
 from server.cache import ByteCache
 from server.clock import MODEL_SAMPLES_PER_FRAME
-from server.condition import Conditioner
+from server.condition import Conditioner, FloatArray
 from server.engine import Engine
 from server.face import everywhere, find_face
 from server.generation import seeded_noise
@@ -41,7 +42,12 @@ FAILURES_TO_REPLACE = 2
 log = structlog.get_logger()
 
 
-async def probe(engine: Engine, tokenizer: PromptTokenizer, offer: Offer) -> None:
+async def probe(
+    engine: Engine,
+    tokenizer: PromptTokenizer,
+    offer: Offer,
+    encoded: Mapping[str, FloatArray] = MappingProxyType({}),
+) -> None:
     """Animates one frame of silence at the smallest size, with nothing cached.
 
     It takes two steps, and TeaCache skips the second, so that every network has its turn. Portrait
@@ -50,11 +56,12 @@ async def probe(engine: Engine, tokenizer: PromptTokenizer, offer: Offer) -> Non
     Raises:
         EngineUnavailableError: a network cannot be run now.
     """
-    conditioner = Conditioner(engine, tokenizer, ByteCache(0))
+    conditioner = Conditioner(engine, tokenizer, ByteCache(0), encoded)
     width, height = min(offer.sizes, key=lambda size: size[0] * size[1])
     fresh = secrets.token_bytes(3)
     picture = np.tile(np.frombuffer(fresh, np.uint8), (height, width, 1))
-    avatar = await conditioner.avatar(picture, fresh.hex(), fresh.hex())
+    prompt = fresh.hex() if offer.offers_prompt(fresh.hex()) else offer.generation.prompt
+    avatar = await conditioner.avatar(picture, prompt, prompt)
     timeline = AudioTimeline(max_buffered=1)
     await timeline.finish(np.zeros(0, np.float32), length=MODEL_SAMPLES_PER_FRAME)
     settings = replace(offer.generation, steps=2, teacache=TeaCache(threshold=math.inf, warm_up=1))

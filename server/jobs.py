@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from server.audio import AudioFormat
 from server.clip import ExactClip
 from server.contract import Variant
+from server.defaults import VARIANT_DEFAULTS, GenerationSettings
 from server.encoding import FrameEncoding
 from server.face import FaceBox
 from server.manifest import Manifest, ManifestError
 from server.samplers.sampler import SamplerName
 from server.settings import Settings
-from server.teacache import TeaCache
 from server.windows import WindowSpec
 
 SAMPLERS: tuple[SamplerName, ...] = ("flow_unipc", "flow_euler", "flow_dpmpp")
@@ -27,6 +27,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "audio_scale": (0, 10),
 }
 """Lowest and highest value of each GenerationSettings field that is a number."""
+PREVIEW_SETTINGS = ("negative_prompt", "text_guidance")
+"""Settings of the gateway that flash has no use for."""
 MAX_TEACACHE_THRESHOLD = 10.0
 EXACT_WINDOW_FRAMES: dict[Variant, int] = {"flash": 81, "preview": 113}
 MAX_EXACT_WINDOW_FRAMES = 257
@@ -40,44 +42,6 @@ class VideoFormat:
     width: int
     height: int
     jpeg_quality: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationSettings:
-    """How frames are generated. Flash has no use for what its defaults leave without effect."""
-
-    prompt: str = "cinematic portrait, soft studio key light, shallow depth of field, filmic color"
-    negative_prompt: str = ""
-    steps: int
-    audio_guidance: float
-    text_guidance: float = 1.0
-    sampler: SamplerName
-    shift: float = 5.0
-    seed: int = 43
-    dynamic_audio_guidance: bool = False
-    dynamic_text_guidance: bool = False
-    negative_prompt_scale: float = 1.0
-    negative_prompt_steps: int = 0
-    guidance_skip_ratio: float = 0.0
-    audio_scale: float = 1.0
-    teacache: TeaCache | None = None
-
-
-VARIANT_DEFAULTS: dict[Variant, GenerationSettings] = {
-    "flash": GenerationSettings(steps=8, audio_guidance=2.5, sampler="flow_unipc"),
-    "preview": GenerationSettings(
-        negative_prompt="blurred face, distorted mouth, twisted hands, jerky gestures",
-        steps=25,
-        audio_guidance=2.9,
-        text_guidance=2.5,
-        sampler="flow_euler",
-        dynamic_audio_guidance=True,
-        dynamic_text_guidance=True,
-        negative_prompt_scale=1.5,
-        negative_prompt_steps=2,
-    ),
-}
-"""What each variant's authors run it with, but for the prompts and the style's own strength."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +77,34 @@ class Offer:
         """Checks the settings against the repository.
 
         Raises:
-            ManifestError: its engines do not take windows so long.
+            ManifestError: its engines do not take windows so long, it has no way to encode the
+                prompts, or a default is out of range or of no use to its variant.
         """
+        self._check_windows()
+        self._check_defaults()
+        for name in ("prompt", "negative_prompt"):
+            if not self.offers_prompt(getattr(self.generation, name)):
+                raise ManifestError(
+                    f"{name} is none of the prompts that {self.settings.repository} has encoded, "
+                    "and it has no text_encoder"
+                )
+
+    def _check_defaults(self) -> None:
+        settings, variant = self.settings, self.manifest.variant
+        for name in PREVIEW_SETTINGS if variant == "flash" else ():
+            if getattr(settings, name) is not None:
+                raise ManifestError(
+                    f"{name} has no effect with flash, which {settings.repository} holds"
+                )
+        if self.generation.steps > settings.max_steps:
+            raise ManifestError(
+                f"steps is {self.generation.steps}, but max_steps is {settings.max_steps}"
+            )
+        for name, (low, high) in RANGES.items():
+            if not low <= getattr(self.generation, name) <= high:
+                raise ManifestError(f"{name} is not between {low:g} and {high:g}")
+
+    def _check_windows(self) -> None:
         longest = self.manifest.max_window_frames
         for name in ("first_window_frames", "window_frames"):
             asked = getattr(self.settings, name)
@@ -123,6 +113,15 @@ class Offer:
                     f"{name} is {asked}, but the engines of {self.settings.repository} take "
                     f"{longest} at most"
                 )
+
+    @property
+    def free_prompts(self) -> bool:
+        """Whether there is a network that encodes any prompt."""
+        return not self.manifest.styles or "text_encoder" in self.manifest.networks
+
+    def offers_prompt(self, prompt: str) -> bool:
+        """Tells whether a prompt can be used; an empty one can where it is not used at all."""
+        return self.free_prompts or prompt in ("", *self.manifest.styles.values())
 
     @property
     def max_exact_window_frames(self) -> int:

@@ -31,6 +31,8 @@ class Manifest(BaseModel):
     Attributes:
         contract: the fingerprint of the networks, tensors and shapes that it was written for.
         sizes: (width, height); the first is the default.
+        styles: prompts by name that are encoded in the repository. Without a text_encoder among the
+            networks there are no others.
         max_window_frames: the longest window that its engines take; None where any length goes.
     """
 
@@ -42,6 +44,7 @@ class Manifest(BaseModel):
     checkpoint_digest: str
     networks: dict[str, NetworkEntry]
     sizes: tuple[tuple[int, int], ...]
+    styles: dict[str, str] = {}
     max_window_frames: int | None = None
     tool_versions: dict[str, str]
 

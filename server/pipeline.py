@@ -15,7 +15,7 @@ from server.clock import MODEL_SAMPLES_PER_FRAME
 from server.condition import Avatar, Conditioner
 from server.contract import VAE_DECODER
 from server.denoise import plan_steps
-from server.engine import Engine, Urgent
+from server.engine import Engine
 from server.features import RunningNormalizer, hear, next_segment
 from server.generation import Generation, generate
 from server.portrait import Picture
@@ -45,14 +45,12 @@ async def animate(
         if not await _has_new_frames(timeline, window):
             break
         segment = await next_segment(timeline, window, spec, normalize)
-        # Who has seen nothing yet waits for nobody who has.
-        runner = Urgent(engine) if window.index == 0 else engine
-        hearing = await hear(runner, generation.audio, segment, window)
+        hearing = await hear(engine, generation.audio, segment, window)
         condition = await _condition(conditioner, avatar, opening, stitcher, window)
         latents = await generate(
-            runner, avatar, generation, plans, condition=condition, hearing=hearing
+            engine, avatar, generation, plans, condition=condition, hearing=hearing
         )
-        decoded = await runner.run(VAE_DECODER, {"latents": latents}, ["frames"])
+        decoded = await engine.run(VAE_DECODER, {"latents": latents}, ["frames"])
         yield stitcher.add(window, decoded["frames"][0])
     held = stitcher.finish()
     if held is not None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from server.contract import SIDE_MULTIPLE
+from server.contract import SIDE_MULTIPLE, Variant
 from server.errors import InvalidFieldError
 
 Picture = NDArray[np.uint8]
@@ -16,6 +16,7 @@ Picture = NDArray[np.uint8]
 MIN_SIDE_PX = 64
 """Below this there is no face to animate."""
 RECOMMENDED_SIDE_PX = 512
+MAX_ASPECT = 8
 FORMATS = ("JPEG", "PNG", "WEBP")
 
 
@@ -72,17 +73,29 @@ def cropped(image: Image.Image, width: int, height: int) -> tuple[Picture, Place
     return np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)), placement
 
 
-def whole(image: Image.Image, max_area_px: int) -> tuple[Picture, Placement]:
+def whole(
+    image: Image.Image, size: tuple[int, int], variant: Variant, *, field: str
+) -> tuple[Picture, Placement]:
     """Resizes the whole portrait by the authors' rule; [height, width, 3].
 
-    Sides are shrunk together where their area is too large, then each is rounded down to whole
-    tokens, which bends the picture a little.
+    Sides are shrunk together where their area is larger than that of ``size``, then each is rounded
+    down to whole tokens, which bends the picture a little. The two programs divide in another
+    order, which decides about the rounding of some.
+
+    Raises:
+        InvalidFieldError: one side is much longer than the other, or gets shorter than a token.
     """
     area = image.width * image.height
-    shrink = math.sqrt(max(1.0, area / max_area_px))
-    width, height = (
-        max(1, int(side / shrink) // SIDE_MULTIPLE) * SIDE_MULTIPLE for side in image.size
-    )
+    width, height = size
+    ratio = area / width / height if variant == "flash" else area / (width * height)
+    shrink = math.sqrt(max(1.0, ratio))
+    width, height = (int(side / shrink // SIDE_MULTIPLE) * SIDE_MULTIPLE for side in image.size)
+    if min(width, height) * MAX_ASPECT < max(width, height):
+        raise InvalidFieldError(
+            field,
+            f"has {image.width} x {image.height} pixels; crop it to a shape of at most "
+            f"{MAX_ASPECT} : 1",
+        )
     picture = image.resize((width, height), Image.Resampling.LANCZOS)
     return np.asarray(picture), Placement(width, height, math.sqrt(width * height / area))
 

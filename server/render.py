@@ -75,7 +75,7 @@ async def _send_mp4(call: Call, session: Session, speech: Speech, total: int, au
             report.frame_sent()
         progress = pb.Progress(frames=report.frames, total_frames=total)
         await call.send(pb.RenderResponse(progress=progress))
-    samples = decode_pcm(audio, job.audio_format, field="audio")
+    samples = await asyncio.to_thread(decode_pcm, audio, job.audio_format, field="audio")
     heard = speech.clock.first_sample(total)
     data = await asyncio.to_thread(writer.finish, samples[:heard])
     for start in range(0, len(data), CHUNK_BYTES):

@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     seed: int | None = Field(None, ge=0, description="Seed where none is stated: 43.")
 
     max_streams: int = Field(4, ge=1, description="Streams and renders at once.")
-    max_steps: int = Field(50, ge=1, description="Denoising steps a request may ask for.")
+    max_steps: int = Field(50, ge=1, le=64, description="Denoising steps a request may ask for.")
     max_prompt_bytes: int = Field(2048, ge=1, description="Length of a prompt.")
     max_message_bytes: int = Field(
         128 * 2**20, ge=2**20, description="Size of one gRPC message a client may send."

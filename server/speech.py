@@ -85,11 +85,11 @@ class Speech:
 
     def _check_limits(self, samples: int, field: str) -> None:
         limits, rate = self._limits, self.clock.sample_rate_hz
+        if (self._report.audio_samples + samples) / rate > limits.max_audio_s:
+            raise LimitError(limits.limit, f"the audio is longer than {limits.max_audio_s:g} s")
         if samples / rate > limits.max_buffered_s:
             problem = f"{field}: one chunk is longer than {limits.max_buffered_s:g} s"
             raise LimitError("max_buffered_audio", problem)
-        if (self._report.audio_samples + samples) / rate > limits.max_audio_s:
-            raise LimitError(limits.limit, f"the audio is longer than {limits.max_audio_s:g} s")
 
     def _resample(self, data: bytes, field: str) -> Samples:
         return self._resampler.push(decode_pcm(data, self._format, field=field))

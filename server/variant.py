@@ -1,5 +1,7 @@
 """What the choice of variant means for a call: guidance, sampler and the way from speech."""
 
+from dataclasses import replace
+
 from server.audio_path import AudioPath, FlashAudio, PreviewAudio
 from server.contract import Variant
 from server.face import FloatArray
@@ -7,6 +9,8 @@ from server.generation import Generation, Noise
 from server.guidance import AUDIO, TEXT_AND_AUDIO, UNGUIDED, Branch, Guidance
 from server.jobs import GenerationSettings
 from server.samplers.sampler import Sampler, make_sampler
+
+PREVIEW_CONSTRUCTOR_SHIFT = 5.0
 
 
 def generation(
@@ -49,14 +53,32 @@ def guidance(settings: GenerationSettings) -> Guidance:
     )
 
 
+def in_exact_clip(
+    settings: GenerationSettings, variant: Variant, *, blends: bool
+) -> GenerationSettings:
+    """Returns what the authors' preview makes of settings in a whole clip.
+
+    Without text guidance nothing is guided. Where windows are blended, neither the negative
+    prompt's scale nor the skipped guidance is used.
+    """
+    if variant == "flash":
+        return settings
+    if settings.text_guidance <= 1:
+        settings = replace(settings, text_guidance=1.0, audio_guidance=1.0)
+    if blends:
+        settings = replace(settings, negative_prompt_scale=1.0, guidance_skip_ratio=0.0)
+    return settings
+
+
 def needs_negative_text(guidance: Guidance) -> bool:
     """Tells whether the negative prompt is used at all."""
     return Branch.NEGATIVE in guidance.rows
 
 
 def _sampler(settings: GenerationSettings, variant: Variant) -> Sampler:
-    # Upstream's preview builds its scheduler with the shift and then passes the shift once more.
-    before = settings.shift if variant == "preview" else 1.0
+    # Upstream's preview builds its scheduler with the shift of its configuration, before it passes
+    # that of the call.
+    before = PREVIEW_CONSTRUCTOR_SHIFT if variant == "preview" else 1.0
     return make_sampler(
         settings.sampler, steps=settings.steps, shift=settings.shift, constructor_shift=before
     )

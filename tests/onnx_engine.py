@@ -30,7 +30,9 @@ class OnnxEngine:
         check(network.inputs, inputs, where=network.name)
         names = list(outputs or (tensor.name for tensor in network.outputs))
         results = self._session(network.name).run(names, dict(inputs))
-        return {name: np.asarray(array) for name, array in zip(names, results, strict=True)}
+        arrays = {name: np.asarray(array) for name, array in zip(names, results, strict=True)}
+        check([t for t in network.outputs if t.name in names], arrays, where=network.name)
+        return arrays
 
     def _session(self, name: str) -> ort.InferenceSession:
         if name not in self._sessions:

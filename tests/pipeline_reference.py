@@ -28,7 +28,7 @@ from server.jobs import GenerationSettings
 from server.portrait import Placement, whole
 from server.samplers.sampler import SamplerName
 from server.teacache import Policy, TeaCache
-from server.variant import generation, needs_negative_text
+from server.variant import generation, in_exact_clip, needs_negative_text
 from tests.reference import ReferenceFixture, reference_fixture
 
 SAMPLERS: dict[str, SamplerName] = {
@@ -120,24 +120,25 @@ class Case:
             prompt=self.case.get("prompt") or options["prompt"],
             negative_prompt=options["negative_prompt"],
             steps=options["num_inference_steps"],
-            audio_guidance=options["audio_guidance_scale"] if self.guided else 1.0,
+            audio_guidance=options["audio_guidance_scale"],
             sampler=SAMPLERS[options["sampler_name"]],
             shift=options["shift"],
             guidance_skip_ratio=options["cfg_skip_ratio"],
             teacache=self._teacache,
         )
         if self.variant == "flash":
-            return settings
-        blends = options["use_longvideo_cfg"]
-        return replace(
+            # There it only decides whether speech guides.
+            return settings if self.guided else replace(settings, audio_guidance=1.0)
+        settings = replace(
             settings,
             text_guidance=options["guidance_scale"],
             dynamic_audio_guidance=options["use_dynamic_acfg"],
             dynamic_text_guidance=options["use_dynamic_cfg"],
-            negative_prompt_scale=1.0 if blends else options["neg_scale"],
+            negative_prompt_scale=options["neg_scale"],
             negative_prompt_steps=options["neg_steps"],
             audio_scale=options["audio_scale"],
         )
+        return in_exact_clip(settings, self.variant, blends=options["use_longvideo_cfg"])
 
     @property
     def guided(self) -> bool:
@@ -173,7 +174,7 @@ class Case:
     def picture(self) -> NDArray[np.uint8]:
         width, height = self.options["sample_size"]
         with Image.open(self.fixture.folder / self.case["image"]) as image:
-            return whole(image.convert("RGB"), width * height)[0]
+            return whole(image.convert("RGB"), (width, height), self.variant, field="image")[0]
 
     def face_mask(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         height, width, _ = picture.shape

@@ -46,7 +46,8 @@ def prepost_cases(fixture: ReferenceFixture) -> Iterator[PictureCase]:
 def _portrait(fixture: ReferenceFixture, case: dict[str, Any]) -> Iterator[PictureCase]:
     name, expected = case["name"], case["expected"]
     image = Image.fromarray(fixture.inputs[f"{name}.image_u8"])
-    picture, placement = whole(image, math.prod(case["sample_size"]))
+    width, height = case["sample_size"]
+    picture, placement = whole(image, (width, height), "preview", field="image")
     sides = np.array([placement.height, placement.width])
     yield PictureCase("size", name, sides, np.array([expected["height"], expected["width"]]), 0)
     yield PictureCase("portrait", name, picture, fixture.outputs[f"{name}.resized_u8"], 1)

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import io
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -92,10 +93,17 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    engine: Engine, folder: Path, settings: Settings, variant: Variant = "flash"
+    engine: Engine,
+    folder: Path,
+    settings: Settings,
+    variant: Variant = "flash",
+    *,
+    offer: Manifest | None = None,
+    encoded: Mapping[str, NDArray[np.float32]] = MappingProxyType({}),
 ) -> AsyncIterator[Served]:
     """A running gateway and a client's stub for it."""
-    gateway = Gateway(Offer(settings, manifest(variant)), engine, tokenizer(folder))
+    described = manifest(variant) if offer is None else offer
+    gateway = Gateway(Offer(settings, described), engine, tokenizer(folder), encoded)
     failures: list[None] = []
     service = AvatarService(gateway, lambda: failures.append(None))
     server = make_server(settings, service, HealthServicer())

@@ -1,43 +1,27 @@
 """The face detector's graph is the package's own, and it finds the faces of the reference."""
 
-from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from export.face_detector import FILE, PACKAGE, FaceDetectorMissingError, face_detector
-from server.contract import FACE_DETECTOR, Arrays, Network, check
+from export.to_onnx import copy_face_detector
+from server.contract import FACE_DETECTOR
 from server.face import find_face
 from tests.fake_engine import FakeEngine
+from tests.onnx_engine import OnnxEngine
 from tests.reference import reference_folder
 
 
-class DetectorEngine:
-    """Runs the detector alone, in this process."""
-
-    def __init__(self) -> None:
-        self._session = ort.InferenceSession(face_detector().SerializeToString())
-
-    async def run(
-        self,
-        network: Network,
-        inputs: Arrays,
-        outputs: Sequence[str] | None = None,
-        *,
-        urgent: bool = False,
-    ) -> dict[str, NDArray[Any]]:
-        check(network.inputs, inputs, where=network.name)
-        names = [tensor.name for tensor in network.outputs]
-        results = self._session.run(names, dict(inputs))
-        named = {name: np.asarray(array) for name, array in zip(names, results, strict=True)}
-        check(network.outputs, named, where=network.name)
-        return named
+@pytest.fixture
+def detector(tmp_path: Path) -> OnnxEngine:
+    copy_face_detector(tmp_path / FACE_DETECTOR.name, lambda stage, *, result=False: None)
+    return OnnxEngine(tmp_path)
 
 
 def test_the_graph_computes_what_the_packages_own_file_does() -> None:
@@ -53,13 +37,15 @@ def test_the_graph_computes_what_the_packages_own_file_does() -> None:
     assert [value.name for value in face_detector().graph.input] == ["image"]
 
 
-async def test_a_face_that_is_found_is_the_one_that_the_authors_marked() -> None:
+async def test_a_face_that_is_found_is_the_one_that_the_authors_marked(
+    detector: OnnxEngine,
+) -> None:
     media = reference_folder() / "media"
     found = 0
     for path in sorted(media.glob("*.npy")):
         (picture,) = (file for file in media.glob(f"{path.stem}.*") if file.suffix != ".npy")
         with Image.open(picture) as image:
-            box = await find_face(DetectorEngine(), image.convert("RGB"))
+            box = await find_face(detector, image.convert("RGB"))
         if box is None:
             continue
         found += 1
@@ -72,8 +58,8 @@ async def test_a_face_that_is_found_is_the_one_that_the_authors_marked() -> None
     assert found
 
 
-async def test_a_picture_without_a_face_has_none() -> None:
-    assert await find_face(DetectorEngine(), Image.linear_gradient("L").convert("RGB")) is None
+async def test_a_picture_without_a_face_has_none(detector: OnnxEngine) -> None:
+    assert await find_face(detector, Image.linear_gradient("L").convert("RGB")) is None
 
 
 async def test_a_box_is_in_pixels_of_the_portrait_and_inside_it() -> None:

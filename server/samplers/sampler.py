@@ -51,8 +51,9 @@ def make_sampler(
         name: which one.
         steps: how often the network is asked, at least 1.
         shift: how far noise levels are moved towards noise, above 0; upstream uses 5.
-        constructor_shift: a shift that has been applied before. Upstream's flash has none, its
-            preview applies the same shift again. The Euler sampler always does and ignores this.
+        constructor_shift: a shift that has been applied before: none (1) in upstream's flash, 5 in
+            its preview. The Euler sampler applies ``shift`` twice and ignores this; upstream's
+            knows the 5 of its configuration only.
 
     Raises:
         ValueError: steps or a shift is out of range.

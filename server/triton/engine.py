@@ -16,7 +16,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from server.contract import (
-    FIRST_WINDOW_PRIORITY,
+    NEWCOMER_PRIORITY,
     Arrays,
     ContractViolationError,
     Network,
@@ -86,7 +86,7 @@ class TritonEngine:
                 await asyncio.to_thread(_carriers, network, inputs),
                 outputs=[InferRequestedOutput(tensor.name) for tensor in wanted],
                 # 0 is the configuration's own, the lowest.
-                priority=FIRST_WINDOW_PRIORITY if urgent else 0,
+                priority=NEWCOMER_PRIORITY if urgent else 0,
                 client_timeout=self._timeout_s,
             )
         except InferenceServerException as error:

@@ -16,6 +16,7 @@ from server.face import FaceBox
 from server.jobs import GenerationSettings, Job, Offer, VideoFormat
 from server.samplers.sampler import SamplerName
 from server.teacache import Policy, TeaCache
+from server.variant import in_exact_clip
 
 AUDIO_ENCODINGS: dict[pb.AudioEncoding, SampleEncoding] = {
     pb.AUDIO_ENCODING_PCM_S16LE: "s16le",
@@ -56,6 +57,8 @@ TEACACHE_POLICIES: dict[pb.TeaCachePolicy, Policy] = {
 }
 FRAME_ENCODINGS_TO_COME = (pb.FRAME_ENCODING_WEBP, pb.FRAME_ENCODING_H264)
 
+PROMPTS = frozenset({"prompt", "negative_prompt"})
+
 
 def read_start(message: pb.AnimateRequest, offer: Offer) -> Job:
     """Reads the first message of an Animate stream.
@@ -86,7 +89,12 @@ def read_render(request: pb.RenderRequest, offer: Offer) -> Job:
     ):
         raise InvalidFieldError("output", "is unknown; ask for MP4 or FRAMES")
     job = _read_job(request, offer, prefix="")
-    return replace(job, exact=_exact_clip(request, job, offer))
+    exact = _exact_clip(request, job, offer)
+    if exact is None:
+        return job
+    variant = offer.manifest.variant
+    settings = in_exact_clip(job.generation, variant, blends=exact.blend_latents)
+    return replace(job, exact=exact, generation=settings)
 
 
 def _read_job(message: pb.Start | pb.RenderRequest, offer: Offer, *, prefix: str) -> Job:
@@ -136,20 +144,26 @@ def _exact_clip(request: pb.RenderRequest, job: Job, offer: Offer) -> ExactClip 
         raise InvalidFieldError(
             "exact_clip.window_frames", f"is {window}; send 4k + 1, as 17, 81 or 113"
         )
-    if variant == "flash" and (message.HasField("overlap_frames") or message.blend_latents):
-        raise InvalidFieldError(
-            "exact_clip.overlap_frames", "has no effect in this variant: it makes one window"
-        )
+    for name in ("overlap_frames", "blend_latents") if variant == "flash" else ():
+        if getattr(message, name):
+            raise InvalidFieldError(
+                f"exact_clip.{name}", "has no effect in this variant: it makes one window"
+            )
     if message.blend_latents and job.generation.sampler != "flow_euler":
         raise InvalidFieldError(
             "exact_clip.blend_latents", "needs the sampler FLOW_EULER: the others look back"
+        )
+    if message.blend_latents and job.generation.teacache is not None:
+        raise InvalidFieldError(
+            "generation.teacache", "cannot be used with exact_clip.blend_latents; leave it out"
         )
     exact = ExactClip(window, 8, message.blend_latents, message.match_colors)
     if message.HasField("overlap_frames"):
         exact = replace(exact, overlap_frames=message.overlap_frames)
     if variant == "preview":
         length = latent_frames(window) if exact.blend_latents else window
-        _check_range(exact.overlap_frames, 1, length - 1, "exact_clip.overlap_frames")
+        # More overlap would compute most frames many times over.
+        _check_range(exact.overlap_frames, 1, length // 2, "exact_clip.overlap_frames")
     return exact
 
 
@@ -220,6 +234,8 @@ def _generation(message: pb.GenerationSettings, offer: Offer, field: str) -> Gen
         if message.sampler not in SAMPLERS:
             raise InvalidFieldError(f"{field}.sampler", "is unknown; GetServerInfo lists them")
         stated["sampler"] = SAMPLERS[message.sampler]
+    for name in PROMPTS & stated.keys():
+        stated[name] = offer.manifest.styles.get(stated[name], stated[name])
     settings = replace(offer.generation, **stated)
     _check_generation(settings, offer, field)
     if message.HasField("teacache"):
@@ -232,9 +248,15 @@ def _generation(message: pb.GenerationSettings, offer: Offer, field: str) -> Gen
 
 def _check_generation(settings: GenerationSettings, offer: Offer, field: str) -> None:
     limit = offer.settings.max_prompt_bytes
-    for name in ("prompt", "negative_prompt"):
-        if len(getattr(settings, name).encode()) > limit:
+    for name in PROMPTS:
+        text = getattr(settings, name)
+        if len(text.encode()) > limit:
             raise InvalidFieldError(f"{field}.{name}", f"is longer than {limit} bytes")
+        if not offer.offers_prompt(text):
+            names = ", ".join(offer.manifest.styles)
+            raise InvalidFieldError(
+                f"{field}.{name}", f"is none of this server's styles; ask for one of {names}"
+            )
     _check_range(settings.steps, 1, offer.settings.max_steps, f"{field}.steps")
     for name, (low, high) in jobs.RANGES.items():
         _check_range(getattr(settings, name), low, high, f"{field}.{name}")

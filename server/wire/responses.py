@@ -135,6 +135,8 @@ def server_info(offer: Offer) -> pb.GetServerInfoResponse:
         default_generation=_generation(offer.generation, offer.manifest.variant),
         windows=_windows(offer.windows),
         limits=_limits(offer),
+        styles=[pb.Style(name=n, prompt=prompt) for n, prompt in offer.manifest.styles.items()],
+        free_prompts=offer.free_prompts,
     )
 
 

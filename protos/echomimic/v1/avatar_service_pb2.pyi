@@ -440,7 +440,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("version", "variant", "checkpoint_digest", "models", "sizes", "frame_encodings", "samplers", "default_generation", "windows", "limits")
+    __slots__ = ("version", "variant", "checkpoint_digest", "models", "sizes", "frame_encodings", "samplers", "default_generation", "windows", "limits", "styles", "free_prompts")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     VARIANT_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -451,6 +451,8 @@ class GetServerInfoResponse(_message.Message):
     DEFAULT_GENERATION_FIELD_NUMBER: _ClassVar[int]
     WINDOWS_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    STYLES_FIELD_NUMBER: _ClassVar[int]
+    FREE_PROMPTS_FIELD_NUMBER: _ClassVar[int]
     version: str
     variant: str
     checkpoint_digest: str
@@ -461,7 +463,17 @@ class GetServerInfoResponse(_message.Message):
     default_generation: GenerationSettings
     windows: WindowSettings
     limits: Limits
-    def __init__(self, version: _Optional[str] = ..., variant: _Optional[str] = ..., checkpoint_digest: _Optional[str] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., sizes: _Optional[_Iterable[_Union[Size, _Mapping]]] = ..., frame_encodings: _Optional[_Iterable[_Union[FrameEncoding, str]]] = ..., samplers: _Optional[_Iterable[_Union[Sampler, str]]] = ..., default_generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+    styles: _containers.RepeatedCompositeFieldContainer[Style]
+    free_prompts: bool
+    def __init__(self, version: _Optional[str] = ..., variant: _Optional[str] = ..., checkpoint_digest: _Optional[str] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., sizes: _Optional[_Iterable[_Union[Size, _Mapping]]] = ..., frame_encodings: _Optional[_Iterable[_Union[FrameEncoding, str]]] = ..., samplers: _Optional[_Iterable[_Union[Sampler, str]]] = ..., default_generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., styles: _Optional[_Iterable[_Union[Style, _Mapping]]] = ..., free_prompts: _Optional[bool] = ...) -> None: ...
+
+class Style(_message.Message):
+    __slots__ = ("name", "prompt")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    prompt: str
+    def __init__(self, name: _Optional[str] = ..., prompt: _Optional[str] = ...) -> None: ...
 
 class Model(_message.Message):
     __slots__ = ("name", "backend", "precision")
