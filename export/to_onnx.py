@@ -182,10 +182,21 @@ def write_onnx(exportable: Exportable, path: Path, *, halves: bool = False) -> o
     for axis, dim in _dimensions(model, exportable.network):
         if isinstance(dim, str) and dim not in PUBLIC_WIDTHS:
             axis.dim_param = dim
+    forget_sources(model)
     if halves:
         store_halves(model)
     onnx.save(model, path)
     return model
+
+
+def forget_sources(model: onnx.ModelProto) -> None:
+    """Drops what the exporter notes at every node: lines of source, with this machine's paths."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    for weight in graph.initializer:
+        weight.ClearField("metadata_props")
 
 
 def trace(exportable: Exportable) -> torch.onnx.ONNXProgram:
