@@ -15,7 +15,7 @@ from server.audio import AudioTimeline
 from server.cache import ByteCache
 from server.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
 from server.condition import Conditioner
-from server.contract import DENOISER, Arrays, Network
+from server.contract import DENOISER, MASK_CHANNELS, Arrays, Network
 from server.engine import Engine
 from server.face import everywhere
 from server.generation import seeded_noise
@@ -36,6 +36,7 @@ FLASH = VARIANT_DEFAULTS["flash"]
 HELD_OUT_SEED = 9_000
 """No training draws from it."""
 SILENT_START_S = 0.6
+GREY = 128
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ async def film(
         picture: who, at the size of a frame.
         samples: what, 16 kHz, whole frames.
         settings: how.
-        forgetful: whether each window is told the portrait in place of the frames before it.
+        forgetful: whether later windows are told nothing of the frames before them.
     """
     tokenizer = PromptTokenizer(repository / TOKENIZER)
     remember = Forgetful if forgetful else Conditioner
@@ -114,14 +115,14 @@ async def film(
 
 
 class Forgetful(Conditioner):
-    """Takes every window for the first of a stream."""
-
-    _portrait: Pictures | None = None
+    """Tells later windows nothing of the frames before them."""
 
     async def window(self, known: Pictures, frames: int) -> NDArray[np.float32]:
-        if self._portrait is None:
-            self._portrait = known
-        return await super().window(self._portrait, frames)
+        if len(known) == 1:
+            return await super().window(known, frames)
+        condition = await super().window(np.full_like(known[:1], GREY), frames)
+        condition[:, :MASK_CHANNELS] = 0
+        return condition
 
 
 class SwappedBranches:
