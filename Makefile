@@ -6,7 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # torch from where it finds it, on PyPI a CUDA build of several gigabytes.
 TORCH_INDEX ?=
 # What `make serve` serves: the demo's models, or your own export.
-REPOSITORY ?= build/demo/model_repository
+REPOSITORY ?= export/demo/model_repository
 # Further words for the gateway, as ARGS="--port 50052"
 ARGS ?=
 
@@ -15,8 +15,11 @@ EXPORT := .venv/export
 TRITON := .venv/triton
 PIP_INSTALL := install --quiet --disable-pip-version-check
 EXTRA_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-TINY := build/demo/checkpoint
-DEMO_REPOSITORY := build/demo/model_repository
+# What ships, trained; and random weights, which the tests export and serve.
+DEMO := export/demo/checkpoint
+DEMO_REPOSITORY := export/demo/model_repository
+TINY := build/tiny/checkpoint
+TINY_REPOSITORY := build/tiny/model_repository
 
 # ONNX Runtime collects usage data unless told not to.
 export ORT_DISABLE_TELEMETRY := 1
@@ -29,11 +32,11 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 16
 
 .PHONY: demo
-demo: $(GATEWAY)/ready $(TRITON)/ready $(DEMO_REPOSITORY)/manifest.json ## Animate the demo portrait: out/demo.mp4, out/demo.png, out/demo.json
+demo: $(GATEWAY)/ready $(TRITON)/ready ## Animate the demo portrait: out/demo.mp4, out/demo.png, out/demo.json
 	$(GATEWAY)/bin/python -m client.demo --repository $(DEMO_REPOSITORY) --triton-venv $(TRITON) --out out
 
 .PHONY: test
-test: $(EXPORT)/ready-dev $(GATEWAY)/ready $(TRITON)/ready $(DEMO_REPOSITORY)/manifest.json lint ## Run the linters and the tests
+test: $(EXPORT)/ready-dev $(GATEWAY)/ready $(TRITON)/ready $(TINY_REPOSITORY)/manifest.json lint ## Run the linters and the tests
 	$(EXPORT)/bin/python -m pytest
 
 .PHONY: lint
@@ -44,18 +47,24 @@ lint: $(EXPORT)/ready-dev ## Run the linters and the type checker
 	$(EXPORT)/bin/buf lint protos
 
 .PHONY: serve
-serve: $(GATEWAY)/ready $(TRITON)/ready $(if $(filter $(DEMO_REPOSITORY),$(REPOSITORY)),$(DEMO_REPOSITORY)/manifest.json) ## Serve REPOSITORY (the demo's models by default) on 127.0.0.1:50051
+serve: $(GATEWAY)/ready $(TRITON)/ready ## Serve REPOSITORY (the demo's models by default) on 127.0.0.1:50051
 	$(GATEWAY)/bin/python -m server --repository $(REPOSITORY) --triton-venv $(TRITON) $(ARGS)
 
 .PHONY: soak
-soak: $(EXPORT)/ready-dev $(TRITON)/ready $(DEMO_REPOSITORY)/manifest.json ## Stream half an hour and see that nothing grows or slows down
+soak: $(EXPORT)/ready-dev $(TRITON)/ready ## Stream half an hour and see that nothing grows or slows down
 	$(EXPORT)/bin/python -m tests.soak $(DEMO_REPOSITORY) --minutes 30
 
 .PHONY: report
-report: $(EXPORT)/ready-dev $(TRITON)/ready $(DEMO_REPOSITORY)/manifest.json ## Measure again what docs/ states
+report: $(EXPORT)/ready-dev $(TRITON)/ready ## Measure again what docs/ states
 	$(EXPORT)/bin/python -m tests.reports.accuracy
+	$(EXPORT)/bin/python -m tests.reports.lip_sync $(DEMO_REPOSITORY)
 	$(EXPORT)/bin/python -m tests.reports.live $(DEMO_REPOSITORY)
 	$(EXPORT)/bin/python -m tests.reports.teacache $(DEMO_REPOSITORY)
+
+.PHONY: train-demo
+train-demo: $(EXPORT)/ready ## Train the demo's models again, which takes hours, and export them
+	$(EXPORT)/bin/python -m export train-demo $(DEMO)
+	$(EXPORT)/bin/python -m export onnx $(DEMO) --repository $(DEMO_REPOSITORY) --size 128x128 --halves
 
 .PHONY: proto
 proto: $(EXPORT)/ready-dev ## Generate the Python code of the gRPC contract
@@ -88,12 +97,12 @@ $(TRITON)/ready: server/triton/requirements.txt
 	$(TRITON)/bin/pip $(PIP_INSTALL) --no-deps -r $<
 	touch $@
 
-# The demo's models. Random weights of the public layout, until trained ones ship.
+# The tests' models: random weights of the public layout.
 
 EXPORT_SOURCES := $(wildcard export/*.py) server/contract.py server/manifest.py
 
 $(TINY)/config.yaml: $(EXPORT_SOURCES) | $(EXPORT)/ready
 	$(EXPORT)/bin/python -m export make-tiny $(TINY)
 
-$(DEMO_REPOSITORY)/manifest.json: $(TINY)/config.yaml | $(EXPORT)/ready
-	$(EXPORT)/bin/python -m export onnx $(TINY) --repository $(DEMO_REPOSITORY) --size 128x128
+$(TINY_REPOSITORY)/manifest.json: $(TINY)/config.yaml | $(EXPORT)/ready
+	$(EXPORT)/bin/python -m export onnx $(TINY) --repository $(TINY_REPOSITORY) --size 128x128

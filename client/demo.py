@@ -21,7 +21,7 @@ from client.recording import Recording, record
 from client.results import Frame, GenerationSettings, Picture, ServerInfo, VideoFormat
 
 MEDIA = Path(__file__).parent.parent / "docs" / "media"
-PORTRAIT = MEDIA / "portrait.jpg"
+PORTRAIT = MEDIA / "portrait.png"
 SPEECH = MEDIA / "speech.wav"
 LOG = Path("build/gateway.log")
 CHUNK_MS = 40

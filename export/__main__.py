@@ -9,7 +9,14 @@ import torch
 import typer
 from rich import box, filesize
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Column, Table
 
 from export.checkpoint import Checkpoint
@@ -82,6 +89,45 @@ def make_tiny_command(
     console.print(f"wrote {checkpoint_dir}")
 
 
+@app.command("train-demo")
+def train_demo_command(
+    checkpoint_dir: Annotated[Path, typer.Argument(help="Folder to write.")],
+    work_dir: Annotated[
+        Path, typer.Option(help="What the stages keep; a run that was stopped goes on from it.")
+    ] = Path("build/demo-training"),
+    seed: Annotated[int, typer.Option(help="What everything is drawn from.")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
+) -> None:
+    """Train the demo's checkpoint on drawn faces: about two hours on two cores."""
+    # Drawing and speaking need libraries that nothing else here does.
+    from export.demo.recipe import train_demo
+
+    torch.set_num_threads(threads)
+    columns = (SpinnerColumn(), BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def report(stage: str, step: int, steps: int, facts: dict[str, float]) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=steps)
+            numbers = ", ".join(f"{name} {number:.3g}" for name, number in facts.items())
+            progress.update(tasks[stage], completed=step, description=f"{stage}: {numbers}")
+
+        train_demo(checkpoint_dir, work_dir, seed=seed, report=report)
+    console.print(f"wrote {checkpoint_dir}")
+
+
+@app.command("demo-media")
+def demo_media_command(
+    folder: Annotated[Path, typer.Argument(help="Folder for portrait.png and speech.wav.")],
+) -> None:
+    """Draw the demo's portrait and speak its speech; no training has seen or heard them."""
+    from export.demo.media import write_media
+
+    write_media(folder)
+    console.print(f"wrote {folder}")
+
+
 @app.command("onnx")
 def onnx_command(
     checkpoint_dir: Annotated[Path, typer.Argument(help="Folder in the public layout.")],
@@ -116,6 +162,12 @@ def onnx_command(
         ),
     ] = 0,
     riflex_k: Annotated[int, typer.Option(help="Which temporal frequency RIFLEx slows.")] = 6,
+    halves: Annotated[
+        bool,
+        typer.Option(
+            "--halves", help="Store weights that half precision holds exactly in half the room."
+        ),
+    ] = False,
     threads: Annotated[int, typer.Option(help="CPU threads; 0 takes every core.")] = 0,
 ) -> None:
     """Write an ONNX file and a config.pbtxt for each network, checked against torch."""
@@ -136,6 +188,7 @@ def onnx_command(
             report=report,
             precision=precision,
             riflex=riflex,
+            halves=halves,
             prompts=prompts,
         )
     console.print(f"wrote {repository}")

@@ -22,6 +22,7 @@ from export.checkpoint import Checkpoint
 from export.compare import check_export, verdict
 from export.denoiser_config import Riflex
 from export.face_detector import face_detector
+from export.half_storage import store_halves
 from export.model_config import BACKEND, MODEL_FILE, PUBLIC_WIDTHS, config_pbtxt
 from export.networks import Exportable, Shape, networks
 from export.precision import Precision, precision_of
@@ -61,6 +62,7 @@ def export_repository(
     report: Report,
     precision: Precision = "fp32",
     riflex: Riflex | None = None,
+    halves: bool = False,
     prompts: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a repository that the gateway and Triton can serve.
@@ -72,6 +74,7 @@ def export_repository(
         report: told what is being done.
         precision: of the large weights.
         riflex: a change of the denoiser's temporal frequencies, for clips of a known length.
+        halves: store the weights that half precision holds exactly in half the room.
         prompts: by name, to be encoded now, so that the text encoder is left out.
 
     Raises:
@@ -89,7 +92,13 @@ def export_repository(
         shutil.rmtree(repository / "text_encoder", ignore_errors=True)
     for name, build in builds.items():
         report(f"{name}: loading")
-        export_network(build(checkpoint), repository / name, report, precision_of(name, precision))
+        export_network(
+            build(checkpoint),
+            repository / name,
+            report,
+            precision_of(name, precision),
+            halves=halves,
+        )
     names = list(builds)
     if checkpoint.variant == "preview":
         names.append(FACE_DETECTOR.name)
@@ -111,7 +120,12 @@ def export_repository(
 
 
 def export_network(
-    exportable: Exportable, folder: Path, report: Report, precision: Precision = "fp32"
+    exportable: Exportable,
+    folder: Path,
+    report: Report,
+    precision: Precision = "fp32",
+    *,
+    halves: bool = False,
 ) -> None:
     """Writes one model folder, checked against the module.
 
@@ -124,7 +138,7 @@ def export_network(
         shutil.rmtree(path, ignore_errors=True)
     partial.mkdir(parents=True)
     report(f"{network.name}: tracing")
-    model = write_onnx(exportable, partial / MODEL_FILE)
+    model = write_onnx(exportable, partial / MODEL_FILE, halves=halves)
     largest = 0.0
     for shape in CHECKED:
         report(f"{network.name}: comparing with torch")
@@ -152,7 +166,7 @@ def copy_face_detector(folder: Path, report: Report) -> None:
     report(f"{FACE_DETECTOR.name}: {target.stat().st_size / 1e6:.1f} MB", result=True)
 
 
-def write_onnx(exportable: Exportable, path: Path) -> onnx.ModelProto:
+def write_onnx(exportable: Exportable, path: Path, *, halves: bool = False) -> onnx.ModelProto:
     """Writes a network as an ONNX graph whose inputs and outputs are those of the contract.
 
     Weights of more than EMBEDDED_BYTES go to a file beside it: a protobuf holds 2 GB at most.
@@ -168,8 +182,21 @@ def write_onnx(exportable: Exportable, path: Path) -> onnx.ModelProto:
     for axis, dim in _dimensions(model, exportable.network):
         if isinstance(dim, str) and dim not in PUBLIC_WIDTHS:
             axis.dim_param = dim
+    forget_sources(model)
+    if halves:
+        store_halves(model)
     onnx.save(model, path)
     return model
+
+
+def forget_sources(model: onnx.ModelProto) -> None:
+    """Drops what the exporter notes at every node: lines of source, with this machine's paths."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    for weight in graph.initializer:
+        weight.ClearField("metadata_props")
 
 
 def trace(exportable: Exportable) -> torch.onnx.ONNXProgram:

@@ -177,12 +177,18 @@ class CausalConv(nn.Module):
     """A causal 3-D convolution of [B, T, C, H, W]: one 2-D convolution per temporal tap, summed.
 
     On a CPU 2-D convolutions are the faster ones. Laying the taps side by side in the channels of
-    a single one is no faster still and holds the input three times.
+    a single one is no faster still and holds the input three times. Taps into the past that are
+    zero are left out.
     """
 
     def __init__(self, conv: WanCausalConv3d) -> None:
         super().__init__()
-        self.taps = nn.ParameterList(_frozen(tap) for tap in conv.weight.unbind(2))
+        taps = conv.weight.unbind(2)
+        present = len(taps) - 1
+        past = [shift for shift in range(present) if taps[shift].any()]
+        self.past_frames = present - past[0] if past else 0
+        self.shifts = [shift - present + self.past_frames for shift in (*past, present)]
+        self.taps = nn.ParameterList(_frozen(taps[shift]) for shift in (*past, present))
         self.bias = _frozen(cast("Tensor", conv.bias))
         self.time_stride = conv.stride[0]
         self.padding = (conv.kernel_size[1] // 2, conv.kernel_size[2] // 2)
@@ -190,11 +196,10 @@ class CausalConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps [B, T, C, H, W] to [B, ceil(T / time stride), C', H, W]; zeros precede frame 0."""
         batch, length = x.shape[:2]
-        if len(self.taps) > 1:
-            x = nn.functional.pad(x, (0, 0, 0, 0, 0, 0, len(self.taps) - 1, 0))
+        if self.past_frames:
+            x = nn.functional.pad(x, (0, 0, 0, 0, 0, 0, self.past_frames, 0))
         shifted = [
-            x[:, shift : shift + length : self.time_stride].flatten(0, 1)
-            for shift in range(len(self.taps))
+            x[:, shift : shift + length : self.time_stride].flatten(0, 1) for shift in self.shifts
         ]
         out = nn.functional.conv2d(shifted[0], self.taps[0], self.bias, padding=self.padding)
         for frames, tap in zip(shifted[1:], self.taps[1:], strict=True):

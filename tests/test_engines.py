@@ -15,7 +15,7 @@ from export.profiles import Range, Workload, profile
 from server.contract import NETWORKS, Network, Variant
 from server.manifest import FILE
 
-REPOSITORY = Path(__file__).parents[1] / "build" / "demo" / "model_repository"
+REPOSITORY = Path(__file__).parents[1] / "build" / "tiny" / "model_repository"
 FLASH = Workload("flash", [(128, 128)], [33, 17, 5])
 WIDTHS = {"text_width": 64, "image_width": 48, "audio_width": 32, "denoiser_width": 96}
 

@@ -36,11 +36,11 @@ def test_inspect_of_half_a_checkpoint_is_one_line(tmp_path: Path) -> None:
     assert str(tmp_path / layout.VAE) in result.stderr
 
 
-DEMO = Path(__file__).parents[1] / "build" / "demo"
+BUILT = Path(__file__).parents[1] / "build" / "tiny"
 
 
 def test_verify_shows_every_network_and_the_frames() -> None:
-    arguments = [str(DEMO / "model_repository"), "--checkpoint", str(DEMO / "checkpoint")]
+    arguments = [str(BUILT / "model_repository"), "--checkpoint", str(BUILT / "checkpoint")]
     result = CliRunner().invoke(app, ["verify", *arguments, "--size", "64x64", "--frames", "5"])
     assert result.exit_code == 0, result.output
     for network in NETWORKS["flash"]:
@@ -52,7 +52,7 @@ def test_verify_shows_every_network_and_the_frames() -> None:
 
 def test_verify_refuses_another_checkpoint(tmp_path: Path) -> None:
     make_tiny(tmp_path, seed=9)
-    arguments = [str(DEMO / "model_repository"), "--checkpoint", str(tmp_path)]
+    arguments = [str(BUILT / "model_repository"), "--checkpoint", str(tmp_path)]
     result = CliRunner().invoke(app, ["verify", *arguments])
     assert result.exit_code == 1
     assert "was exported from checkpoint" in result.stderr

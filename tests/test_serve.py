@@ -25,7 +25,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.serving import END, chunk, portrait, said, speech, start
 
 ROOT = Path(__file__).parents[1]
-REPOSITORY = ROOT / "build" / "demo" / "model_repository"
+REPOSITORY = ROOT / "build" / "tiny" / "model_repository"
 TRITON_VENV = Path(os.environ.get("ECHOMIMIC_TRITON_VENV", ROOT / ".venv" / "triton"))
 RATE = 16_000
 QUICK = pb.GenerationSettings(steps=2)
@@ -33,7 +33,7 @@ QUICK = pb.GenerationSettings(steps=2)
 pytestmark = [
     pytest.mark.skipif(
         not (REPOSITORY / "manifest.json").exists(),
-        reason="no demo models; `make test` exports them",
+        reason="no models; `make test` exports them",
     ),
     pytest.mark.skipif(
         not (TRITON_VENV / "bin").exists(), reason="no Triton; `make test` installs it"

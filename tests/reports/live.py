@@ -139,7 +139,7 @@ async def film(
     """Returns the frames of a live stream, and its windows."""
     manifest = read_manifest(repository)
     width, height = manifest.sizes[0]
-    with Image.open(MEDIA / "portrait.jpg") as image:
+    with Image.open(MEDIA / "portrait.png") as image:
         picture, _ = cropped(image.convert("RGB"), width, height)
     tokenizer = PromptTokenizer(repository / TOKENIZER)
     conditioner = Conditioner(engine, tokenizer, ByteCache(2**28))

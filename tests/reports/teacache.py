@@ -73,7 +73,7 @@ class Studio:
     ) -> tuple[Avatar, Conditioner]:
         tokenizer = PromptTokenizer(self.repository / TOKENIZER)
         conditioner = Conditioner(engine, tokenizer, ByteCache(0))
-        with Image.open(MEDIA / "portrait.jpg") as image:
+        with Image.open(MEDIA / "portrait.png") as image:
             picture, _ = cropped(image.convert("RGB"), *size)
         return await conditioner.avatar(picture, settings.prompt), conditioner
 
