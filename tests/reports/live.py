@@ -185,7 +185,8 @@ CONTEXT = """## Audio context
 
 RMS error of the features of all frames against the whole file's, as a part of how much they vary
 over time, for the audio context before a window (left) and after it (right). The right context is
-waited for: it adds to the latency of every window."""
+waited for: it adds to the latency of every window. The gateway takes 50 before and 5 after, past
+which more hardly helped; `--audio-left-context-frames` and `--audio-lookahead-frames` change it."""
 NORMALISATION = f"""## Normalisation
 
 The authors normalise a whole file; a stream by what it has heard so far. The speech is repeated up
