@@ -36,9 +36,10 @@ class Answers:
         self._waiting: asyncio.Queue[EncodedFrame | Speech | _Mark] = asyncio.Queue(capacity)
         self._frames = 0
         self._next_sample = 0
-        self._sending = False
         self._interruptions = 0
         """How many are still to be answered."""
+        self.sent_at = 0.0
+        """When the latest answer was sent, on the event loop's clock."""
         self.shown: Picture | None = None
         """The last picture sent."""
 
@@ -58,11 +59,6 @@ class Answers:
         self._interruptions += 1
         self._waiting.put_nowait(_Mark.INTERRUPTED)
 
-    @property
-    def pending(self) -> bool:
-        """Whether something waits for the client to take it."""
-        return self._sending or not self._waiting.empty()
-
     async def end(self) -> None:
         """Says that nothing follows."""
         await self._waiting.put(_Mark.END)
@@ -70,7 +66,6 @@ class Answers:
     async def send_all(self, call: Call) -> None:
         """Sends what is added until the end."""
         while (answer := await self._waiting.get()) is not _Mark.END:
-            self._sending = True
             match answer:
                 case EncodedFrame():
                     await self._send_frame(call, answer)
@@ -78,7 +73,7 @@ class Answers:
                     await self._send_event(call, answer, ended=True)
                 case _:
                     await self._send_interrupted(call)
-            self._sending = False
+            self.sent_at = asyncio.get_running_loop().time()
 
     async def _send_frame(self, call: Call, frame: EncodedFrame) -> None:
         self.shown = frame.picture

@@ -86,19 +86,42 @@ class Resampler:
         return np.asarray(self._stream.resample_chunk(samples, last=last), np.float32)
 
 
-class AudioTimeline:
-    """The 16 kHz audio of one stream, between what has come in and what has been used.
+class AudioBudget:
+    """How much audio of one call may wait to be used, over all its utterances."""
 
-    Positions count samples from the stream's start. What lies before the last ``take`` is gone,
-    so memory is bounded by ``max_buffered``, the longest ``take`` and one chunk.
+    def __init__(self, max_samples: int) -> None:
+        self._max_samples = max_samples
+        self._waiting = 0
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def room(self) -> None:
+        """Waits while too much audio waits."""
+        await self._room.wait()
+
+    def change(self, samples: int) -> None:
+        """Counts audio that has come in, or with a minus sign audio that has been used."""
+        self._waiting += samples
+        if self._waiting < self._max_samples:
+            self._room.set()
+        else:
+            self._room.clear()
+
+
+class AudioTimeline:
+    """The 16 kHz audio of one utterance, between what has come in and what has been used.
+
+    Positions count samples from the utterance's start. What lies before the last ``take`` is gone,
+    so memory is bounded by the budget, the longest ``take`` and one chunk.
     """
 
-    def __init__(self, max_buffered: int) -> None:
+    def __init__(self, budget: AudioBudget) -> None:
         # Bytes, since appending to and trimming a bytearray costs nothing for one-sample chunks.
         self._bytes = bytearray()
         self._start = 0
         self._used = 0
-        self._max_buffered = max_buffered
+        self._counted = 0
+        self._budget = budget
         self._finished = False
         self._changed = asyncio.Condition()
 
@@ -108,10 +131,11 @@ class AudioTimeline:
         return self._start + len(self._bytes) // SAMPLE_BYTES
 
     async def push(self, samples: Samples) -> None:
-        """Adds audio; waits while ``max_buffered`` samples have not been used."""
+        """Adds audio; waits while too much of the call's audio has not been used."""
+        await self._budget.room()
         async with self._changed:
-            await self._changed.wait_for(lambda: self.end - self._used < self._max_buffered)
             self._bytes += samples.tobytes()
+            self._count()
             self._changed.notify_all()
 
     async def finish(self, tail: Samples, length: int) -> None:
@@ -128,6 +152,7 @@ class AudioTimeline:
             self._bytes += bytes(missing * SAMPLE_BYTES)
             del self._bytes[max(0, length - self._start) * SAMPLE_BYTES :]
             self._finished = True
+            self._count()
             self._changed.notify_all()
 
     async def wait_until(self, position: int) -> bool:
@@ -149,6 +174,17 @@ class AudioTimeline:
             del self._bytes[: dropped * SAMPLE_BYTES]
             self._start += dropped
             self._used = max(self._used, min(end, self.end))
+            self._count()
             self._changed.notify_all()
             wanted = max(0, end - self._start) * SAMPLE_BYTES
             return np.frombuffer(bytes(self._bytes[:wanted]), np.float32)
+
+    def drop(self) -> None:
+        """Forgets what has not been used: nobody is going to take it."""
+        self._used = self.end
+        self._count()
+
+    def _count(self) -> None:
+        unused = self.end - self._used
+        self._budget.change(unused - self._counted)
+        self._counted = unused

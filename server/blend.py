@@ -7,8 +7,6 @@ as its condition; from the second step on, neighbours fade into each other where
 import asyncio
 from collections.abc import Iterator
 
-import numpy as np
-
 from server.audio_path import AudioPath, Hearing, PreviewAudio
 from server.condition import Avatar
 from server.contract import (
@@ -59,7 +57,8 @@ async def blended_latents(
     Args:
         engine: runs the networks.
         avatar: who is animated.
-        generation: how, with the Euler sampler: the others remember what came before a blend.
+        generation: how, with the Euler sampler, since the others remember what came before a blend,
+            and without TeaCache.
         condition: what each window is told, [1, 20, window, h, w].
         features: of the whole speech.
         frames: video frames of the clip.
@@ -71,23 +70,25 @@ async def blended_latents(
     sampler, guidance = generation.sampler, generation.guidance
     window, sides = condition.shape[2], condition.shape[3:]
     total = latent_frames(frames)
-    evaluators: dict[tuple[int, int], Evaluator] = {}
-    for start, end in parts(total, window, overlap):
-        inputs = denoiser_inputs(
+    inputs = {
+        (start, end): denoiser_inputs(
             avatar,
             generation,
-            condition=np.ascontiguousarray(condition[:, :, : end - start]),
+            condition=condition[:, :, : end - start],
             hearing=_hearing(generation.audio, features, start, None if end == total else end),
         )
-        evaluators[start, end] = Evaluator(engine, inputs, guidance)
+        for start, end in parts(total, window, overlap)
+    }
     steps = len(sampler.timesteps)
-    plans = await plan_steps(engine, sampler, guidance, generation.teacache)
-    latents = generation.noise((1, LATENT_CHANNELS, total, *sides))
+    plans = await plan_steps(engine, sampler, guidance, teacache=None)
+    latents = await asyncio.to_thread(generation.noise, (1, LATENT_CHANNELS, total, *sides))
     for step, (timestep, of_step) in enumerate(zip(sampler.timesteps, plans, strict=True)):
         rows = branches(guidance, step, steps)
         joined = latents.copy()
-        for (start, end), evaluator in evaluators.items():
+        for (start, end), of_window in inputs.items():
             part = latents[:, :, start:end]
+            # A new one each time: what it keeps is large, and there may be many windows.
+            evaluator = Evaluator(engine, of_window, guidance)
             velocities = await evaluator.velocities(part, timestep, step, rows, of_step)
             velocity = guided(guidance, velocities, step, steps)
             moved = await asyncio.to_thread(sampler.step, State(part, step), velocity)

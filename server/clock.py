@@ -23,10 +23,6 @@ class Clock:
         """Returns how many frames it takes to cover some samples: ceil(samples * 25 / rate)."""
         return -(-samples * FRAME_RATE // self.sample_rate_hz)
 
-    def duration_ns(self, samples: int) -> int:
-        """Returns how long some samples last, in nanoseconds, rounded down."""
-        return samples * NANOSECONDS // self.sample_rate_hz
-
 
 def presentation_time_ns(frame: int) -> int:
     """Returns when a frame is to be shown, in nanoseconds from the stream's start."""

@@ -33,6 +33,8 @@ from server.tokens import PromptTokenizer
 from server.variant import generation, guidance, needs_negative_text
 
 RETRY_AFTER_S = 2.0
+MAX_DECODED_BYTES = 2**31 - 2**20
+"""What a message to Triton or from it can hold: blended windows are decoded as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ class Gateway:
         )
         stages = (engine, conditioner, avatar)
         if job.exact is not None:
-            frames = self.exact_frames(job.exact, speech)
+            frames = self.exact_frames(job.exact, speech, job.video_format.size)
             video = animate_clip(*stages, await speech.whole(), frames, how, job.exact)
             clips = clip_pictures(video, match_colors=job.exact.match_colors)
         else:
@@ -142,16 +144,21 @@ class Gateway:
             yield clip if speech.frame_count is None else clip.until(speech.frame_count)
 
     def _placed(self, image: Image.Image, job: Job) -> tuple[Picture, Placement]:
-        size = (job.video_format.width, job.video_format.height)
+        size = job.video_format.size
         if job.exact is None:
             return cropped(image, *size)
         return whole(image, size, self.offer.manifest.variant, field=job.portrait_field)
 
-    def exact_frames(self, exact: ExactClip, speech: Speech) -> int:
+    def exact_frames(self, exact: ExactClip, speech: Speech, size: tuple[int, int]) -> int:
         """Returns how many frames an exact clip of finished speech has.
 
+        Args:
+            exact: how it is cut.
+            speech: all of it.
+            size: width and height of the frames.
+
         Raises:
-            InvalidFieldError: the speech is too short.
+            InvalidFieldError: the speech is too short, or too long for what is decoded at once.
         """
         rate = speech.clock.sample_rate_hz
         frames = clip_frames(speech.samples, rate, exact, self.offer.manifest.variant)
@@ -159,6 +166,12 @@ class Gateway:
             raise InvalidFieldError(
                 "audio",
                 f"is too short for an exact clip; send at least {MIN_FRAMES / FRAME_RATE:g} s",
+            )
+        most = MAX_DECODED_BYTES // (size[0] * size[1] * 3 * 4)
+        if exact.blend_latents and frames > most:
+            raise InvalidFieldError(
+                "audio",
+                f"is too long to be blended at this size; send at most {most / FRAME_RATE:.1f} s",
             )
         return frames
 

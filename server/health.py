@@ -22,7 +22,7 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1._async import HealthServicer
 from PIL import Image
 
-from server.audio import AudioTimeline
+from server.audio import AudioBudget, AudioTimeline
 from server.cache import ByteCache
 from server.clock import MODEL_SAMPLES_PER_FRAME
 from server.condition import Conditioner, FloatArray
@@ -62,7 +62,7 @@ async def probe(
     picture = np.tile(np.frombuffer(fresh, np.uint8), (height, width, 1))
     prompt = fresh.hex() if offer.offers_prompt(fresh.hex()) else offer.generation.prompt
     avatar = await conditioner.avatar(picture, prompt, prompt)
-    timeline = AudioTimeline(max_buffered=1)
+    timeline = AudioTimeline(AudioBudget(1))
     await timeline.finish(np.zeros(0, np.float32), length=MODEL_SAMPLES_PER_FRAME)
     settings = replace(offer.generation, steps=2, teacache=TeaCache(threshold=math.inf, warm_up=1))
     how = generation(

@@ -43,6 +43,11 @@ class VideoFormat:
     height: int
     jpeg_quality: int
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.width, self.height
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -122,12 +127,6 @@ class Offer:
     def offers_prompt(self, prompt: str) -> bool:
         """Tells whether a prompt can be used; an empty one can where it is not used at all."""
         return self.free_prompts or prompt in ("", *self.manifest.styles.values())
-
-    @property
-    def max_exact_window_frames(self) -> int:
-        """The longest window of an exact clip."""
-        longest = self.manifest.max_window_frames
-        return MAX_EXACT_WINDOW_FRAMES if longest is None else longest
 
     @property
     def windows(self) -> WindowSpec:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from echomimic.v1 import avatar_service_pb2 as pb
 
@@ -28,7 +29,7 @@ Requests = AsyncIterator[pb.AnimateRequest]
 HEAR_OUT_S = 0.5
 HEAR_OUT_FULL_S = 0.04
 QUIET_S = 0.02
-WAITING_UTTERANCES = 16
+WAITING_UTTERANCES = 256
 
 
 @asynccontextmanager
@@ -56,7 +57,8 @@ async def animate_stream(gateway: Gateway, call: Call, requests: Requests) -> No
     drawer = Drawer(session, answers)
     async with asyncio.TaskGroup() as tasks:
         idle_timeout_s = gateway.offer.settings.idle_timeout_s
-        hearing = tasks.create_task(_hear(requests, session, drawer, idle_timeout_s))
+        ear = Ear(requests, answers, idle_timeout_s)
+        hearing = tasks.create_task(_hear(ear, session, drawer))
         tasks.create_task(drawer.run())
         await answers.send_all(call)
         await call.send(pb.AnimateResponse(summary=responses.summary(session.report)))
@@ -81,7 +83,8 @@ class Drawer:
     async def interrupt(self) -> None:
         """Drops what has not been sent; nothing of it follows."""
         while not self._waiting.empty():
-            self._waiting.get_nowait()
+            if (speech := self._waiting.get_nowait()) is not None:
+                speech.timeline.drop()
         if self._drawing is not None:
             self._drawing.cancel()
             await asyncio.wait([self._drawing])
@@ -104,9 +107,12 @@ class Drawer:
         opening = None
         if self._session.job.continues:
             opening = self._answers.shown if self._last is None else self._last
-        async for frame in self._session.frames(speech, opening):
-            await self._answers.frame(frame)
-            self._last = frame.picture
+        try:
+            async for frame in self._session.frames(speech, opening):
+                await self._answers.frame(frame)
+                self._last = frame.picture
+        finally:
+            speech.timeline.drop()
         await self._answers.ended(speech)
 
 
@@ -128,13 +134,43 @@ async def _open(gateway: Gateway, call: Call, requests: Requests) -> Session:
     return session
 
 
-async def _hear(
-    requests: Requests, session: Session, drawer: Drawer, idle_timeout_s: float
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Ear:
+    """Reads a client's messages, unless nothing has come or gone for too long."""
+
+    requests: Requests
+    answers: Answers
+    idle_timeout_s: float
+
+    async def next(self) -> pb.AnimateRequest | None:
+        """Returns the client's next message, or None when it has half-closed.
+
+        Raises:
+            IdleClientError: for so long nothing was sent, in either direction.
+        """
+        reading = asyncio.ensure_future(_read(self.requests))
+        now = asyncio.get_running_loop().time
+        begun = now()
+        try:
+            while not reading.done():
+                left_s = self.idle_timeout_s - (now() - max(begun, self.answers.sent_at))
+                if left_s <= 0:
+                    raise IdleClientError(self.idle_timeout_s)
+                await asyncio.wait([reading], timeout=left_s)
+            return reading.result()
+        finally:
+            reading.cancel()
+
+
+async def _read(requests: Requests) -> pb.AnimateRequest | None:
+    return await anext(requests, None)
+
+
+async def _hear(ear: Ear, session: Session, drawer: Drawer) -> None:
     """Reads the client's messages; after the end of the audio only to refuse more."""
     speech: Speech | None = None
     utterances = 0
-    while (request := await _next(requests, idle_timeout_s)) is not None:
+    while (request := await ear.next()) is not None:
         match request.WhichOneof("message"):
             case "audio":
                 if speech is None:
@@ -160,7 +196,7 @@ async def _hear(
     if speech is not None:
         await speech.finish()
     await drawer.add(None)
-    async for request in requests:
+    async for request in ear.requests:
         kind = request.WhichOneof("message") or "message"
         raise InvalidFieldError(kind, "was sent after `end`; open a new stream")
 

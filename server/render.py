@@ -58,7 +58,7 @@ async def _send_frames(call: Call, session: Session, speech: Speech) -> None:
 
 def _total_frames(gateway: Gateway, job: Job, speech: Speech) -> int:
     if job.exact is not None:
-        return gateway.exact_frames(job.exact, speech)
+        return gateway.exact_frames(job.exact, speech, job.video_format.size)
     return speech.clock.frame_count(speech.samples)
 
 

@@ -5,6 +5,8 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
+from server.audio import AudioBudget
+from server.clock import MODEL_RATE_HZ
 from server.encoding import encode_frame
 from server.gateway import Gateway, Sitter
 from server.jobs import Job
@@ -32,11 +34,12 @@ class Session:
     job: Job
     sitter: Sitter
     limits: AudioLimits
+    budget: AudioBudget
     report: Report
 
     def new_speech(self, number: int) -> Speech:
         """Begins an utterance."""
-        return Speech(number, self.job.audio_format, self.report, self.limits)
+        return Speech(number, self.job.audio_format, self.report, self.limits, self.budget)
 
     async def clips(self, speech: Speech, opening: Picture | None = None) -> AsyncIterator[Clip]:
         """Yields an utterance's pictures, a clip for each window and one for the end.
@@ -72,4 +75,5 @@ async def open_session(gateway: Gateway, job: Job, limits: AudioLimits) -> Sessi
     height, width, _ = sitter.picture.shape
     job = replace(job, video_format=replace(job.video_format, width=width, height=height))
     report = Report(job.audio_format.sample_rate_hz, time.monotonic)
-    return Session(gateway, job, sitter, limits, report)
+    budget = AudioBudget(int(limits.max_buffered_s * MODEL_RATE_HZ))
+    return Session(gateway, job, sitter, limits, budget, report)

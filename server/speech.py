@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from server.audio import AudioFormat, AudioTimeline, Resampler, Samples, decode_pcm
+from server.audio import AudioBudget, AudioFormat, AudioTimeline, Resampler, Samples, decode_pcm
 from server.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME, Clock
 from server.errors import InvalidFieldError, LimitError
 from server.report import Report
@@ -25,7 +25,12 @@ class Speech:
     """Takes the audio of one utterance, chunk by chunk."""
 
     def __init__(
-        self, number: int, audio_format: AudioFormat, report: Report, limits: AudioLimits
+        self,
+        number: int,
+        audio_format: AudioFormat,
+        report: Report,
+        limits: AudioLimits,
+        budget: AudioBudget,
     ) -> None:
         """Begins where the call's audio has come to.
 
@@ -34,13 +39,14 @@ class Speech:
             audio_format: how its bytes are to be read.
             report: counts the call's audio.
             limits: those of the call.
+            budget: what the call's utterances share.
         """
         self.number = number
         self.first_sample = report.audio_samples
         """Position in the call's audio."""
         self.samples = 0
         self.clock = Clock(audio_format.sample_rate_hz)
-        self.timeline = AudioTimeline(max_buffered=int(limits.max_buffered_s * MODEL_RATE_HZ))
+        self.timeline = AudioTimeline(budget)
         self.frame_count: int | None = None
         """Frames there will be; None while more audio may come."""
         self._format = audio_format

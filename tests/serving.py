@@ -133,6 +133,7 @@ def chunk(data: bytes) -> pb.AnimateRequest:
     return pb.AnimateRequest(audio=pb.AudioChunk(data=data))
 
 
+PAUSE = pb.AnimateRequest(end_of_utterance=pb.EndOfUtterance())
 END = pb.AnimateRequest(end=pb.End())
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from export.demo.faces import Face, random_face
 from export.demo.voices import HELD_OUT, utterance
-from server.audio import AudioTimeline
+from server.audio import AudioBudget, AudioTimeline
 from server.cache import ByteCache
 from server.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
 from server.condition import Conditioner
@@ -106,7 +106,7 @@ async def film(
     remember = Forgetful if forgetful else Conditioner
     conditioner = remember(engine, tokenizer, ByteCache(2**28))
     avatar = await conditioner.avatar(picture, settings.prompt)
-    timeline = AudioTimeline(max_buffered=len(samples) + 1)
+    timeline = AudioTimeline(AudioBudget(len(samples) + 1))
     await timeline.finish(samples, len(samples))
     how = generation(settings, "flash", everywhere(SIDE, SIDE), seeded_noise(settings.seed))
     clips = [clip async for clip in animate(engine, conditioner, avatar, timeline, SPEC, how)]

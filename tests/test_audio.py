@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.audio import AudioFormat, AudioTimeline, Resampler, Samples, decode_pcm
+from server.audio import AudioBudget, AudioFormat, AudioTimeline, Resampler, Samples, decode_pcm
 from server.errors import InvalidFieldError
 
 
@@ -76,7 +76,7 @@ def ramp(start: int, count: int) -> Samples:
 
 
 async def test_the_timeline_gives_what_was_pushed() -> None:
-    timeline = AudioTimeline(max_buffered=100)
+    timeline = AudioTimeline(AudioBudget(100))
     await timeline.push(ramp(0, 30))
     await timeline.push(ramp(30, 30))
     assert (await timeline.take(0, 40)).tolist() == list(range(40))
@@ -84,7 +84,7 @@ async def test_the_timeline_gives_what_was_pushed() -> None:
 
 
 async def test_the_timeline_does_not_go_back() -> None:
-    timeline = AudioTimeline(max_buffered=100)
+    timeline = AudioTimeline(AudioBudget(100))
     await timeline.push(ramp(0, 50))
     await timeline.take(20, 30)
     with pytest.raises(ValueError, match="is gone"):
@@ -92,7 +92,7 @@ async def test_the_timeline_does_not_go_back() -> None:
 
 
 async def test_taking_waits_for_the_audio_or_the_end() -> None:
-    timeline = AudioTimeline(max_buffered=100)
+    timeline = AudioTimeline(AudioBudget(100))
     taking = asyncio.create_task(timeline.take(0, 20))
     await timeline.push(ramp(0, 10))
     await asyncio.sleep(0)
@@ -103,7 +103,7 @@ async def test_taking_waits_for_the_audio_or_the_end() -> None:
 
 async def test_the_end_fills_the_last_frame_or_cuts_what_is_rounded_up() -> None:
     for pushed, length in [(10, 15), (16, 15)]:
-        timeline = AudioTimeline(max_buffered=100)
+        timeline = AudioTimeline(AudioBudget(100))
         await timeline.push(ramp(1, pushed))
         await timeline.finish(ramp(0, 0), length=length)
         samples = await timeline.take(0, 100)
@@ -112,8 +112,21 @@ async def test_the_end_fills_the_last_frame_or_cuts_what_is_rounded_up() -> None
         assert not samples[pushed:].any()
 
 
+async def test_utterances_of_a_call_share_its_budget() -> None:
+    budget = AudioBudget(20)
+    first, second = AudioTimeline(budget), AudioTimeline(budget)
+    await first.push(ramp(0, 15))
+    await second.push(ramp(0, 10))
+    pushing = asyncio.create_task(second.push(ramp(10, 1)))
+    await asyncio.sleep(0)
+    assert not pushing.done()
+    first.drop()
+    await pushing
+    assert second.end == 11
+
+
 async def test_pushing_waits_while_too_much_is_unused() -> None:
-    timeline = AudioTimeline(max_buffered=20)
+    timeline = AudioTimeline(AudioBudget(20))
     await timeline.push(ramp(0, 25))
     pushing = asyncio.create_task(timeline.push(ramp(25, 5)))
     await asyncio.sleep(0)

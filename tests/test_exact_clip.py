@@ -3,6 +3,7 @@
 import io
 import itertools
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,15 @@ from echomimic.v1 import avatar_service_pb2 as pb
 from PIL import Image
 
 from server.clip import ExactClip, clip_frames, clip_windows
+from server.contract import Variant
+from server.defaults import VARIANT_DEFAULTS
+from server.face import everywhere
+from server.generation import seeded_noise
+from server.portrait import whole
+from server.variant import generation
 from tests.fake_engine import FakeEngine
 from tests.pipeline_reference import Recorder
-from tests.serving import SIZE, Served, portrait, refusal, served, small_windows, speech
+from tests.serving import SIZE, Served, manifest, portrait, refusal, served, small_windows, speech
 
 RATE = 22_050
 
@@ -191,3 +198,86 @@ async def test_audio_that_ends_with_its_last_frame_is_no_error(preview: Served) 
     # 17 frames exactly: Wav2Vec2 gives a token too few, and the authors' program stops.
     answers = await render(preview, request(0.68, pb.ExactClip()))
     assert len(pictures(answers)) == 17
+
+
+@pytest.mark.parametrize(
+    ("seconds", "frames"), [(1.16, 25), (1.2, 29), (2.28, 53), (8.04, 197), (1.0, 25), (1.15, 25)]
+)
+def test_lengths_are_rounded_as_the_authors_do(seconds: float, frames: int) -> None:
+    exact = ExactClip(window_frames=257)
+    assert clip_frames(round(seconds * RATE), RATE, exact, "flash") == frames
+
+
+@pytest.mark.parametrize(("variant", "side"), [("flash", 752), ("preview", 768)])
+def test_sizes_are_rounded_as_the_variants_do(variant: Variant, side: int) -> None:
+    _, placement = whole(Image.new("RGB", (808, 808)), (768, 768), variant, field="image")
+    assert (placement.width, placement.height) == (side, side)
+
+
+def _strip(width: int, height: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("size", [(64, 780_000), (64, 1000), (9000, 70)])
+async def test_a_portrait_of_an_extreme_shape_is_refused(
+    flash: Served, size: tuple[int, int]
+) -> None:
+    message = request(1.0, pb.ExactClip(), portrait=pb.Portrait(image=_strip(*size)))
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await render(flash, message)
+    assert refusal(error.value).field == "portrait.image"
+    assert "8 : 1" in refusal(error.value).text
+
+
+async def test_a_face_outside_the_portrait_is_refused(preview: Served) -> None:
+    box = pb.FaceBox(left=600, top=600, right=700, bottom=700)
+    message = request(1.0, pb.ExactClip(), portrait=pb.Portrait(image=portrait(), face_box=box))
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await render(preview, message)
+    assert refusal(error.value).field == "portrait.face_box"
+
+
+async def test_blended_windows_use_neither_negative_scale_nor_skipped_guidance(
+    preview: Served, engine: Recorder
+) -> None:
+    exact = pb.ExactClip(window_frames=17, overlap_frames=2, blend_latents=True)
+    settings = pb.GenerationSettings(negative_prompt="portrait", guidance_skip_ratio=0.5, steps=4)
+    answers = await render(preview, request(1.4, exact, generation=settings))
+    in_force = answers[0].started.generation
+    assert (in_force.negative_prompt_scale, in_force.guidance_skip_ratio) == (1, 0)
+    texts = engine.given("denoiser", "text")
+    assert all(len(text) == 3 and np.array_equal(text, texts[0]) for text in texts)
+
+
+async def test_without_text_guidance_nothing_is_guided(preview: Served, engine: Recorder) -> None:
+    settings = pb.GenerationSettings(text_guidance=1)
+    await render(preview, request(1.0, pb.ExactClip(), generation=settings))
+    assert {len(latents) for latents in engine.given("denoiser", "latents")} == {1}
+
+
+def test_the_shift_of_previews_configuration_comes_first() -> None:
+    settings = replace(VARIANT_DEFAULTS["preview"], sampler="flow_dpmpp", shift=3.0, steps=4)
+    how = generation(settings, "preview", everywhere(64, 64), seeded_noise(0))
+    assert [int(timestep) for timestep in how.sampler.timesteps] == [1000, 978, 937, 833]
+
+
+async def test_speech_that_is_too_long_to_decode_at_once_is_not_blended(
+    preview: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.gateway.MAX_DECODED_BYTES", 25 * SIZE * SIZE * 12)
+    exact = pb.ExactClip(window_frames=17, overlap_frames=2, blend_latents=True)
+    assert len(pictures(await render(preview, request(1.0, exact)))) == 25
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await render(preview, request(1.4, exact))
+    assert refusal(error.value).field == "audio"
+    assert "1.0 s" in refusal(error.value).text
+
+
+async def test_engines_of_bounded_lengths_make_no_exact_clips(tmp_path: Path) -> None:
+    engines = manifest().model_copy(update={"max_window_frames": 81})
+    async with served(FakeEngine(), tmp_path, small_windows(), offer=engines) as server:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await render(server, request(1.0, pb.ExactClip()))
+    assert refusal(error.value).field == "exact_clip"

@@ -232,4 +232,4 @@ def test_windows_longer_than_the_engines_take_are_refused() -> None:
     engines = manifest().model_copy(update={"max_window_frames": 17})
     with pytest.raises(ManifestError, match="window_frames is 33"):
         Offer(small_windows(window_frames=33), engines)
-    assert Offer(small_windows(), engines).max_exact_window_frames == 17
+    assert Offer(small_windows(), engines).windows.later == 9

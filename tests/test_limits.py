@@ -5,11 +5,13 @@ from typing import Any
 
 import grpc
 import pytest
+from echomimic.v1 import avatar_service_pb2 as pb
 from echomimic.v1.avatar_service_pb2_grpc import AvatarServiceStub
 
 from tests.fake_engine import FakeEngine
 from tests.serving import (
     END,
+    PAUSE,
     animate,
     chunk,
     frames,
@@ -64,6 +66,25 @@ async def test_a_silent_client_is_sent_away(tmp_path: Path) -> None:
                 pass
         assert refusal(caught.value).reason == "IDLE_CLIENT"
         assert server.gateway.active == 0
+
+
+async def _read_into(answers: list[pb.AnimateResponse], call: Any) -> None:
+    async for answer in call:
+        answers.append(answer)
+
+
+async def test_a_client_that_is_still_being_answered_is_not_silent(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    engine.delay_s = 0.02
+    async with served(engine, tmp_path, small_windows(idle_timeout_s=0.5)) as server:
+        call = server.stub.Animate()
+        for message in [start(), chunk(speech(4 * RATE).tobytes()), PAUSE]:
+            await call.write(message)
+        answers: list[pb.AnimateResponse] = []
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await _read_into(answers, call)
+        assert len(frames(answers)) == 100
+        assert refusal(caught.value).reason == "IDLE_CLIENT"
 
 
 async def test_a_message_over_the_size_limit_is_refused(tmp_path: Path) -> None:

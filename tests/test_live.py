@@ -16,6 +16,7 @@ from server.errors import EngineUnavailableError
 from tests.fake_engine import FakeEngine
 from tests.serving import (
     END,
+    PAUSE,
     Served,
     animate,
     chunk,
@@ -122,17 +123,13 @@ async def test_frames_leave_long_before_the_audio_ends(server: Served) -> None:
     call.cancel()
 
 
-async def test_the_first_window_of_an_utterance_goes_first(
-    server: Served, engine: FakeEngine
-) -> None:
-    await animate(server, [start(), *said(speech(RATE))])
-    # 4 windows: the decoder runs last in each, and all of the first is urgent.
-    urgent = {
-        (engine.executions[:at].count("vae_decoder"), urgent)
-        for at, urgent in enumerate(engine.urgent)
-        if engine.executions[at] in ("audio_encoder", "denoiser", "vae_decoder")
-    }
-    assert urgent == {(0, True), (1, False), (2, False), (3, False)}
+async def test_the_first_window_of_a_stream_goes_first(server: Served, engine: FakeEngine) -> None:
+    piece = chunk(speech(RATE).tobytes())
+    await animate(server, [start(), piece, PAUSE, piece, END])
+    # All that it takes, up to the first decoded window; and nothing after it.
+    first = engine.executions.index("vae_decoder") + 1
+    assert {"image_encoder", "text_encoder", "denoiser"} < set(engine.executions[:first])
+    assert engine.urgent == [True] * first + [False] * (len(engine.urgent) - first)
 
 
 async def test_half_closing_means_end(server: Served) -> None:

@@ -15,6 +15,7 @@ from tests.fake_engine import FakeEngine
 from tests.pipeline_reference import Recorder
 from tests.serving import (
     END,
+    PAUSE,
     Served,
     animate,
     chunk,
@@ -29,7 +30,6 @@ from tests.serving import (
 
 RATE = 16_000
 FRAME = 640
-PAUSE = pb.AnimateRequest(end_of_utterance=pb.EndOfUtterance())
 INTERRUPT = pb.AnimateRequest(interrupt=pb.Interrupt())
 
 
@@ -148,6 +148,34 @@ async def test_an_interruption_stops_the_work(server: Served, engine: FakeEngine
     before = len(engine.executions)
     await asyncio.sleep(0.1)
     assert len(engine.executions) == before
+    call.cancel()
+
+
+async def test_every_interruption_is_answered_even_if_nobody_reads_yet(server: Served) -> None:
+    call = server.stub.Animate()
+    for message in [start(), chunk(speech(64_000).tobytes()), *[INTERRUPT] * 5, END]:
+        await call.write(message)
+    await call.done_writing()
+    answers = [answer async for answer in call]
+    assert [a.WhichOneof("message") for a in answers].count("interrupted") == 5
+
+
+async def test_an_interruption_goes_past_the_utterances_that_wait(
+    server: Served, engine: FakeEngine
+) -> None:
+    engine.delay_s = 0.01
+    call = server.stub.Animate()
+    await call.write(start())
+    for _ in range(60):
+        await call.write(chunk(speech(16_000).tobytes()))
+        await call.write(PAUSE)
+    await call.write(INTERRUPT)
+    sent = 0
+    async for answer in call:
+        if answer.WhichOneof("message") == "interrupted":
+            break
+        sent += answer.WhichOneof("message") == "frame"
+    assert sent < 150
     call.cancel()
 
 

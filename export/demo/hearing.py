@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from server.audio import AudioTimeline, Samples
+from server.audio import AudioBudget, AudioTimeline, Samples
 from server.clock import MODEL_SAMPLES_PER_FRAME
 from server.features import RunningNormalizer, Segment, next_segment
 from server.frame_rate import conv_frames, interpolation
@@ -45,7 +45,7 @@ def heard_windows(samples: Samples, spec: WindowSpec = SPEC) -> list[HeardWindow
 
 
 async def _heard_windows(samples: Samples, spec: WindowSpec) -> list[HeardWindow]:
-    timeline = AudioTimeline(max_buffered=len(samples) + 1)
+    timeline = AudioTimeline(AudioBudget(len(samples) + 1))
     frames = -(-len(samples) // MODEL_SAMPLES_PER_FRAME)
     await timeline.finish(samples, frames * MODEL_SAMPLES_PER_FRAME)
     normalize = RunningNormalizer()

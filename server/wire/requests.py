@@ -135,11 +135,14 @@ def _exact_clip(request: pb.RenderRequest, job: Job, offer: Offer) -> ExactClip 
     if not request.HasField("exact_clip"):
         return None
     message, variant = request.exact_clip, offer.manifest.variant
-    longest = offer.max_exact_window_frames
-    window = min(jobs.EXACT_WINDOW_FRAMES[variant], longest)
+    if offer.manifest.max_window_frames is not None:
+        raise InvalidFieldError(
+            "exact_clip", "needs a server whose engines take any size and length; leave it out"
+        )
+    window = jobs.EXACT_WINDOW_FRAMES[variant]
     if message.HasField("window_frames"):
         window = message.window_frames
-    _check_range(window, MIN_FRAMES, longest, "exact_clip.window_frames")
+    _check_range(window, MIN_FRAMES, jobs.MAX_EXACT_WINDOW_FRAMES, "exact_clip.window_frames")
     if (window - 1) % FRAMES_PER_LATENT:
         raise InvalidFieldError(
             "exact_clip.window_frames", f"is {window}; send 4k + 1, as 17, 81 or 113"

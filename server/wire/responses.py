@@ -5,6 +5,7 @@ from importlib.metadata import version
 from echomimic.v1 import avatar_service_pb2 as pb
 from google.protobuf import duration_pb2
 
+from server.clip import ExactClip
 from server.clock import FRAME_RATE, NANOSECONDS, presentation_time_ns
 from server.contract import Variant
 from server.encoding import FrameEncoding
@@ -50,9 +51,16 @@ def started(job: Job, offer: Offer, request_id: str) -> pb.Started:
             frames_per_second=FRAME_RATE,
         ),
         generation=_generation(job.generation, offer.manifest.variant),
-        windows=_windows(offer.windows),
+        windows=_windows(offer.windows if job.exact is None else _exact_windows(job.exact, offer)),
         limits=_limits(offer),
     )
+
+
+def _exact_windows(exact: ExactClip, offer: Offer) -> WindowSpec:
+    """Returns how a whole clip is cut; its features have no bounded context."""
+    frames = exact.window_frames
+    overlap = 0 if offer.manifest.variant == "flash" else exact.overlap_frames
+    return WindowSpec(frames, frames, overlap, audio_lookahead=0, audio_left_context=0)
 
 
 def frame(index: int, encoded: EncodedFrame, video_format: VideoFormat) -> pb.Frame:

@@ -14,7 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
-from server.audio import AudioTimeline, Resampler, Samples
+from server.audio import AudioBudget, AudioTimeline, Resampler, Samples
 from server.audio_path import FlashAudio
 from server.cache import ByteCache
 from server.clock import FRAME_RATE, MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
@@ -60,7 +60,7 @@ async def live_features(
 ) -> NDArray[np.float32]:
     """Returns the features of every frame, each from the window that first shows it."""
     whole = samples if running else standardized(samples)
-    timeline = AudioTimeline(max_buffered=len(whole) + 1)
+    timeline = AudioTimeline(AudioBudget(len(whole) + 1))
     await timeline.finish(whole, len(whole))
     frames = len(whole) // MODEL_SAMPLES_PER_FRAME
     normalize = RunningNormalizer()
@@ -121,19 +121,16 @@ async def normalisation_table(engine: OnnxEngine, samples: Samples) -> str:
     return table(header, rows)
 
 
-async def loudness_text(engine: OnnxEngine, samples: Samples) -> str:
-    """Measures what the authors' loudness normalisation changes at all."""
-    plain = await whole_features(engine, standardized(samples))
-    rows = [
-        [f"{level:+d} dB", error(await _loud(engine, samples, level), plain)]
-        for level in (-60, -40, -20, 0)
-    ]
-    return table(["the same speech at", "features with pyloudnorm against without"], rows)
-
-
-async def _loud(engine: OnnxEngine, samples: Samples, level_db: int) -> NDArray[np.float32]:
-    scaled = (samples * 10 ** (level_db / 20)).astype(np.float32)
-    return await whole_features(engine, standardized(normalize_loudness(scaled)))
+async def loudness_table(engine: OnnxEngine, samples: Samples) -> str:
+    """Measures what leaving out the authors' loudness normalisation changes, at some levels."""
+    rows: list[list[object]] = []
+    for level_db in (-60, -40, -20, 0):
+        scaled = (samples * 10 ** (level_db / 20)).astype(np.float32)
+        theirs = await whole_features(engine, standardized(normalize_loudness(scaled)))
+        ours = await whole_features(engine, RunningNormalizer()(scaled, 0))
+        loudness = pyloudnorm.Meter(MODEL_RATE_HZ).integrated_loudness(scaled)
+        rows.append([f"{level_db:+d} dB, {loudness:.0f} LUFS", error(ours, theirs)])
+    return table(["the same speech at", "features against the authors'"], rows)
 
 
 async def film(
@@ -148,7 +145,7 @@ async def film(
     conditioner = Conditioner(engine, tokenizer, ByteCache(2**28))
     settings = VARIANT_DEFAULTS[manifest.variant]
     avatar = await conditioner.avatar(picture, settings.prompt, settings.negative_prompt)
-    timeline = AudioTimeline(max_buffered=len(samples) + 1)
+    timeline = AudioTimeline(AudioBudget(len(samples) + 1))
     await timeline.finish(samples, len(samples))
     how = generation(
         settings, manifest.variant, everywhere(width, height), seeded_noise(settings.seed)
@@ -193,8 +190,10 @@ NORMALISATION = f"""## Normalisation
 
 The authors normalise a whole file; a stream by what it has heard so far. The speech is repeated up
 to {ROLLOVER_S} s."""
-LOUDNESS = """Loudness needs no running gain: a gain before zero mean and unit variance cancels, but
-for the 1e-7 that is added to the variance, which counts for very quiet speech only."""
+LOUDNESS = """The authors first bring a file to -23 LUFS. A stream needs no running gain for that: a
+gain before zero mean and unit variance cancels. What is left is the floor of -60 dBFS under the
+variance, so that noise is not blown up to speech: speech near it stays quieter than the authors'.
+Here the whole speech is normalised at once, so that nothing else differs."""
 SEAMS = """## Seams
 
 Mean absolute difference of neighbouring frames, in levels of 255, from the last frame before an
@@ -216,7 +215,7 @@ async def main(repository: Path) -> None:
         NORMALISATION,
         await normalisation_table(engine, samples),
         LOUDNESS,
-        await loudness_text(engine, samples),
+        await loudness_table(engine, samples),
         SEAMS,
         await seam_table(engine, repository, samples),
     )
