@@ -137,7 +137,8 @@ async def animate_demo(engine: OnnxEngine, repository: Path) -> None:
     """Keeps the demo's portrait, talking, as a GIF."""
     with Image.open(MEDIA / "portrait.png") as image:
         picture, _ = cropped(image.convert("RGB"), SIDE, SIDE)
-    samples, _ = soundfile.read(MEDIA / "speech.wav", dtype="float32")
+    spoken, _ = soundfile.read(MEDIA / "speech.wav", dtype="float32")
+    samples = np.asarray(spoken, np.float32)
     samples = samples[: len(samples) // MODEL_SAMPLES_PER_FRAME * MODEL_SAMPLES_PER_FRAME]
     frames = await film(engine, repository, picture, samples)
     first, *others = (
