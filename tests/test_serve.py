@@ -22,6 +22,8 @@ from echomimic.v1 import avatar_service_pb2 as pb
 from echomimic.v1 import avatar_service_pb2_grpc as pb_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from client.audio import read_audio
+from client.demo import SPEECH
 from tests.serving import END, chunk, portrait, said, speech, start
 
 ROOT = Path(__file__).parents[1]
@@ -326,5 +328,6 @@ def test_the_readmes_python_works(running: Running, capsys: pytest.CaptureFixtur
     exec(compile(code.replace("127.0.0.1:50051", running.address), "README.md", "exec"), {})
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "0 0.0 (128, 128, 3)"
-    assert len(printed) == 168 + 1
-    assert "frames=168" in printed[-1]
+    frames = read_audio(SPEECH).frame_count
+    assert len(printed) == frames + 1
+    assert f"frames={frames}" in printed[-1]
