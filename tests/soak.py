@@ -29,8 +29,6 @@ LOOKS, LOOK_S = 12, 0.25
 SPAN = 5
 """Minutes at either end that are compared."""
 MAX_GROWTH_BYTES = 8 * 2**20
-MAX_TRITON_GROWTH = 0.02
-"""A part of its memory: its nine processes vary by 3 % within a run, without a trend."""
 MAX_COST_CHANGE = 0.05
 TRITON_VENV = Path(".venv/triton")
 LOG = Path("build/soak.log")
@@ -109,12 +107,10 @@ def verdict(readings: list[Reading], frames: int, minutes: int) -> list[str]:
     problems: list[str] = []
     if frames != minutes * 60 * FRAME_RATE:
         problems.append(f"{frames} frames for {minutes} minutes of speech")
-    gateway = _change([reading.gateway_bytes for reading in readings[1:]])
-    if gateway > MAX_GROWTH_BYTES:
-        problems.append(f"the gateway grew by {gateway / 2**20:.1f} MiB")
-    triton = _change([reading.triton_bytes for reading in readings[1:]])
-    if triton > MAX_TRITON_GROWTH * readings[1].triton_bytes:
-        problems.append(f"Triton grew by {triton / 2**20:.1f} MiB")
+    for name in ("gateway_bytes", "triton_bytes"):
+        growth = _change([getattr(reading, name) for reading in readings[1:]])
+        if growth > MAX_GROWTH_BYTES:
+            problems.append(f"{name} grew by {growth / 2**20:.1f} MiB after the first minutes")
     costs = [after.cpu_s - before.cpu_s for before, after in itertools.pairwise(readings)]
     change = _change(costs) / statistics.median(costs[:SPAN])
     if abs(change) > MAX_COST_CHANGE:
