@@ -191,6 +191,8 @@ async def _spawn(
         "--allow-gpu-metrics=false",
         *(f"--http-address={LOOPBACK}", f"--http-port={ports.http}"),
         *(f"--grpc-address={LOOPBACK}", f"--grpc-port={ports.grpc}"),
+        # Else messages of requests long answered stay, eight each way, a window's video among them.
+        "--grpc-infer-allocation-pool-size=0",
         *(f"--metrics-address={LOOPBACK}", f"--metrics-port={ports.metrics}"),
     ]
     parameters = json.dumps(threads.parameters())
