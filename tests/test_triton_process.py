@@ -58,6 +58,22 @@ async def test_triton_serves_and_leaves_nothing_behind(
     assert not any(scene.runtime_dir.iterdir())
 
 
+async def test_answered_messages_are_let_go(scene: Scene):
+    large = np.ones((1, 4 * 2**20), np.float32)
+    async with (
+        scene.start(find_installation()) as triton,
+        InferenceServerClient(triton.grpc_url) as client,
+    ):
+        server = psutil.Process(triton.pid)
+        await infer(client, "doubling", {"x": np.ones((1, 3), np.float32)})
+        before = server.memory_full_info().uss
+        for _ in range(3):
+            await asyncio.gather(*(infer(client, "doubling", {"x": large}) for _ in range(4)))
+        async with asyncio.timeout(10):
+            while server.memory_full_info().uss - before > 2 * large.nbytes:
+                await asyncio.sleep(0.1)
+
+
 async def test_deaths_are_noticed(scene: Scene):
     async with (
         scene.start(find_installation()) as triton,
