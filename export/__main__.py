@@ -27,7 +27,7 @@ from export.face_detector import FaceDetectorMissingError
 from export.inspection import denoiser_sizes, found_networks
 from export.networks import Shape
 from export.precision import Precision
-from export.profiles import Workload
+from export.profiles import SIZES, WINDOWS, Workload
 from export.styles import bank
 from export.tiny import PUBLIC, TINY, make_tiny
 from export.to_onnx import STAGES, Report, export_repository
@@ -50,8 +50,6 @@ ONE_LINE_ERRORS = (
     FaceDetectorMissingError,
     ManifestError,
 )
-WINDOWS = [33, 17, 5, 81]
-DEFAULT_SIZES = ["512x512", "256x256", "768x768", "512x768", "768x512"]
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -171,7 +169,7 @@ def onnx_command(
     threads: Annotated[int, typer.Option(help="CPU threads; 0 takes every core.")] = 0,
 ) -> None:
     """Write an ONNX file and a config.pbtxt for each network, checked against torch."""
-    sizes = [parse_size(text) for text in size or DEFAULT_SIZES]
+    sizes = [parse_size(text) for text in size] if size else SIZES
     if threads:
         torch.set_num_threads(threads)
     riflex = Riflex(riflex_k, riflex_latent_frames) if riflex_latent_frames else None

@@ -18,7 +18,7 @@ import onnx
 
 from export.build_engine import find_tensorrt
 from export.model_config import ENGINE_FILE, MODEL_FILE, TENSORRT, config_pbtxt
-from export.profiles import Profile, Workload, profile
+from export.profiles import Profile, Workload, profile, warm_up_shapes
 from export.to_onnx import VERSION, Report, widths
 from server import manifest, styles
 from server.contract import NETWORKS
@@ -150,7 +150,9 @@ def _build(
         made_from=made_from,
     )
     (partial / FACTS).write_text(json.dumps(asdict(engine), indent=2) + "\n")
-    (folder / "config.pbtxt").write_text(config_pbtxt(network, fixed, TENSORRT))
+    (folder / "config.pbtxt").write_text(
+        config_pbtxt(network, fixed, warm_up_shapes(network, workload, fixed), TENSORRT)
+    )
     partial.rename(version)
     return engine
 

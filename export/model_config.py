@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from export.profiles import BRANCHES, Shape
 from server.contract import (
-    DENOISER,
     IMAGE_ENCODER,
-    PREVIEW_DENOISER,
     PRIORITY_LEVELS,
     TEXT_ENCODER,
     DType,
@@ -38,8 +37,6 @@ PUBLIC_WIDTHS: Mapping[str, int] = {
 }
 """The widths of the public checkpoints."""
 
-BRANCHES: Mapping[Network, int] = {DENOISER: 2, PREVIEW_DENOISER: 3}
-"""Rows that one guided step of a stream has."""
 REPEATED = (TEXT_ENCODER, IMAGE_ENCODER)
 """Networks that are given the same prompts and portraits again and again."""
 
@@ -54,9 +51,19 @@ _ANYWHERE = pb.ModelInstanceGroup.KIND_AUTO
 
 
 def model_config(
-    network: Network, widths: Mapping[str, int], backend: str = BACKEND
+    network: Network,
+    widths: Mapping[str, int],
+    warm_up: Mapping[str, Shape],
+    backend: str = BACKEND,
 ) -> pb.ModelConfig:
-    """Returns a network's configuration for a checkpoint of some widths and one of the backends."""
+    """Returns a network's configuration.
+
+    Args:
+        network: which.
+        widths: the dimensions that the checkpoint fixes.
+        warm_up: the shapes of the inputs that it is tried with before it is ready.
+        backend: which of Triton's runs it.
+    """
     kind = pb.ModelInstanceGroup.KIND_GPU if backend == TENSORRT else _ANYWHERE
     return pb.ModelConfig(
         name=network.name,
@@ -80,6 +87,7 @@ def model_config(
             priority_levels=PRIORITY_LEVELS,
             default_priority_level=PRIORITY_LEVELS,
         ),
+        model_warmup=[_warm_up(network, warm_up)],
         # Triton keeps no answer unless it is started with --cache-config.
         response_cache=pb.ModelResponseCache(enable=True) if network in REPEATED else None,
     )
@@ -93,9 +101,25 @@ def _preferred_batches(network: Network) -> list[int]:
     return list(range(branches, network.max_batch_size + 1, branches))
 
 
-def config_pbtxt(network: Network, widths: Mapping[str, int], backend: str = BACKEND) -> str:
-    """Returns a network's config.pbtxt for a checkpoint of some widths and one of the backends."""
-    config = model_config(network, widths, backend)
+def _warm_up(network: Network, shapes: Mapping[str, Shape]) -> pb.ModelWarmup:
+    """Returns a request of zeros, so that whoever comes first need not wait for kernels to load."""
+    inputs = {
+        tensor.name: pb.ModelWarmup.Input(
+            data_type=_DATA_TYPES[tensor.dtype], dims=shapes[tensor.name][1:], zero_data=True
+        )
+        for tensor in network.inputs
+    }
+    return pb.ModelWarmup(name="smallest", batch_size=1, inputs=inputs)
+
+
+def config_pbtxt(
+    network: Network,
+    widths: Mapping[str, int],
+    warm_up: Mapping[str, Shape],
+    backend: str = BACKEND,
+) -> str:
+    """Returns a network's config.pbtxt; the arguments are those of `model_config`."""
+    config = model_config(network, widths, warm_up, backend)
     text = text_format.MessageToString(config, use_short_repeated_primitives=True)
     return HEADER + text
 

@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from export.model_config import BRANCHES
 from server.clock import FRAME_RATE, MODEL_SAMPLES_PER_FRAME
 from server.contract import (
     AUDIO_TOKENS_PER_FRAME,
@@ -26,6 +25,12 @@ from server.contract import (
 )
 from server.face import DETECTOR_SIDE_PX
 
+SIZES = ((512, 512), (256, 256), (768, 768), (512, 768), (768, 512))
+"""Width and height of the pictures that a repository offers; the first is the usual one."""
+WINDOWS = (33, 17, 5, 81)
+"""Lengths of windows in video frames; the first is the usual one."""
+BRANCHES: Mapping[Network, int] = {DENOISER: 2, PREVIEW_DENOISER: 3}
+"""Rows that one guided step of a stream has."""
 AUDIO_CONTEXT_FRAMES = 55
 """What a window of the gateway's defaults hears before and after itself."""
 MAX_AUDIO_S = 60
@@ -85,6 +90,17 @@ def profile(network: Network, workload: Workload, widths: Mapping[str, int]) -> 
         )
         for tensor in network.inputs
     }
+
+
+def warm_up_shapes(
+    network: Network, workload: Workload, widths: Mapping[str, int]
+) -> Mapping[str, Shape]:
+    """Returns the least that a network can be given, for each input, its batch first."""
+    smallest = Workload(
+        workload.variant, [min(workload.sizes, key=math.prod)], [min(workload.windows)]
+    )
+    shapes = profile(network, smallest, widths)
+    return {name: least for name, (least, _, _) in shapes.items()}
 
 
 def _length(dim: int | str, ranges: Mapping[str, Range], widths: Mapping[str, int]) -> Range:

@@ -5,7 +5,6 @@ checked; Triton takes no notice of folders that are no numbers. The manifest, wi
 gateway takes no repository, comes last and is removed first.
 """
 
-import importlib.metadata
 import logging
 import shutil
 import warnings
@@ -25,10 +24,12 @@ from export.face_detector import face_detector
 from export.half_storage import store_halves
 from export.model_config import BACKEND, MODEL_FILE, PUBLIC_WIDTHS, config_pbtxt
 from export.networks import Exportable, Shape, networks
+from export.origin import Origin, tool_versions
 from export.precision import Precision, precision_of
+from export.profiles import WINDOWS, Workload, warm_up_shapes
 from export.styles import encode
 from server import manifest, styles
-from server.contract import FACE_DETECTOR, Dim, Network, Tensor, fingerprint
+from server.contract import FACE_DETECTOR, NETWORKS, Dim, Network, Tensor, fingerprint
 from server.manifest import Manifest, NetworkEntry
 from server.styles import write_styles
 
@@ -41,7 +42,6 @@ CHECKED = (
     Shape(batch=3, frames=5, height=4, width=8),
 )
 EMBEDDED_BYTES = 3 * 2**29
-TOOLS = ("torch", "onnx", "onnxruntime", "transformers", "diffusers")
 
 STAGES = 3 + len(CHECKED)
 """How many stages of each network are reported."""
@@ -90,31 +90,34 @@ def export_repository(
         write_styles(repository / styles.FILE, encode(checkpoint, prompts, precision))
         del builds["text_encoder"]
         shutil.rmtree(repository / "text_encoder", ignore_errors=True)
+    workload = Workload(checkpoint.variant, sizes, WINDOWS)
+    digest = checkpoint.digest()
     for name, build in builds.items():
-        report(f"{name}: loading")
-        export_network(
-            build(checkpoint),
-            repository / name,
-            report,
-            precision_of(name, precision),
-            halves=halves,
-        )
+        narrow = precision_of(name, precision)
+        origin = Origin(digest, narrow, riflex if name == "denoiser" else None, halves)
+        folder = repository / name
+        if origin.is_of(folder / VERSION):
+            report(f"{name}: kept", result=True)
+        else:
+            report(f"{name}: loading")
+            export_network(build(checkpoint), folder, report, narrow, halves=halves, origin=origin)
+        write_config(NETWORKS[checkpoint.variant][name], folder, workload)
     names = list(builds)
     if checkpoint.variant == "preview":
         names.append(FACE_DETECTOR.name)
-        copy_face_detector(repository / FACE_DETECTOR.name, report)
+        copy_face_detector(repository / FACE_DETECTOR.name, workload, report)
     shutil.copyfile(tokenizer, repository / manifest.TOKENIZER)
     description = Manifest(
         variant=checkpoint.variant,
         contract=fingerprint(checkpoint.variant),
-        checkpoint_digest=checkpoint.digest(),
+        checkpoint_digest=digest,
         networks={
             name: NetworkEntry(backend=BACKEND, precision=precision_of(name, precision))
             for name in names
         },
         sizes=tuple(sizes),
         styles=dict(prompts or {}),
-        tool_versions={tool: importlib.metadata.version(tool) for tool in TOOLS},
+        tool_versions=dict(tool_versions()),
     )
     (repository / manifest.FILE).write_text(description.model_dump_json(indent=2) + "\n")
 
@@ -126,8 +129,9 @@ def export_network(
     precision: Precision = "fp32",
     *,
     halves: bool = False,
+    origin: Origin | None = None,
 ) -> None:
-    """Writes one model folder, checked against the module.
+    """Writes the files of one network, checked against the module.
 
     Raises:
         ExportDiffersError: the ONNX file does not compute what the module computes.
@@ -138,7 +142,7 @@ def export_network(
         shutil.rmtree(path, ignore_errors=True)
     partial.mkdir(parents=True)
     report(f"{network.name}: tracing")
-    model = write_onnx(exportable, partial / MODEL_FILE, halves=halves)
+    write_onnx(exportable, partial / MODEL_FILE, halves=halves)
     largest = 0.0
     for shape in CHECKED:
         report(f"{network.name}: comparing with torch")
@@ -147,13 +151,22 @@ def export_network(
             network, partial / MODEL_FILE, exportable.module, inputs, precision
         )
         largest = max(largest, difference)
-    (folder / "config.pbtxt").write_text(config_pbtxt(network, widths(model, network)))
+    if origin is not None:
+        origin.note(partial)
     partial.rename(version)
     size = filesize.decimal(sum(file.stat().st_size for file in version.iterdir()))
     report(f"{network.name}: {size}, {verdict(largest, precision)}", result=True)
 
 
-def copy_face_detector(folder: Path, report: Report) -> None:
+def write_config(network: Network, folder: Path, workload: Workload) -> None:
+    """Writes the config.pbtxt of a network whose ONNX file is there."""
+    model = onnx.load(folder / VERSION / MODEL_FILE, load_external_data=False)
+    fixed = widths(model, network)
+    warm_up = warm_up_shapes(network, workload, fixed)
+    (folder / "config.pbtxt").write_text(config_pbtxt(network, fixed, warm_up))
+
+
+def copy_face_detector(folder: Path, workload: Workload, report: Report) -> None:
     """Writes the model folder of the face detector, which is no part of a checkpoint.
 
     Raises:
@@ -162,17 +175,14 @@ def copy_face_detector(folder: Path, report: Report) -> None:
     target = folder / VERSION / MODEL_FILE
     target.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(face_detector(), target)
-    (folder / "config.pbtxt").write_text(config_pbtxt(FACE_DETECTOR, {}))
+    write_config(FACE_DETECTOR, folder, workload)
     report(f"{FACE_DETECTOR.name}: {target.stat().st_size / 1e6:.1f} MB", result=True)
 
 
-def write_onnx(exportable: Exportable, path: Path, *, halves: bool = False) -> onnx.ModelProto:
+def write_onnx(exportable: Exportable, path: Path, *, halves: bool = False) -> None:
     """Writes a network as an ONNX graph whose inputs and outputs are those of the contract.
 
     Weights of more than EMBEDDED_BYTES go to a file beside it: a protobuf holds 2 GB at most.
-
-    Returns:
-        The graph, without the weights of the file beside it.
     """
     program = trace(exportable)
     parameters = exportable.module.state_dict().values()
@@ -186,7 +196,6 @@ def write_onnx(exportable: Exportable, path: Path, *, halves: bool = False) -> o
     if halves:
         store_halves(model)
     onnx.save(model, path)
-    return model
 
 
 def forget_sources(model: onnx.ModelProto) -> None:

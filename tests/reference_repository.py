@@ -21,8 +21,9 @@ from export import checkpoint as layout
 from export.checkpoint import Checkpoint
 from export.denoiser_config import Riflex
 from export.networks import networks
-from export.to_onnx import export_network
-from server.contract import Variant
+from export.profiles import WINDOWS, Workload
+from export.to_onnx import export_network, write_config
+from server.contract import NETWORKS, Variant
 from tests.reference import ReferenceFixture, reference_fixture
 
 ROOT = Path(__file__).parents[1]
@@ -75,6 +76,8 @@ def _export(variant: Variant, riflex: Riflex | None, repository: Path) -> None:
             shutil.copytree(finished / network, partial / "models" / network)
         else:
             export_network(build(checkpoint), partial / "models" / network, _report)
+            workload = Workload(variant, [(64, 64)], WINDOWS)
+            write_config(NETWORKS[variant][network], partial / "models" / network, workload)
     (partial / "models").rename(repository)
     shutil.rmtree(partial)
 

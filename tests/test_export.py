@@ -1,5 +1,6 @@
 """Checkpoint folders, the export and what it refuses."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -167,7 +168,6 @@ def test_an_exported_network_runs_in_other_shapes_than_the_traced_one(tmp_path: 
     outputs = run_onnx(tmp_path / "1" / "model.onnx", {"latents": latents}, ["frames", "video"])
     assert outputs["frames"].shape == (1, 25, 24, 40, 3)
     assert outputs["video"].shape == (1, 3, 25, 24, 40)
-    assert (tmp_path / "config.pbtxt").exists()
 
 
 def test_an_export_that_differs_fails_and_leaves_nothing_to_serve(tmp_path: Path) -> None:
@@ -199,6 +199,33 @@ def test_an_interrupted_export_leaves_nothing_to_serve(
     assert not list(tmp_path.rglob("1/*"))
     with pytest.raises(ManifestError, match="is missing"):
         read_manifest(tmp_path)
+
+
+def test_an_export_goes_on_at_the_network_where_it_stopped(
+    tiny: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+
+    def build(name: str) -> Exportable:
+        built.append(name)
+        if name == "vae_decoder" and built.count(name) == 1:
+            raise KeyboardInterrupt
+        return networks(tiny)[name](tiny)
+
+    names = ("time_modulation", "vae_decoder")
+    builds = {name: partial(lambda name, _: build(name), name) for name in names}
+    monkeypatch.setattr("export.to_onnx.networks", lambda *_: builds)
+    with pytest.raises(KeyboardInterrupt):
+        export_repository(tiny, tmp_path, sizes=[(128, 128)], report=quiet)
+    export_repository(tiny, tmp_path, sizes=[(128, 128)], report=quiet)
+    assert built == ["time_modulation", "vae_decoder", "vae_decoder"]
+    assert read_manifest(tmp_path).sizes == ((128, 128),)
+    # Another option, another checkpoint or another exporter: nothing is kept.
+    export_repository(tiny, tmp_path, sizes=[(128, 128)], report=quiet, halves=True)
+    assert built[3:] == list(names)
+    monkeypatch.setattr("export.origin.exporter_digest", lambda: "another")
+    export_repository(tiny, tmp_path, sizes=[(128, 128)], report=quiet, halves=True)
+    assert built[5:] == list(names)
 
 
 @pytest.mark.parametrize(

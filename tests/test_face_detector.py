@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from export.face_detector import FILE, PACKAGE, FaceDetectorMissingError, face_detector
+from export.profiles import SIZES, WINDOWS, Workload
 from export.to_onnx import copy_face_detector
 from server.contract import FACE_DETECTOR
 from server.face import find_face
@@ -20,7 +21,8 @@ from tests.reference import reference_folder
 
 @pytest.fixture
 def detector(tmp_path: Path) -> OnnxEngine:
-    copy_face_detector(tmp_path / FACE_DETECTOR.name, lambda stage, *, result=False: None)
+    workload = Workload("preview", SIZES, WINDOWS)
+    copy_face_detector(tmp_path / FACE_DETECTOR.name, workload, lambda *_, **__: None)
     return OnnxEngine(tmp_path)
 
 

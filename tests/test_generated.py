@@ -2,16 +2,23 @@
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from export.model_config import PUBLIC_WIDTHS, config_pbtxt, model_config
+from export.profiles import SIZES, WINDOWS, Shape, Workload, warm_up_shapes
 from server.contract import NETWORKS as OF_VARIANT
 
 ROOT = Path(__file__).parents[1]
 PROTOS = ROOT / "protos"
 NETWORKS = OF_VARIANT["flash"]
+WORKLOAD = Workload("flash", SIZES, WINDOWS)
+
+
+def warm_up(name: str) -> Mapping[str, Shape]:
+    return warm_up_shapes(NETWORKS[name], WORKLOAD, PUBLIC_WIDTHS)
 
 
 def test_the_generated_code_is_that_of_the_contract(tmp_path: Path) -> None:
@@ -29,7 +36,7 @@ def test_the_generated_code_is_that_of_the_contract(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_config_pbtxt_in_git_is_what_the_export_writes(name: str) -> None:
     committed = (ROOT / "model_repository" / name / "config.pbtxt").read_text()
-    assert committed == config_pbtxt(NETWORKS[name], PUBLIC_WIDTHS)
+    assert committed == config_pbtxt(NETWORKS[name], PUBLIC_WIDTHS, warm_up(name))
 
 
 def test_every_model_folder_is_a_network() -> None:
@@ -41,7 +48,7 @@ def test_every_model_folder_is_a_network() -> None:
 def test_a_config_names_every_tensor_with_its_shape(name: str) -> None:
     network = NETWORKS[name]
     fixed = {"text_width": 64, "image_width": 48, "audio_width": 32, "denoiser_width": 96}
-    config = model_config(network, fixed)
+    config = model_config(network, fixed, warm_up_shapes(network, WORKLOAD, fixed))
     assert [tensor.name for tensor in config.input] == [tensor.name for tensor in network.inputs]
     for printed, tensor in zip(config.output, network.outputs, strict=True):
         assert len(printed.dims) == len(tensor.dims)
@@ -51,9 +58,13 @@ def test_a_config_names_every_tensor_with_its_shape(name: str) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_config_says_who_goes_first_and_what_is_kept(name: str) -> None:
-    config = model_config(NETWORKS[name], PUBLIC_WIDTHS)
+    config = model_config(NETWORKS[name], PUBLIC_WIDTHS, warm_up(name))
     assert config.version_policy.latest.num_versions == 1
     batching = config.dynamic_batching
     assert (batching.priority_levels, batching.default_priority_level) == (2, 2)
     assert list(batching.preferred_batch_size) == ([2, 4, 6, 8] if name == "denoiser" else [])
     assert config.response_cache.enable == (name in ("text_encoder", "image_encoder"))
+    (request,) = config.model_warmup
+    assert {name: list(given.dims) for name, given in request.inputs.items()} == {
+        name: list(shape[1:]) for name, shape in warm_up(name).items()
+    }
