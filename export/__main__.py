@@ -138,8 +138,18 @@ def onnx_command(
     ] = None,
     precision: Annotated[
         Precision,
-        typer.Option(help="Of the large weights; norms and what layers add to stay in 32 bits."),
+        typer.Option(
+            help="Of the large weights; norms and what layers add to stay in 32 bits. int8 is for "
+            "CPUs: matrices only, widened when used."
+        ),
     ] = "fp32",
+    text_precision: Annotated[
+        Precision | None,
+        typer.Option(
+            help="Of the text encoder, where it is to be another one: int8 keeps it on the CPU and "
+            "out of the GPU's memory."
+        ),
+    ] = None,
     style_bank: Annotated[
         bool,
         typer.Option(
@@ -185,6 +195,7 @@ def onnx_command(
             sizes=sizes,
             report=report,
             precision=precision,
+            text_precision=text_precision,
             riflex=riflex,
             halves=halves,
             prompts=prompts,

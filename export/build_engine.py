@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+MEMORY = re.compile(r"Total (Activation|Weights) Memory: (\d+) bytes")
 PACKAGES = ("tensorrt", "tensorrt_rtx")
 
 
@@ -38,9 +39,10 @@ def build(trt: Any, request: dict[str, Any]) -> dict[str, Any]:
             or null) and ``weight_streaming``.
 
     Returns:
-        ``layers`` of the network, or an ``error`` in one line.
+        ``layers`` of the network, the ``activation_bytes`` and ``weights_bytes`` that the builder
+        reports, or an ``error`` in one line.
     """
-    logger = trt.Logger(trt.Logger.ERROR)
+    logger, reported = _listener(trt)
     builder = trt.Builder(logger)
     strongly_typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(strongly_typed)
@@ -62,7 +64,27 @@ def build(trt: Any, request: dict[str, Any]) -> dict[str, Any]:
     Path(request["engine"]).write_bytes(engine)
     if cache is not None:
         Path(request["timing_cache"]).write_bytes(config.get_timing_cache().serialize())
-    return {"layers": network.num_layers}
+    return {"layers": network.num_layers, **reported}
+
+
+def _listener(trt: Any) -> tuple[Any, dict[str, int]]:
+    """Returns a logger, and where it notes the memory that the builder speaks of.
+
+    An engine tells of its memory only to a GPU; the builder's messages tell ahead of time.
+    """
+    reported: dict[str, int] = {}
+
+    class Listener(trt.ILogger):
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if found := MEMORY.match(message):
+                reported[f"{found[1].lower()}_bytes"] = int(found[2])
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                print(message, file=sys.stderr)
+
+    return Listener(), reported
 
 
 def _target(trt: Any, config: Any, compute_capability: str | None) -> None:

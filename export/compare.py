@@ -35,12 +35,12 @@ def check_export(
     In bf16 nothing can be compared: ONNX Runtime does not compute in it on a CPU.
 
     Returns:
-        In fp32 the largest absolute difference, in fp16 the largest relative norm of one.
+        In fp32 and int8 the largest absolute difference, in fp16 the largest relative norm of one.
 
     Raises:
-        ExportDiffersError: in fp32, floats differ by more than 1e-4 (absolute, and relative to
-            values above 1), or bytes by more than one level; in fp16 they differ by more than
-            rounding does.
+        ExportDiffersError: in fp32 and int8, floats differ by more than 1e-4 (absolute, and
+            relative to values above 1), or bytes by more than one level; in fp16 they differ by
+            more than rounding does.
     """
     if precision == "bf16":
         return 0.0
@@ -55,7 +55,7 @@ def check_export(
     )
     actual = run_onnx(path, inputs, list(expected))
     largest = 0.0
-    compare = _difference if precision == "fp32" else _relative_difference
+    compare = _relative_difference if precision == "fp16" else _difference
     for name, array in actual.items():
         largest = max(largest, compare(network.name, name, array, expected[name].numpy()))
     return largest
@@ -64,7 +64,7 @@ def check_export(
 def verdict(difference: float, precision: Precision) -> str:
     """Returns what ``check_export`` found, in words."""
     match precision:
-        case "fp32":
+        case "fp32" | "int8":
             return f"differs from torch by {difference:.0e}"
         case "fp16":
             return f"differs from torch by {difference:.0e} of its norm"

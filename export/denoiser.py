@@ -16,6 +16,8 @@ from torch.nn.functional import pad
 from export.audio_injection import AudioInjection
 from export.audio_injection_preview import AudioToToken, gather_windows
 from export.denoiser_config import DenoiserConfig, Variant
+from export.int8 import quantize_matrices
+from export.precision import DTYPES, Precision
 from export.rotary import Rotation, angles, spread
 from export.transformer import Block, Context, Head, ImageProjection, Linear
 from export.weights import load_strictly
@@ -219,14 +221,14 @@ VARIANTS: dict[Variant, type[Denoiser]] = {"flash": FlashDenoiser, "preview": Pr
 
 
 def load_denoiser(
-    config: DenoiserConfig, weights: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
+    config: DenoiserConfig, weights: Mapping[str, Tensor], precision: Precision = "fp32"
 ) -> Denoiser:
     """Builds a denoiser around the tensors of a public checkpoint, without copying them.
 
     Args:
         config: the sizes, as ``DenoiserConfig.from_checkpoint`` reads them.
         weights: the tensors by the checkpoint's own keys.
-        dtype: type of the linear layers of the blocks and of text and audio. A tensor already in
+        precision: of the linear layers of the blocks and of text and audio. A tensor already in
             its type is not copied.
 
     Raises:
@@ -235,10 +237,12 @@ def load_denoiser(
     with torch.device("meta"):
         denoiser = VARIANTS[config.variant](config)
     typed = {
-        key: tensor.to(torch.float32 if _stays_float32(key) else dtype)
+        key: tensor.to(torch.float32 if _stays_float32(key) else DTYPES[precision])
         for key, tensor in weights.items()
     }
     load_strictly(denoiser, typed)
+    if precision == "int8":
+        quantize_matrices(denoiser, FLOAT32_PARTS)
     return denoiser.requires_grad_(False).eval()
 
 

@@ -54,6 +54,8 @@ class BuiltEngine:
     precision: str
     layers: int
     engine_bytes: int
+    activation_bytes: int
+    """What a run takes beside the weights, at the greatest shapes of the profile."""
     seconds: float
     peak_bytes: int
     compute_capability: str | None
@@ -77,7 +79,8 @@ def build_engines(
         engines: the repository to write.
         workload: what the engines are to be good at.
         target: what they are built for.
-        names: of the networks; the repository's others are copied as they are.
+        names: of the networks; the repository's others are copied as they are, and those in int8,
+            which are for a CPU.
         report: told of every network.
 
     Raises:
@@ -96,7 +99,7 @@ def build_engines(
     (engines / manifest.FILE).unlink(missing_ok=True)
     built: list[BuiltEngine] = []
     for name, entry in described.networks.items():
-        if name not in names:
+        if name not in names or entry.precision == "int8":
             shutil.copytree(repository / name, engines / name, dirs_exist_ok=True)
             continue
         report(f"{name}: building")
@@ -143,6 +146,7 @@ def _build(
         precision="",
         layers=result["layers"],
         engine_bytes=(partial / ENGINE_FILE).stat().st_size,
+        activation_bytes=result["activation_bytes"],
         seconds=result["seconds"],
         peak_bytes=result["peak_bytes"],
         compute_capability=target.compute_capability,
@@ -176,7 +180,11 @@ def _run(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _known(version: Path) -> BuiltEngine | None:
     facts = version / FACTS
-    return BuiltEngine(**json.loads(facts.read_text())) if facts.is_file() else None
+    if not facts.is_file():
+        return None
+    known = json.loads(facts.read_text())
+    # An older builder knew less.
+    return BuiltEngine(**known) if known.keys() == set(BuiltEngine.__slots__) else None
 
 
 def _digest(file: Path, shapes: Profile, target: Target, builder: str) -> str:

@@ -55,6 +55,7 @@ def model_config(
     widths: Mapping[str, int],
     warm_up: Mapping[str, Shape],
     backend: str = BACKEND,
+    precision: str = "fp32",
 ) -> pb.ModelConfig:
     """Returns a network's configuration.
 
@@ -63,8 +64,8 @@ def model_config(
         widths: the dimensions that the checkpoint fixes.
         warm_up: the shapes of the inputs that it is tried with before it is ready.
         backend: which of Triton's runs it.
+        precision: of its large weights; what is in int8 is for a CPU.
     """
-    kind = pb.ModelInstanceGroup.KIND_GPU if backend == TENSORRT else _ANYWHERE
     return pb.ModelConfig(
         name=network.name,
         backend=backend,
@@ -79,7 +80,7 @@ def model_config(
             for t in network.outputs
         ],
         version_policy=pb.ModelVersionPolicy(latest=pb.ModelVersionPolicy.Latest(num_versions=1)),
-        instance_group=[pb.ModelInstanceGroup(count=1, kind=kind)],
+        instance_group=[pb.ModelInstanceGroup(count=1, kind=_place(backend, precision))],
         # Merges what different streams ask for at the same moment; waits for nobody. Who has seen
         # no frame yet goes first.
         dynamic_batching=pb.ModelDynamicBatching(
@@ -91,6 +92,12 @@ def model_config(
         # Triton keeps no answer unless it is started with --cache-config.
         response_cache=pb.ModelResponseCache(enable=True) if network in REPEATED else None,
     )
+
+
+def _place(backend: str, precision: str) -> "pb.ModelInstanceGroup.Kind":
+    if precision == "int8":
+        return pb.ModelInstanceGroup.KIND_CPU
+    return pb.ModelInstanceGroup.KIND_GPU if backend == TENSORRT else _ANYWHERE
 
 
 def _preferred_batches(network: Network) -> list[int]:
@@ -117,9 +124,10 @@ def config_pbtxt(
     widths: Mapping[str, int],
     warm_up: Mapping[str, Shape],
     backend: str = BACKEND,
+    precision: str = "fp32",
 ) -> str:
     """Returns a network's config.pbtxt; the arguments are those of `model_config`."""
-    config = model_config(network, widths, warm_up, backend)
+    config = model_config(network, widths, warm_up, backend, precision)
     text = text_format.MessageToString(config, use_short_repeated_primitives=True)
     return HEADER + text
 

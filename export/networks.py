@@ -93,7 +93,7 @@ def image_encoder(checkpoint: Checkpoint, precision: Precision = "fp32") -> Expo
 
     with checkpoint.fitting(layout.IMAGE_ENCODER) as weights:
         vision = load_image_encoder(_float32(weights), sizes)
-    narrow_matrices(vision, DTYPES[precision])
+    narrow_matrices(vision, precision)
     module = ImageEncoder(vision)
     return Exportable(contract.IMAGE_ENCODER, module, inputs)
 
@@ -111,8 +111,8 @@ def text_encoder(checkpoint: Checkpoint, precision: Precision = "fp32") -> Expor
         }
 
     with checkpoint.fitting(layout.TEXT_ENCODER) as weights:
-        umt5 = load_text_encoder(_narrow(weights, DTYPES[precision]), sizes)
-    narrow_matrices(umt5, DTYPES[precision])
+        umt5 = load_text_encoder(_narrow(weights, precision), sizes)
+    narrow_matrices(umt5, precision)
     module = TextEncoder(umt5)
     return Exportable(contract.TEXT_ENCODER, module, inputs)
 
@@ -204,7 +204,10 @@ Build = Callable[[Checkpoint], Exportable]
 
 
 def networks(
-    checkpoint: Checkpoint, precision: Precision = "fp32", riflex: Riflex | None = None
+    checkpoint: Checkpoint,
+    precision: Precision = "fp32",
+    riflex: Riflex | None = None,
+    text_precision: Precision | None = None,
 ) -> dict[str, Build]:
     """Returns what builds each network of a checkpoint, so that one at a time is in memory.
 
@@ -212,6 +215,7 @@ def networks(
         checkpoint: tells its variant.
         precision: of the large weights; some networks stay in 32 bits all the same.
         riflex: a change of the denoiser's temporal frequencies, for clips of a known length.
+        text_precision: of umT5, where it is to be another one.
 
     Raises:
         CheckpointError: the variant cannot be told.
@@ -221,7 +225,7 @@ def networks(
     return {
         "audio_encoder": preview_audio_encoder if preview else audio_encoder,
         "image_encoder": partial(image_encoder, precision=precision),
-        "text_encoder": partial(text_encoder, precision=precision),
+        "text_encoder": partial(text_encoder, precision=text_precision or precision),
         "vae_encoder": partial(vae_encoder, precision=precision),
         "time_modulation": time_modulation,
         "denoiser": partial(whole, precision=precision),
@@ -237,7 +241,7 @@ def _denoiser(
     with checkpoint.fitting(layout.DENOISER) as weights:
         shapes = {key: tuple(tensor.shape) for key, tensor in weights.items()}
         config = DenoiserConfig.from_checkpoint(sizes, shapes, riflex)
-        return load_denoiser(config, weights, DTYPES[precision])
+        return load_denoiser(config, weights, precision)
 
 
 def _noisy(shape: Shape) -> Inputs:
@@ -268,10 +272,17 @@ def _vae(checkpoint: Checkpoint, precision: Precision) -> AutoencoderKLWan:
         return load_vae(narrow, checkpoint.sizes("vae_kwargs"))
 
 
-def _narrow(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Converts matrices one by one: umT5 as a whole takes 23 GB in float32."""
+def _narrow(weights: Mapping[str, Tensor], precision: Precision) -> dict[str, Tensor]:
+    """Converts matrices one by one: umT5 as a whole takes 23 GB in float32.
+
+    What becomes int8 is left as it is until then.
+    """
+    if precision == "int8":
+        return {
+            key: tensor if tensor.ndim > 1 else tensor.float() for key, tensor in weights.items()
+        }
     return {
-        key: tensor.to(dtype if tensor.ndim > 1 else torch.float32)
+        key: tensor.to(DTYPES[precision] if tensor.ndim > 1 else torch.float32)
         for key, tensor in weights.items()
     }
 

@@ -61,6 +61,7 @@ def export_repository(
     sizes: Sequence[tuple[int, int]],
     report: Report,
     precision: Precision = "fp32",
+    text_precision: Precision | None = None,
     riflex: Riflex | None = None,
     halves: bool = False,
     prompts: Mapping[str, str] | None = None,
@@ -73,6 +74,7 @@ def export_repository(
         sizes: (width, height) to offer; the first is the default.
         report: told what is being done.
         precision: of the large weights.
+        text_precision: of umT5's, where it is to be another one.
         riflex: a change of the denoiser's temporal frequencies, for clips of a known length.
         halves: store the weights that half precision holds exactly in half the room.
         prompts: by name, to be encoded now, so that the text encoder is left out.
@@ -84,7 +86,9 @@ def export_repository(
     tokenizer = checkpoint.existing(layout.TOKENIZER)
     repository.mkdir(parents=True, exist_ok=True)
     (repository / manifest.FILE).unlink(missing_ok=True)
-    builds = networks(checkpoint, precision, riflex)
+    builds = networks(checkpoint, precision, riflex, text_precision)
+    precisions: dict[str, Precision] = {name: precision_of(name, precision) for name in builds}
+    precisions["text_encoder"] = text_precision or precision
     if prompts is not None:
         report("text_encoder: encoding the prompts")
         write_styles(repository / styles.FILE, encode(checkpoint, prompts, precision))
@@ -93,7 +97,7 @@ def export_repository(
     workload = Workload(checkpoint.variant, sizes, WINDOWS)
     digest = checkpoint.digest()
     for name, build in builds.items():
-        narrow = precision_of(name, precision)
+        narrow = precisions[name]
         origin = Origin(digest, narrow, riflex if name == "denoiser" else None, halves)
         folder = repository / name
         if origin.is_of(folder / VERSION):
@@ -101,7 +105,7 @@ def export_repository(
         else:
             report(f"{name}: loading")
             export_network(build(checkpoint), folder, report, narrow, halves=halves, origin=origin)
-        write_config(NETWORKS[checkpoint.variant][name], folder, workload)
+        write_config(NETWORKS[checkpoint.variant][name], folder, workload, narrow)
     names = list(builds)
     if checkpoint.variant == "preview":
         names.append(FACE_DETECTOR.name)
@@ -112,7 +116,7 @@ def export_repository(
         contract=fingerprint(checkpoint.variant),
         checkpoint_digest=digest,
         networks={
-            name: NetworkEntry(backend=BACKEND, precision=precision_of(name, precision))
+            name: NetworkEntry(backend=BACKEND, precision=precisions.get(name, "fp32"))
             for name in names
         },
         sizes=tuple(sizes),
@@ -158,12 +162,15 @@ def export_network(
     report(f"{network.name}: {size}, {verdict(largest, precision)}", result=True)
 
 
-def write_config(network: Network, folder: Path, workload: Workload) -> None:
+def write_config(
+    network: Network, folder: Path, workload: Workload, precision: Precision = "fp32"
+) -> None:
     """Writes the config.pbtxt of a network whose ONNX file is there."""
     model = onnx.load(folder / VERSION / MODEL_FILE, load_external_data=False)
     fixed = widths(model, network)
     warm_up = warm_up_shapes(network, workload, fixed)
-    (folder / "config.pbtxt").write_text(config_pbtxt(network, fixed, warm_up))
+    config = config_pbtxt(network, fixed, warm_up, precision=precision)
+    (folder / "config.pbtxt").write_text(config)
 
 
 def copy_face_detector(folder: Path, workload: Workload, report: Report) -> None:

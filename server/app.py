@@ -75,7 +75,7 @@ async def _serve(settings: Settings) -> None:
             tasks.create_task(monitor.run())
             await monitor.begun.wait()
             await server.start()
-            log.info("listening", address=address, tritons=urls)
+            log.info("listening", address=address, tritons=urls, prompts=offer.manifest.prompts)
             try:
                 # Not server.wait_for_termination(): cancelling it breaks server.stop().
                 await asyncio.Event().wait()

@@ -48,6 +48,15 @@ class Manifest(BaseModel):
     max_window_frames: int | None = None
     tool_versions: dict[str, str]
 
+    @property
+    def prompts(self) -> str:
+        """What encodes prompts, in words for the operator."""
+        entry = self.networks.get("text_encoder")
+        if entry is None:
+            return f"{len(self.styles)} styles encoded by the export"
+        place = " on the CPU" if entry.precision == "int8" else ""
+        return f"text_encoder, {entry.backend}, {entry.precision}{place}"
+
 
 def read_manifest(repository: Path) -> Manifest:
     """Reads a repository's manifest.

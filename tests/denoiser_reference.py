@@ -13,6 +13,7 @@ from torch import Tensor
 
 from export.denoiser import VARIANTS, Denoiser, load_denoiser
 from export.denoiser_config import AUDIO_PROJECTIONS, DenoiserConfig, Riflex
+from export.precision import Precision
 from tests.reference import ReferenceFixture
 
 Arrays = dict[str, NDArray[Any]]
@@ -97,12 +98,12 @@ def load(
     fixture: ReferenceFixture,
     weights: dict[str, Tensor],
     riflex: Riflex | None = None,
-    dtype: torch.dtype = torch.float32,
+    precision: Precision = "fp32",
 ) -> Denoiser:
     """Builds a denoiser as the export does: from a transformer's config and its weights."""
     transformer = fixture.config["transformer"]
     config = DenoiserConfig.from_checkpoint(transformer, shapes(weights), riflex)
-    return load_denoiser(config, weights, dtype)
+    return load_denoiser(config, weights, precision)
 
 
 def record(denoiser: Denoiser, names: set[str], inputs: tuple[Tensor, ...]) -> Arrays:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from export.denoiser import load_denoiser
 from export.denoiser_config import DenoiserConfig
+from export.precision import Precision
 from export.weights import CheckpointMismatchError
 from tests.denoiser_reference import (
     FREQUENCIES,
@@ -28,7 +29,7 @@ from tests.denoiser_reference import (
 )
 from tests.reference import ReferenceFixture, assert_close, reference_fixture
 
-HALF_ROUNDING = {torch.float16: 2**-11, torch.bfloat16: 2**-8}
+ROUNDING: dict[Precision, float] = {"fp16": 2**-11, "bf16": 2**-8, "int8": 2**-7}
 
 
 @pytest.fixture(scope="module")
@@ -98,15 +99,15 @@ def test_calls_that_reuse_a_residual_equal_the_reference(fixture, weights, subte
         assert_close(np.stack(velocities), expected, TOLERANCE)
 
 
-@pytest.mark.parametrize("dtype", HALF_ROUNDING, ids=str)
-def test_half_precision_errs_by_little_more_than_rounding(fixture, weights, dtype, subtests):
+@pytest.mark.parametrize("precision", ROUNDING)
+def test_narrow_weights_err_by_little_more_than_rounding(fixture, weights, precision, subtests):
     for case in cases(fixture):
-        denoiser = load(fixture, weights, case.riflex, dtype)
+        denoiser = load(fixture, weights, case.riflex, precision)
         with subtests.test(case=case.settings["name"]):
             recorded = record(denoiser, {"e", "e0"}, arguments(case))
             error = recorded["out"] - case.outputs["out"]
             relative = np.linalg.norm(error) / np.linalg.norm(case.outputs["out"])
-            assert relative < 2 * HALF_ROUNDING[dtype]
+            assert relative < 2 * ROUNDING[precision]
             assert_close(recorded["e"], case.outputs["e"], TOLERANCE)
             assert_close(recorded["e0"], case.outputs["e0"], TOLERANCE)
 

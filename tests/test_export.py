@@ -1,9 +1,12 @@
 """Checkpoint folders, the export and what it refuses."""
 
+import math
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,15 +16,17 @@ from export import checkpoint as layout
 from export.checkpoint import Checkpoint
 from export.compare import ExportDiffersError, check_export, run_onnx
 from export.networks import Exportable, Shape, networks
-from export.precision import DTYPES, IN_32_BITS, Precision
+from export.precision import DTYPES, IN_32_BITS, OF_MATRICES, Precision
+from export.profiles import SIZES, WINDOWS, Workload
 from export.tiny import make_tiny
-from export.to_onnx import export_network, export_repository
+from export.to_onnx import export_network, export_repository, write_config
 from server.contract import FACE_DETECTOR, NETWORKS, Variant, check
 from server.jobs import Offer
 from server.manifest import FILE, ManifestError, read_manifest
 from server.tokens import PromptTokenizer
 from tests.serving import manifest, small_windows
 
+INT8_ROUNDING = 1 / 254
 SHAPE = Shape(batch=2, frames=2, height=4, width=6)
 OF_A_CHECKPOINT = [
     (variant, name)
@@ -89,6 +94,31 @@ def test_16_bits_keep_the_contract_and_err_by_little_more_than_rounding(
         assert ours.dtype == theirs.dtype, tensor.name
         difference = (ours.double() - theirs.double()).norm() / theirs.double().norm()
         assert difference < 16 * torch.finfo(DTYPES[precision]).eps, tensor.name
+
+
+@pytest.mark.parametrize("name", sorted(OF_MATRICES))
+def test_int8_errs_by_little_more_than_rounding(tiny: Checkpoint, name: str) -> None:
+    wide, narrow = networks(tiny)[name](tiny), networks(tiny, "int8")[name](tiny)
+    inputs = wide.inputs(SHAPE)
+    with torch.inference_mode():
+        expected, actual = (each.module(*inputs.values()) for each in (wide, narrow))
+    if isinstance(expected, tuple):
+        expected, actual = expected[0], actual[0]
+    assert 0 < (actual - expected).norm() / expected.norm() < 16 * INT8_ROUNDING
+
+
+def test_int8_is_stored_as_such_and_runs_on_the_cpu(tiny: Checkpoint, tmp_path: Path) -> None:
+    build = networks(tiny, "fp16", text_precision="int8")["text_encoder"]
+    export_network(build(tiny), tmp_path, quiet, "int8")
+    model = onnx.load(tmp_path / "1" / "model.onnx")
+    stored = Counter[int]()
+    for weight in model.graph.initializer:
+        stored[weight.data_type] += math.prod(weight.dims)
+    assert stored[onnx.TensorProto.INT8] > 9 * stored[onnx.TensorProto.FLOAT]
+    assert onnx.TensorProto.FLOAT16 not in stored
+    workload = Workload("flash", SIZES, WINDOWS)
+    write_config(NETWORKS["flash"]["text_encoder"], tmp_path, workload, "int8")
+    assert "kind: KIND_CPU" in (tmp_path / "config.pbtxt").read_text()
 
 
 def test_a_graph_in_16_bits_that_differs_by_more_than_rounding_fails(tmp_path: Path) -> None:

@@ -60,6 +60,8 @@ class TritonPythonModel:
         """
         self._parent = os.getppid()
         config = json.loads(args["model_config"])
+        warm_ups = config.get("model_warmup", [])
+        self._warm_ups = sum(request.get("count") or 1 for request in warm_ups)
         filename = config.get("default_model_filename") or "model.onnx"
         path = Path(args["model_repository"]) / args["model_version"] / filename
         options = session_options(config)
@@ -76,7 +78,10 @@ class TritonPythonModel:
         ONNX Runtime computes every output of a graph, as it does in the native backend; only what
         a request asks for is copied and sent.
         """
-        end_with(self._parent)
+        if self._warm_ups:
+            self._warm_ups -= len(requests)
+        else:
+            end_with(self._parent)
         responses = [None] * len(requests)
         for indices in self._groups(requests):
             answers = self._answer([requests[index] for index in indices])
@@ -135,8 +140,8 @@ def end_with(parent):
 
     The stub means to do so itself, but sometimes hangs when Triton was killed in the midst of an
     execution, and then a Python thread that watches the parent does not run either. Not before the
-    first execution: the signal comes when the thread that owns this process ends, and that of
-    loading ends when the model is loaded.
+    first execution after the warm-up: the signal comes when the thread that owns this process ends,
+    and that of loading, which also warms up, ends when the model is ready.
     """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
