@@ -20,6 +20,8 @@ DEMO := export/demo/checkpoint
 DEMO_REPOSITORY := export/demo/model_repository
 TINY := build/tiny/checkpoint
 TINY_REPOSITORY := build/tiny/model_repository
+# Random weights of the public sizes.
+FULL := build/full
 
 # ONNX Runtime collects usage data unless told not to.
 export ORT_DISABLE_TELEMETRY := 1
@@ -60,6 +62,14 @@ report: $(EXPORT)/ready-dev $(TRITON)/ready ## Measure again what docs/ states
 	$(EXPORT)/bin/python -m tests.reports.lip_sync $(DEMO_REPOSITORY)
 	$(EXPORT)/bin/python -m tests.reports.live $(DEMO_REPOSITORY)
 	$(EXPORT)/bin/python -m tests.reports.teacache $(DEMO_REPOSITORY)
+
+.PHONY: export-check
+export-check: $(EXPORT)/ready-dev ## Export and build the public sizes, random weights: an hour, 24 GB of memory, 60 GB of disk
+	test -f $(FULL)/checkpoint/config.yaml || $(EXPORT)/bin/python -m export make-tiny --full-size $(FULL)/checkpoint
+	$(EXPORT)/bin/python -m tests.reports.exports $(FULL)/checkpoint $(FULL)/models
+	$(EXPORT)/bin/python -m export onnx $(FULL)/checkpoint --repository $(FULL)/models --precision fp16 --text-precision bf16
+	$(EXPORT)/bin/python -m tests.reports.engines $(DEMO_REPOSITORY) $(FULL)/models $(FULL)/engines
+	$(EXPORT)/bin/python -m tests.reports.memory $(FULL)/engines
 
 .PHONY: train-demo
 train-demo: $(EXPORT)/ready ## Train the demo's models again, which takes hours, and export them

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.int8 import EXACT_INT8
 from export.precision import Precision
 from server.contract import Network
 
@@ -78,6 +79,7 @@ def run_onnx(
     """Runs an ONNX file once on the CPU."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry(*EXACT_INT8)
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     feeds = {name: tensor.numpy() for name, tensor in inputs.items()}
     return dict(zip(outputs, session.run(outputs, feeds), strict=True))  # pyright: ignore[reportReturnType]

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,14 @@ class BuiltEngine:
     made_from: str
     """A digest of the ONNX file, the profile and the builder."""
 
+    @property
+    def summary(self) -> str:
+        """What became of it, in a line."""
+        return (
+            f"{self.network}: {self.engine_bytes / 1e6:.1f} MB in {self.seconds:g} s, "
+            f"{self.layers} layers, peak {self.peak_bytes / 1e9:.1f} GB"
+        )
+
 
 def build_engines(
     repository: Path,
@@ -88,13 +96,7 @@ def build_engines(
         ManifestError: the repository cannot be used.
     """
     described = read_manifest(repository)
-    trt = find_tensorrt()
-    if trt is None:
-        raise EngineError(
-            "no TensorRT is installed; `pip install tensorrt` on the GPU's machine, or "
-            "`pip install '.[rtx]'` for engines of TensorRT-RTX, built on a CPU"
-        )
-    builder = f"{trt.__name__} {trt.__version__}"
+    builder = installed_builder()
     engines.mkdir(parents=True, exist_ok=True)
     (engines / manifest.FILE).unlink(missing_ok=True)
     built: list[BuiltEngine] = []
@@ -103,16 +105,47 @@ def build_engines(
             shutil.copytree(repository / name, engines / name, dirs_exist_ok=True)
             continue
         report(f"{name}: building")
-        engine = _build(repository / name, engines / name, workload, target, builder)
-        built.append(replace(engine, precision=entry.precision))
-        report(_summary(built[-1]), result=True)
+        built.append(
+            build_engine(
+                repository / name, engines / name, workload, target, builder, entry.precision
+            )
+        )
+        report(built[-1].summary, result=True)
     _describe(repository, engines, described, built, workload)
     return built
 
 
-def _build(
-    source: Path, folder: Path, workload: Workload, target: Target, builder: str
+def installed_builder() -> str:
+    """Returns the name and version of the TensorRT that builds.
+
+    Raises:
+        EngineError: none is installed.
+    """
+    trt = find_tensorrt()
+    if trt is None:
+        raise EngineError(
+            "no TensorRT is installed; `pip install tensorrt` on the GPU's machine, or "
+            "`pip install '.[rtx]'` for engines of TensorRT-RTX, built on a CPU"
+        )
+    return f"{trt.__name__} {trt.__version__}"
+
+
+def build_engine(
+    source: Path, folder: Path, workload: Workload, target: Target, builder: str, precision: str
 ) -> BuiltEngine:
+    """Builds the engine of one network, or finds it built from the same.
+
+    Args:
+        source: the model folder with the ONNX file.
+        folder: the model folder to write.
+        workload: what the engine is to be good at.
+        target: what it is built for.
+        builder: as `installed_builder` returns it.
+        precision: of the ONNX file.
+
+    Raises:
+        EngineError: it cannot be built.
+    """
     network = NETWORKS[workload.variant][source.name]
     file = source / VERSION / MODEL_FILE
     model = onnx.load(file, load_external_data=False)
@@ -143,7 +176,7 @@ def _build(
         raise EngineError(f"{file}: {result['error']}")
     engine = BuiltEngine(
         network=network.name,
-        precision="",
+        precision=precision,
         layers=result["layers"],
         engine_bytes=(partial / ENGINE_FILE).stat().st_size,
         activation_bytes=result["activation_bytes"],
@@ -194,13 +227,6 @@ def _digest(file: Path, shapes: Profile, target: Target, builder: str) -> str:
             while block := weights.read(DIGEST_BYTES):
                 digest.update(block)
     return digest.hexdigest()[:16]
-
-
-def _summary(engine: BuiltEngine) -> str:
-    return (
-        f"{engine.network}: {engine.engine_bytes / 1e6:.1f} MB in {engine.seconds:g} s, "
-        f"{engine.layers} layers, peak {engine.peak_bytes / 1e9:.1f} GB"
-    )
 
 
 def _describe(

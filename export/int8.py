@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 LEVELS = 127
+EXACT_INT8 = ("session.qdq_matmulnbits_accuracy_level", "1")
+"""Has ONNX Runtime multiply 8-bit weights in float32; else it rounds the other factor, too."""
 MIN_ROWS = 300
 """A table with fewer rows takes no room worth saving: positions."""
 
@@ -54,19 +56,25 @@ class Int8Embedding(nn.Module):
 
 
 def quantize_matrices(module: nn.Module, keep: Sequence[str] = ()) -> None:
-    """Replaces linear layers and tables in place, one by one, so that memory only falls.
+    """Replaces linear layers and tables in place, one by one.
 
     Args:
         module: whose floats are all float32 afterwards.
         keep: parts of the names of layers that stay as they are.
     """
-    for name, layer in list(module.named_modules()):
+    replaced: dict[nn.Module, nn.Module] = {}
+    # A table may be there under two names.
+    for name, layer in list(module.named_modules(remove_duplicate=False)):
         if any(part in f"{name}." for part in keep):
             continue
-        if isinstance(layer, nn.Linear):
-            module.set_submodule(name, Int8Linear(layer))
-        elif isinstance(layer, nn.Embedding) and layer.num_embeddings >= MIN_ROWS:
-            module.set_submodule(name, Int8Embedding(layer))
+        if layer not in replaced:
+            if isinstance(layer, nn.Linear):
+                replaced[layer] = Int8Linear(layer)
+            elif isinstance(layer, nn.Embedding) and layer.num_embeddings >= MIN_ROWS:
+                replaced[layer] = Int8Embedding(layer)
+            else:
+                continue
+        module.set_submodule(name, replaced[layer])
     module.float()
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from export.int8 import EXACT_INT8
 from export.profiles import BRANCHES, Shape
 from server.contract import (
     IMAGE_ENCODER,
@@ -89,6 +90,7 @@ def model_config(
             default_priority_level=PRIORITY_LEVELS,
         ),
         model_warmup=[_warm_up(network, warm_up)],
+        parameters=_parameters(precision),
         # Triton keeps no answer unless it is started with --cache-config.
         response_cache=pb.ModelResponseCache(enable=True) if network in REPEATED else None,
     )
@@ -98,6 +100,13 @@ def _place(backend: str, precision: str) -> "pb.ModelInstanceGroup.Kind":
     if precision == "int8":
         return pb.ModelInstanceGroup.KIND_CPU
     return pb.ModelInstanceGroup.KIND_GPU if backend == TENSORRT else _ANYWHERE
+
+
+def _parameters(precision: str) -> dict[str, pb.ModelParameter]:
+    if precision != "int8":
+        return {}
+    key, value = EXACT_INT8
+    return {key: pb.ModelParameter(string_value=value)}
 
 
 def _preferred_batches(network: Network) -> list[int]:

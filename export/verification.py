@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from export.checkpoint import Checkpoint
+from export.int8 import EXACT_INT8
 from export.model_config import MODEL_FILE
 from export.networks import Build, Exportable, Inputs, Shape, networks
 from export.to_onnx import VERSION
@@ -138,6 +139,7 @@ def _served(repository: Path, checkpoint: Checkpoint, described: Manifest, name:
         return _torch(networks(checkpoint, "bf16")[name](checkpoint))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry(*EXACT_INT8)
     path = repository / name / VERSION / MODEL_FILE
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]

@@ -15,8 +15,9 @@ from transformers import AutoTokenizer
 from export import checkpoint as layout
 from export.checkpoint import Checkpoint
 from export.compare import ExportDiffersError, check_export, run_onnx
+from export.int8 import EXACT_INT8, MIN_ROWS, quantize_matrices
 from export.networks import Exportable, Shape, networks
-from export.precision import DTYPES, IN_32_BITS, OF_MATRICES, Precision
+from export.precision import DTYPES, IN_32_BITS, Precision
 from export.profiles import SIZES, WINDOWS, Workload
 from export.tiny import make_tiny
 from export.to_onnx import export_network, export_repository, write_config
@@ -96,7 +97,24 @@ def test_16_bits_keep_the_contract_and_err_by_little_more_than_rounding(
         assert difference < 16 * torch.finfo(DTYPES[precision]).eps, tensor.name
 
 
-@pytest.mark.parametrize("name", sorted(OF_MATRICES))
+def test_int8_rounds_each_weight_to_the_nearest_level() -> None:
+    torch.manual_seed(0)
+    linear, table = nn.Linear(48, 32), nn.Embedding(MIN_ROWS, 16)
+    narrow = nn.ModuleDict(
+        {"linear": linear, "table": table, "same": table, "kept": nn.Linear(2, 2)}
+    )
+    quantize_matrices(narrow, keep=["kept."])
+    assert narrow["same"] is narrow["table"]
+    assert isinstance(narrow["kept"], nn.Linear)
+    for wide, rows in (
+        (linear.weight, narrow["linear"](torch.eye(48)).T - linear.bias[:, None]),
+        (table.weight, narrow["table"](torch.arange(MIN_ROWS))),
+    ):
+        step = wide.abs().amax(dim=1, keepdim=True) / 127
+        assert ((rows - wide).abs() <= 0.501 * step).all()
+
+
+@pytest.mark.parametrize("name", ["image_encoder", "denoiser"])
 def test_int8_errs_by_little_more_than_rounding(tiny: Checkpoint, name: str) -> None:
     wide, narrow = networks(tiny)[name](tiny), networks(tiny, "int8")[name](tiny)
     inputs = wide.inputs(SHAPE)
@@ -118,7 +136,9 @@ def test_int8_is_stored_as_such_and_runs_on_the_cpu(tiny: Checkpoint, tmp_path: 
     assert onnx.TensorProto.FLOAT16 not in stored
     workload = Workload("flash", SIZES, WINDOWS)
     write_config(NETWORKS["flash"]["text_encoder"], tmp_path, workload, "int8")
-    assert "kind: KIND_CPU" in (tmp_path / "config.pbtxt").read_text()
+    config = (tmp_path / "config.pbtxt").read_text()
+    assert "kind: KIND_CPU" in config
+    assert EXACT_INT8[0] in config
 
 
 def test_a_graph_in_16_bits_that_differs_by_more_than_rounding_fails(tmp_path: Path) -> None:

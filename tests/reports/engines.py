@@ -1,67 +1,105 @@
-"""What building TensorRT engines costs, for some compute capabilities.
+"""What building TensorRT engines costs, at small and at public sizes.
 
-python -m tests.reports.engines REPOSITORY ENGINES
+python -m tests.reports.engines SMALL_REPOSITORY PUBLIC_REPOSITORY ENGINES
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from export.engines import Target, build_engines
-from export.profiles import Workload
+from export.engines import BuiltEngine, Target, build_engine, installed_builder
+from export.profiles import WINDOWS, Workload
 from server.manifest import read_manifest
 from tests.reports.markdown import table, write
 
 COMPUTE_CAPABILITIES = ("8.9", "12.0")
-WINDOWS = (33, 17, 5, 81)
-INTRO = """Every network is parsed and built ahead of time, on a CPU, with TensorRT-RTX; no engine
-was run, since that takes a GPU. Each build is a process of its own, whose peak memory is given.
-8.9 is a GeForce RTX 40, 12.0 an RTX 50."""
+PUBLIC_NETWORKS = ("vae_decoder", "denoiser")
+"""Those whose engines are large, and every step and frame needs."""
+ONE_SIZE, ONE_SIZE_WINDOWS = ((512, 512),), (33, 17, 5)
+"""A profile for a card of 12 GB: what need not fit takes no memory."""
+HEADER = ("network", "precision", "compute capability", "layers", "MB", "runs in, MB", "s", "GB")
+INTRO = """Networks are parsed and built ahead of time, on a CPU, with TensorRT-RTX; no engine was
+run, since that takes a GPU. Each build is a process of its own, whose peak memory is the last
+column. `Runs in` is the activation memory that the builder reports for the greatest shapes of the
+profile; the weights come on top. 8.9 is a GeForce RTX 40, 12.0 an RTX 50."""
+
+
+def build(
+    repository: Path, folder: Path, workload: Workload, names: Sequence[str]
+) -> list[BuiltEngine]:
+    """Builds engines, or finds them built."""
+    networks = read_manifest(repository).networks
+    built: list[BuiltEngine] = []
+    for capability in COMPUTE_CAPABILITIES:
+        for name in names:
+            engine = build_engine(
+                repository / name,
+                folder / capability / name,
+                workload,
+                Target(capability),
+                installed_builder(),
+                networks[name].precision,
+            )
+            print(f"{folder.name}, {capability}: {engine.summary}", flush=True)
+            built.append(engine)
+    return built
+
+
+def engines_table(engines: Sequence[BuiltEngine]) -> str:
+    """Returns the figures of some engines."""
+    rows = [
+        (
+            engine.network,
+            engine.precision,
+            engine.compute_capability,
+            engine.layers,
+            f"{engine.engine_bytes / 1e6:,.1f}",
+            f"{engine.activation_bytes / 1e6:,.0f}",
+            f"{engine.seconds:.0f}",
+            f"{engine.peak_bytes / 1e9:.1f}",
+        )
+        for engine in engines
+    ]
+    return table(HEADER, rows)
+
+
+def described(workload: Workload) -> str:
+    """Returns a profile in words."""
+    sizes = ", ".join(f"{width}x{height}" for width, height in workload.sizes)
+    return (
+        f"Pictures of {sizes}; windows of {', '.join(map(str, sorted(workload.windows)))} frames."
+    )
 
 
 def main() -> None:
     """Builds every engine and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("repository", type=Path)
+    parser.add_argument("small", type=Path)
+    parser.add_argument("public", type=Path)
     parser.add_argument("engines", type=Path)
-    parser.add_argument("--network", action="append")
     options = parser.parse_args()
-    described = read_manifest(options.repository)
-    workload = Workload(described.variant, described.sizes, WINDOWS)
-    names = options.network or list(described.networks)
-    rows: list[tuple[object, ...]] = []
-    for compute_capability in COMPUTE_CAPABILITIES:
-        engines = build_engines(
-            options.repository,
-            options.engines / compute_capability,
-            workload,
-            Target(compute_capability),
-            names,
-            lambda stage, *, result=False: print(stage, flush=True) if result else None,
-        )
-        rows += [
-            (
-                engine.network,
-                engine.precision,
-                compute_capability,
-                engine.layers,
-                f"{engine.engine_bytes / 1e6:,.1f}",
-                f"{engine.seconds:.0f}",
-                f"{engine.peak_bytes / 1e9:.1f}",
-            )
-            for engine in engines
-        ]
-        builder = engines[0].builder
-    sizes = ", ".join(f"{width}x{height}" for width, height in described.sizes)
+    small, public = read_manifest(options.small), read_manifest(options.public)
+    every = Workload(small.variant, small.sizes, WINDOWS)
+    all_sizes = Workload(public.variant, public.sizes, WINDOWS)
+    one_size = Workload(public.variant, ONE_SIZE, ONE_SIZE_WINDOWS)
+    parts: list[str] = []
+    for title, repository, workload, names in (
+        ("The demo's checkpoint", options.small, every, tuple(small.networks)),
+        ("Public sizes, one size of picture", options.public, one_size, PUBLIC_NETWORKS),
+        ("Public sizes, every size of picture", options.public, all_sizes, PUBLIC_NETWORKS),
+    ):
+        folder = options.engines / title.replace(" ", "-").replace(",", "").lower()
+        built = build(repository, folder, workload, names)
+        parts += [f"## {title}", described(workload), engines_table(built)]
+        builder = built[0].builder
     write(
         "tensorrt.md",
         "engines",
         "TensorRT engines",
         INTRO,
-        f"Checkpoint `{described.checkpoint_digest}`, {builder}; sizes {sizes}, windows of "
-        f"{', '.join(map(str, sorted(WINDOWS)))} frames.",
-        table(
-            ("network", "precision", "compute capability", "layers", "MB", "s", "peak, GB"), rows
-        ),
+        f"Checkpoint `{small.checkpoint_digest}` and, of the public sizes with random weights, "
+        f"`{public.checkpoint_digest}`; {builder}.",
+        *parts,
     )
 
 

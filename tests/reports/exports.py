@@ -19,6 +19,7 @@ from export.build_engine import peak_bytes
 from export.checkpoint import Checkpoint
 from export.inspection import denoiser_sizes
 from export.networks import networks
+from export.origin import Origin
 from export.precision import Precision, precision_of
 from export.to_onnx import MODEL_FILE, VERSION, export_network
 from tests.reports.markdown import table, write
@@ -37,7 +38,11 @@ def export_one(checkpoint: Checkpoint, repository: Path, name: str, precision: P
     exportable = networks(checkpoint, precision)[name](checkpoint)
     used = precision_of(name, precision)
     export_network(
-        exportable, repository / name, lambda stage, *, result=False: said.append(stage), used
+        exportable,
+        repository / name,
+        lambda stage, *, result=False: said.append(stage),
+        used,
+        origin=Origin(checkpoint.digest(), used, None, halves=False),
     )
     folder = repository / name / VERSION
     model = onnx.load(folder / MODEL_FILE, load_external_data=False)
