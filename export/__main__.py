@@ -94,7 +94,7 @@ def train_demo_command(
         Path, typer.Option(help="What the stages keep; a run that was stopped goes on from it.")
     ] = Path("build/demo-training"),
     seed: Annotated[int, typer.Option(help="What everything is drawn from.")] = 0,
-    threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
 ) -> None:
     """Train the demo's checkpoint on drawn faces: about two hours on two cores."""
     # Drawing and speaking need libraries that nothing else here does.

@@ -23,7 +23,7 @@ SHIFT = 4.0
 SILENCE_SHARE = 0.1
 """Of the batch that hears nothing, as in the guidance's second branch."""
 MOUTH_WEIGHT = 5.0
-STRETCH, TINT = (0.95, 1.2), 0.08
+STRETCH, TINT = (0.97, 1.1), 0.05
 """Of the latents that a later window knows: their contrast tends to grow from window to window."""
 GATES = (2, 5)
 FIRST_GATE = 0.3

@@ -87,8 +87,8 @@ PROMPTS = (
 )
 VAE_RECORDINGS, VAE_RECORDING_S = 200, 4.0
 AUDIO_RECORDINGS, AUDIO_RECORDING_S = 250, 6.0
-WINDOWS = 1000
-VAE_STAGE, AUDIO_STAGE, DENOISER_STAGE, DECODER_STAGE = range(4)
+WINDOWS = 2000
+STAGES = VAE_STAGE, AUDIO_STAGE, DENOISER_STAGE, VAE_MORE_STAGE, DECODER_STAGE = 0, 1, 2, 3, 4
 VAE_ENDS = ("conv_in", "conv_out")
 
 
@@ -115,9 +115,14 @@ def train_vae(root: Path, work: Path, seed: int, report: Report) -> None:
     twins = VaeTwins(wan)
     data_seed = _data_seed(seed, VAE_STAGE)
     recordings = _recordings(data_seed, VAE_RECORDINGS, VAE_RECORDING_S)
-    loss = VaeLoss(twins, [motion(samples) for samples in recordings])
-    plan = Plan("vae", steps=6000, seed=data_seed, muon_lr=0.012, adam_lr=4e-3, adam=VAE_ENDS)
-    train(twins, loss, plan, work, report)
+    motions = [motion(samples) for samples in recordings]
+    more_seed = _data_seed(seed, VAE_MORE_STAGE)
+    for plan, worn_share in (
+        (Plan("vae", 7000, data_seed, muon_lr=0.012, adam_lr=4e-3, adam=VAE_ENDS), 0.5),
+        (Plan("vae_more", 3000, more_seed, muon_lr=0.009, adam_lr=3e-3, adam=VAE_ENDS), 0.25),
+    ):
+        loss = VaeLoss(twins, motions, worn_share)
+        train(twins, loss, plan, work, report)
     write_back(twins, wan)
     standardise(wan, *latent_statistics(wan, loss))
     torch.save(_half(vae.public_tensors(wan)), root / layout.VAE)
@@ -132,8 +137,8 @@ def train_decoder(root: Path, work: Path, seed: int, report: Report) -> None:
     twins = VaeTwins(wan, decoder_only=True)
     data_seed = _data_seed(seed, DECODER_STAGE)
     recordings = _recordings(data_seed, VAE_RECORDINGS, VAE_RECORDING_S)
-    loss = VaeLoss(twins, [motion(samples) for samples in recordings])
-    plan = Plan("decoder", steps=2000, seed=data_seed, muon_lr=0.006, adam_lr=2e-3, adam=VAE_ENDS)
+    loss = VaeLoss(twins, [motion(samples) for samples in recordings], worn_share=0.25)
+    plan = Plan("decoder", steps=1500, seed=data_seed, muon_lr=0.006, adam_lr=2e-3, adam=VAE_ENDS)
     train(twins, loss, plan, work, report)
     write_back(twins, wan)
     torch.save(_half(vae.public_tensors(wan)), root / layout.VAE)
@@ -198,7 +203,7 @@ def _windows(
 
 def _data_seed(seed: int, stage: int) -> int:
     """Returns a seed that no other stage, of this run or of another, draws its data from."""
-    return (DECODER_STAGE + 1) * seed + stage
+    return len(STAGES) * seed + stage
 
 
 def _recordings(seed: int, count: int, seconds: float) -> list[Samples]:

@@ -49,9 +49,16 @@ class View:
     count: int
 
 
-NEAR, WHOLE = View("near", 48, 9, 6), View("whole", SIDE, 9, 1)
-VIEWS = (NEAR, WHOLE, WHOLE)
-"""One after the other. Whole pictures too, since a picture attends to itself."""
+NEAR, WHOLE, STILL = View("near", 40, 21, 4), View("whole", SIDE, 5, 2), View("still", SIDE, 1, 8)
+VIEWS = (NEAR, WHOLE, STILL)
+"""One after the other: films long enough that the last frames see all the past there is to see,
+whole pictures, since a picture attends to itself, and many single ones, for variety."""
+MAX_TRIPS, RESTORED = 3, 0.3
+"""How often, at most, a worn film has been through the VAE before, and how much of what that
+changed is to be undone. A window begins from frames that the window before decoded, so what a trip
+changes would add up over many."""
+POOLED_PX, POOLED_WEIGHT = 16, 2.0
+"""Squares whose mean colour counts by itself: little things would drown a shift of the whole."""
 
 
 class VaeTwins(nn.Module):
@@ -115,11 +122,18 @@ def _let_through(conv: nn.Conv3d) -> None:
 
 
 class VaeLoss:
-    """Draws films and compares them with what comes back."""
+    """Draws films and compares them with what comes back.
 
-    def __init__(self, twins: VaeTwins, motions: Sequence[Motion]) -> None:
+    Args:
+        twins: the VAE.
+        motions: of the mouths.
+        worn_share: of every batch, what has been through the VAE before.
+    """
+
+    def __init__(self, twins: VaeTwins, motions: Sequence[Motion], worn_share: float) -> None:
         self._twins = twins
         self._motions = motions
+        self._worn_share = worn_share
 
     def __call__(self, random: np.random.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
         """Returns the loss of one batch."""
@@ -127,34 +141,55 @@ class VaeLoss:
         films = [_film(random, self._motions, view) for _ in range(view.count)]
         video = torch.from_numpy(np.stack([film for film, _ in films]))
         weight = torch.from_numpy(np.stack([weight for _, weight in films]))
-        mean, log_variance = self._twins.posterior(video)
+        count = int(self._worn_share * view.count)
+        fresh = video[count:]
+        shown = fresh
+        if count:
+            worn = self._worn(video[:count], int(random.integers(1, MAX_TRIPS + 1)))
+            shown = torch.cat([worn, fresh])
+            video = torch.cat([torch.lerp(worn, video[:count], RESTORED), fresh])
+        mean, log_variance = self._twins.posterior(shown)
         noisy = mean + torch.randn_like(mean) * (log_variance / 2).exp()
         seen = self._twins.decode(noisy)
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         loss = difference(seen, video, weight) + KL_WEIGHT * 16 * kl
         with torch.no_grad():
             error = (seen.clamp(-1, 1) - video).square()
-            mouth = (weight > 1).expand_as(error)
-            psnr = -10 * torch.log10(error.mean() / 4)
-            facts = {view.name: psnr.item(), "kl": kl.item()}
-            if mouth.any():
-                facts[f"{view.name}_mouth"] = -10 * math.log10(error[mouth].mean().item() / 4)
+            facts = {view.name: _psnr(error[count:]), "kl": kl.item()}
+            if count:
+                facts[f"{view.name}_again"] = _psnr(error[:count])
         return loss, facts
+
+    @torch.no_grad()
+    def _worn(self, video: Tensor, trips: int) -> Tensor:
+        """Returns a video as it comes back from so many trips through the VAE."""
+        for _ in range(trips):
+            mean, _ = self._twins.posterior(video)
+            video = self._twins.decode(mean).clamp(-1, 1)
+        return video
 
     def whole_film(self, random: np.random.Generator) -> Tensor:
         """Draws a film of whole pictures, [1, 3, F, H, W]."""
-        film, _ = _film(random, self._motions, VIEWS[-1])
+        film, _ = _film(random, self._motions, WHOLE)
         return torch.from_numpy(film)[None]
 
 
 def difference(seen: Tensor, true: Tensor, weight: Tensor) -> Tensor:
-    """L1 and L2 of the pixels, L1 of their differences across, down and in time."""
+    """L1 and L2 of the pixels, L1 of their differences across, down and in time, and of means."""
     error = seen - true
     loss = (weight * (error.abs() + 2 * error.square())).mean()
     for axis in (2, 3, 4):
-        change = error.diff(dim=axis).abs()
-        loss = loss + (weight.expand_as(error).narrow(axis, 1, change.shape[axis]) * change).mean()
-    return loss
+        if error.shape[axis] > 1:
+            change = error.diff(dim=axis).abs()
+            weighted = weight.expand_as(error).narrow(axis, 1, change.shape[axis]) * change
+            loss = loss + weighted.mean()
+    pooled = nn.functional.avg_pool3d(error, (1, POOLED_PX, POOLED_PX)).abs().mean()
+    return loss + POOLED_WEIGHT * pooled
+
+
+def _psnr(squared_error: Tensor) -> float:
+    """Returns the decibels of videos in [-1, 1]."""
+    return -10 * math.log10(squared_error.mean().item() / 4)
 
 
 def _film(
