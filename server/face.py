@@ -83,6 +83,13 @@ def everywhere(width: int, height: int) -> FloatArray:
     return np.ones((height // SIDE_MULTIPLE, width // SIDE_MULTIPLE), np.float32)
 
 
+def is_shown(box: FaceBox, placement: Placement) -> bool:
+    """Tells whether any of a face is in the picture."""
+    left, top = placement.point(box.left, box.top)
+    right, bottom = placement.point(box.right, box.bottom)
+    return left < placement.width and top < placement.height and right > 0 and bottom > 0
+
+
 def face_mask(box: FaceBox, placement: Placement) -> FloatArray:
     """Returns the mask [rows, columns] of a face: 1 in the tokens where audio acts.
 

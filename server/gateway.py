@@ -21,6 +21,7 @@ from server.face import (
     everywhere,
     face_mask,
     find_face,
+    is_shown,
 )
 from server.generation import Generation, seeded_noise
 from server.guidance import UNGUIDED
@@ -106,7 +107,10 @@ class Gateway:
         if looks:
             box = await find_face(Newcomer(self._engine), image)
         picture, placement = await asyncio.to_thread(self._placed, image, job)
-        _check_box(job, image.size)
+        if box is not None and not is_shown(box, placement):
+            if not looks:
+                raise _box_not_shown(job, image.size, placement)
+            box = None
         return Sitter(
             picture,
             portrait_px=image.size,
@@ -184,13 +188,16 @@ class Gateway:
         )
 
 
-def _check_box(job: Job, portrait_px: tuple[int, int]) -> None:
-    box, (width, height) = job.face_box, portrait_px
-    if box is not None and (box.left >= width or box.top >= height):
-        field = f"{job.portrait_field.removesuffix('image')}face_box"
-        raise InvalidFieldError(
-            field, f"lies outside the portrait, which has {width} x {height} pixels"
-        )
+def _box_not_shown(
+    job: Job, portrait_px: tuple[int, int], placement: Placement
+) -> InvalidFieldError:
+    field = f"{job.portrait_field.removesuffix('image')}face_box"
+    (width, height), shown = portrait_px, f"{placement.width} x {placement.height}"
+    return InvalidFieldError(
+        field,
+        f"lies outside what is shown of the portrait, which has {width} x {height} pixels, at "
+        f"{shown}; send the box in pixels of the portrait, or a portrait cropped to that shape",
+    )
 
 
 def _mask(job: Job, box: FaceBox | None, placement: Placement) -> FloatArray:

@@ -34,10 +34,10 @@ from server.tokens import PromptTokenizer
 SIZE = 64
 
 
-def portrait(side: int = 512, kind: str = "PNG") -> bytes:
+def portrait(side: int = 512, kind: str = "PNG", width: int | None = None) -> bytes:
     """A portrait file: a smooth colour gradient."""
-    ramp = np.linspace(0, 255, side, dtype=np.uint8)
-    picture = np.stack(np.broadcast_arrays(ramp[:, None], ramp[None, :], np.uint8(90)), axis=-1)
+    down, across = (np.linspace(0, 255, n, dtype=np.uint8) for n in (side, width or side))
+    picture = np.stack(np.broadcast_arrays(down[:, None], across[None, :], np.uint8(90)), axis=-1)
     file = io.BytesIO()
     Image.fromarray(picture).save(file, kind)
     return file.getvalue()

@@ -103,6 +103,16 @@ async def test_a_box_without_pixels_is_refused(server: Served, box: pb.FaceBox) 
     assert refusal(error.value).field == "start.portrait.face_box"
 
 
+async def test_a_box_beside_what_is_shown_is_refused(server: Served) -> None:
+    # The middle 512 columns are shown.
+    wide = portrait(512, width=2048)
+    box = pb.FaceBox(left=100, top=100, right=400, bottom=400)
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await stream(server, start(portrait=pb.Portrait(image=wide, face_box=box)))
+    assert refusal(error.value).field == "start.portrait.face_box"
+    assert "outside what is shown" in refusal(error.value).text
+
+
 @pytest.mark.parametrize(
     ("field", "settings"),
     [

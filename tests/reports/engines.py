@@ -25,12 +25,16 @@ profile; the weights come on top. 8.9 is a GeForce RTX 40, 12.0 an RTX 50."""
 
 
 def build(
-    repository: Path, folder: Path, workload: Workload, names: Sequence[str]
+    repository: Path,
+    folder: Path,
+    workload: Workload,
+    names: Sequence[str],
+    capabilities: Sequence[str],
 ) -> list[BuiltEngine]:
     """Builds engines, or finds them built."""
     networks = read_manifest(repository).networks
     built: list[BuiltEngine] = []
-    for capability in COMPUTE_CAPABILITIES:
+    for capability in capabilities:
         for name in names:
             engine = build_engine(
                 repository / name,
@@ -82,14 +86,28 @@ def main() -> None:
     every = Workload(small.variant, small.sizes, WINDOWS)
     all_sizes = Workload(public.variant, public.sizes, WINDOWS)
     one_size = Workload(public.variant, ONE_SIZE, ONE_SIZE_WINDOWS)
+    both, first = COMPUTE_CAPABILITIES, COMPUTE_CAPABILITIES[:1]
     parts: list[str] = []
-    for title, repository, workload, names in (
-        ("The demo's checkpoint", options.small, every, tuple(small.networks)),
-        ("Public sizes, one size of picture", options.public, one_size, PUBLIC_NETWORKS),
-        ("Public sizes, every size of picture", options.public, all_sizes, PUBLIC_NETWORKS),
+    for title, folder, repository, workload, names, capabilities in (
+        ("The demo's sizes", "demo", options.small, every, tuple(small.networks), both),
+        (
+            "Public sizes, 512x512",
+            "public-512x512",
+            options.public,
+            one_size,
+            PUBLIC_NETWORKS,
+            both,
+        ),
+        (
+            "Public sizes, every picture",
+            "public-every",
+            options.public,
+            all_sizes,
+            PUBLIC_NETWORKS,
+            first,
+        ),
     ):
-        folder = options.engines / title.replace(" ", "-").replace(",", "").lower()
-        built = build(repository, folder, workload, names)
+        built = build(repository, options.engines / folder, workload, names, capabilities)
         parts += [f"## {title}", described(workload), engines_table(built)]
         builder = built[0].builder
     write(
