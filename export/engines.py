@@ -55,7 +55,7 @@ class BuiltEngine:
     layers: int
     engine_bytes: int
     activation_bytes: int
-    """What a run takes beside the weights, at the greatest shapes of the profile."""
+    """What a run takes beside the weights, as the builder reports it."""
     seconds: float
     peak_bytes: int
     compute_capability: str | None

@@ -4,6 +4,7 @@ python -m tests.reports.engines SMALL_REPOSITORY PUBLIC_REPOSITORY ENGINES
 """
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,11 +18,15 @@ PUBLIC_NETWORKS = ("vae_decoder", "denoiser")
 """Those whose engines are large, and every step and frame needs."""
 ONE_SIZE, ONE_SIZE_WINDOWS = ((512, 512),), (33, 17, 5)
 """A profile for a card of 12 GB: what need not fit takes no memory."""
+FIXED_SIZES, FIXED_WINDOWS = (256, 512, 768), (5, 17, 33, 81)
+FIXED_NETWORKS = ("vae_encoder", "vae_decoder")
+"""Those that take the most beside their weights, built for one size and window at a time."""
 HEADER = ("network", "precision", "compute capability", "layers", "MB", "runs in, MB", "s", "GB")
 INTRO = """Networks are parsed and built ahead of time, on a CPU, with TensorRT-RTX; no engine was
 run, since that takes a GPU. Each build is a process of its own, whose peak memory is the last
-column. `Runs in` is the activation memory that the builder reports for the greatest shapes of the
-profile; the weights come on top. 8.9 is a GeForce RTX 40, 12.0 an RTX 50."""
+column. `Runs in` is the activation memory that the builder reports; the weights come on top. It
+does not say for which shapes of a range: [memory.md](memory.md) has engines of one shape each. 8.9
+is a GeForce RTX 40, 12.0 an RTX 50."""
 
 
 def build(
@@ -75,6 +80,11 @@ def described(workload: Workload) -> str:
     )
 
 
+def fixed(side: int, frames: int) -> str:
+    """Returns the folder of engines for one size of picture and one length of window."""
+    return f"fixed-{side}x{side}-{frames}"
+
+
 def main() -> None:
     """Builds every engine and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -110,6 +120,10 @@ def main() -> None:
         built = build(repository, options.engines / folder, workload, names, capabilities)
         parts += [f"## {title}", described(workload), engines_table(built)]
         builder = built[0].builder
+    for side, frames in itertools.product(FIXED_SIZES, FIXED_WINDOWS):
+        workload = Workload(public.variant, ((side, side),), (frames,))
+        folder = options.engines / fixed(side, frames)
+        build(options.public, folder, workload, FIXED_NETWORKS, first)
     write(
         "tensorrt.md",
         "engines",

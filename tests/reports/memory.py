@@ -23,9 +23,11 @@ from export.networks import networks
 from export.precision import Precision, precision_of
 from export.tiny import PUBLIC
 from server.contract import Variant
+from tests.reports.engines import FIXED_NETWORKS, FIXED_SIZES, FIXED_WINDOWS, fixed
 from tests.reports.markdown import table, write
 
 PAGE = "memory.md"
+CAPABILITY = "8.9"
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
 
 
@@ -114,40 +116,89 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.0f}"
 
 
-def activations_table(engines: Path) -> str:
-    """Returns what the builder reported of the engines below a folder."""
+def activations(engines: Path, folder: str, network: str) -> int:
+    """Returns what the builder reported that an engine runs in, in bytes."""
+    facts = engines / folder / CAPABILITY / network / "1" / "engine.json"
+    return json.loads(facts.read_text())["activation_bytes"]
+
+
+def vae_table(engines: Path) -> str:
+    """Returns the megabytes that the VAE runs in, by size of picture and length of window."""
     rows = [
-        (
-            path.relative_to(engines).parts[0].replace("-", " "),
-            facts["compute_capability"],
-            facts["network"],
-            facts["precision"],
-            _megabytes(facts["activation_bytes"]),
-        )
-        for path in sorted(engines.glob("public-*/*/*/1/engine.json"))
-        for facts in [json.loads(path.read_text())]
+        [
+            network,
+            f"{side}x{side}",
+            *(
+                _megabytes(activations(engines, fixed(side, frames), network))
+                for frames in FIXED_WINDOWS
+            ),
+        ]
+        for network in FIXED_NETWORKS
+        for side in FIXED_SIZES
     ]
-    return table(("profile", "compute capability", "network", "precision", "MB"), rows)
+    return table(["MB", "pictures", *(f"{frames} frames" for frames in FIXED_WINDOWS)], rows)
+
+
+def cards_table(engines: Path) -> str:
+    """Returns the gigabytes of everything that is loaded, by size of picture and window."""
+    narrow = weights("fp16")
+    loaded = sum(narrow.values()) - narrow["text_encoder"]
+    denoiser = activations(engines, "public-512x512", "denoiser")
+    rows: list[list[object]] = []
+    for side in FIXED_SIZES[:2]:
+        row: list[object] = [f"{side}x{side}"]
+        for frames in FIXED_WINDOWS[:3]:
+            vae_runs_in = sum(
+                activations(engines, fixed(side, frames), network) for network in FIXED_NETWORKS
+            )
+            row.append(f"{(loaded + denoiser + vae_runs_in) / 1e9:.1f}")
+        rows.append(row)
+    return table(["GB", *(f"{frames} frames" for frames in FIXED_WINDOWS[:3])], rows)
 
 
 def main() -> None:
     """Writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("engines", type=Path)
-    options = parser.parse_args()
-    parts = (WEIGHTS, weights_table(), ACTIVATIONS, activations_table(options.engines))
+    parser.add_argument("engines", type=Path, help="as the engines' report leaves them")
+    engines = parser.parse_args().engines
+    parts = (
+        *("## Weights", WEIGHTS, weights_table()),
+        *(
+            "## What runs need beside them",
+            ACTIVATIONS,
+            vae_table(engines),
+            denoiser_words(engines),
+        ),
+        *("## On a card", CARDS, cards_table(engines)),
+    )
     write(PAGE, "memory", "Memory at the public sizes", *parts)
 
 
-WEIGHTS = """Weights, in MB. Computed from the shapes of the public checkpoint's tensors by the
-code that loads and narrows them; the files are as large. A network that stays in another precision
-says so.
+def denoiser_words(engines: Path) -> str:
+    """Returns what the denoiser runs in, in a sentence."""
+    at_512, at_all = (
+        _megabytes(activations(engines, folder, "denoiser"))
+        for folder in ("public-512x512", "public-every")
+    )
+    return (
+        f"The denoiser, with two branches, runs in {at_512} MB for 512x512 and windows of up to\n"
+        f"33 frames, and in {at_all} MB for pictures of up to 768x768 and windows of up to 81."
+    )
+
+
+WEIGHTS = """In MB. Computed from the shapes of the public checkpoint's tensors by the code that
+loads and narrows them; the files are as large. A network that stays in another precision says so.
 
 With a style bank there is no text_encoder; with `--text-precision int8` it takes the host's memory
 and none of the GPU's."""
-ACTIVATIONS = """What a run takes beside the weights, in MB, as TensorRT-RTX's builder reports it
-for the greatest shapes of a profile; see [tensorrt.md](tensorrt.md) for what the profiles are.
-Triton runs one request of a network at a time, and each network's engine keeps its own."""
+ACTIVATIONS = """In MB, as TensorRT-RTX's builder reports it for engines in fp16, each built for one
+size of picture and one length of window. For an engine of several shapes the builder's figure is
+that of none of them: see [tensorrt.md](tensorrt.md). The VAE takes a window as a whole, so its part
+grows with the window."""
+CARDS = """In GB: the weights in fp16 without text_encoder, and what VAE and denoiser run in, each
+engine by itself as Triton loads them (for the denoiser, that of 512x512 and 33 frames). CUDA's own
+share and the small encoders' runs come on top. So a card of 12 GB is for 256x256, or for 512x512 in
+very short windows, and one of 24 GB for 512x512 in windows of 17 frames."""
 
 if __name__ == "__main__":
     main()
