@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import yaml
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
@@ -190,17 +190,21 @@ def _draw(key: str, shape: torch.Size) -> Tensor:
 
 
 def _tokenizer(vocabulary: int) -> Tokenizer:
-    """A tokenizer of umT5's kind: unigram pieces, `</s>` at the end, `<pad>` is 0."""
-    tokenizer = Tokenizer(models.Unigram())
+    """A tokenizer of umT5's kind: unigram pieces, `</s>` at the end, `<pad>` is 0.
+
+    Its pieces are words and letters, listed rather than trained: the library's trainer gives
+    others from run to run.
+    """
+    words = dict.fromkeys(f"▁{word}" for text in CORPUS for word in text.split())
+    letters = sorted(set("".join(words)))
+    pieces = [(token, 0.0) for token in SPECIAL_TOKENS.values()]
+    pieces += [(word, -2.0) for word in words] + [(letter, -4.0) for letter in letters]
+    assert len(pieces) <= vocabulary
+    unknown = list(SPECIAL_TOKENS).index("unk_token")
+    tokenizer = Tokenizer(models.Unigram(pieces, unknown))
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS.values()))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()  # pyright: ignore[reportAttributeAccessIssue]
     tokenizer.decoder = decoders.Metaspace()  # pyright: ignore[reportAttributeAccessIssue]
-    trainer = trainers.UnigramTrainer(
-        vocab_size=vocabulary,
-        special_tokens=[*SPECIAL_TOKENS.values()],
-        unk_token=SPECIAL_TOKENS["unk_token"],
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(CORPUS, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(  # pyright: ignore[reportAttributeAccessIssue]
         single="$A </s>", special_tokens=[("</s>", 1)]
     )

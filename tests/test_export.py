@@ -165,6 +165,8 @@ def test_large_weights_go_to_a_file_beside_the_graph(
 def test_the_same_seed_gives_the_same_checkpoint(tiny: Checkpoint, tmp_path: Path) -> None:
     make_tiny(tmp_path, seed=0)
     assert Checkpoint(tmp_path).digest() == tiny.digest()
+    texts = [each.existing(layout.TOKENIZER).read_text() for each in (tiny, Checkpoint(tmp_path))]
+    assert texts[0] == texts[1]
     make_tiny(tmp_path, seed=1)
     assert Checkpoint(tmp_path).digest() != tiny.digest()
 
