@@ -26,8 +26,8 @@ from tests.reports.markdown import table, write
 
 INTRO = """Each network is exported in a process of its own, on one thread, from random weights
 of the sizes stated; peak memory is what the process held itself, files mapped into memory included
-once they were read. Every file is compared with its torch module but those in bf16, which ONNX
-Runtime does not compute on a CPU."""
+once they were read. Seconds are wall time, and other work used the machine. Every file is compared
+with its torch module but those in bf16, which ONNX Runtime does not compute on a CPU."""
 
 
 def export_one(checkpoint: Checkpoint, repository: Path, name: str, precision: Precision) -> None:
