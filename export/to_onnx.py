@@ -91,7 +91,8 @@ def export_repository(
     precisions["text_encoder"] = text_precision or precision
     if prompts is not None:
         report("text_encoder: encoding the prompts")
-        write_styles(repository / styles.FILE, encode(checkpoint, prompts, precision))
+        encoded = encode(checkpoint, prompts, precisions["text_encoder"])
+        write_styles(repository / styles.FILE, encoded)
         del builds["text_encoder"]
         shutil.rmtree(repository / "text_encoder", ignore_errors=True)
     workload = Workload(checkpoint.variant, sizes, WINDOWS)

@@ -2,8 +2,10 @@
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -251,6 +253,22 @@ def test_an_interrupted_export_leaves_nothing_to_serve(
     assert not list(tmp_path.rglob("1/*"))
     with pytest.raises(ManifestError, match="is missing"):
         read_manifest(tmp_path)
+
+
+def test_a_style_bank_is_encoded_in_the_text_encoders_own_precision(
+    tiny: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Precision] = []
+
+    def encode(_: Checkpoint, prompts: Mapping[str, str], precision: Precision):
+        asked.append(precision)
+        return {name: np.zeros((1, 64), np.float32) for name in prompts}
+
+    monkeypatch.setattr("export.to_onnx.encode", encode)
+    monkeypatch.setattr("export.to_onnx.networks", lambda *_: {"text_encoder": None})
+    how: dict[str, Any] = {"precision": "fp16", "text_precision": "bf16", "prompts": {"a": "b"}}
+    export_repository(tiny, tmp_path, sizes=[(128, 128)], report=quiet, **how)
+    assert asked == ["bf16"]
 
 
 def test_an_export_goes_on_at_the_network_where_it_stopped(
