@@ -64,7 +64,7 @@ report: $(EXPORT)/ready-dev $(TRITON)/ready ## Measure again what docs/ states
 	$(EXPORT)/bin/python -m tests.reports.teacache $(DEMO_REPOSITORY)
 
 .PHONY: export-check
-export-check: $(EXPORT)/ready-dev ## Export and build the public sizes, random weights: an hour, 24 GB of memory, 60 GB of disk
+export-check: $(EXPORT)/ready-dev ## Export and build the public sizes with random weights, and write what that took
 	test -f $(FULL)/checkpoint/config.yaml || $(EXPORT)/bin/python -m export make-tiny --full-size $(FULL)/checkpoint
 	$(EXPORT)/bin/python -m tests.reports.exports $(FULL)/checkpoint $(FULL)/models
 	$(EXPORT)/bin/python -m export onnx $(FULL)/checkpoint --repository $(FULL)/models --precision fp16 --text-precision bf16

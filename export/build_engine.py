@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-MEMORY = re.compile(r"Total (Activation|Weights) Memory: (\d+) bytes")
+ACTIVATION = re.compile(r"Total Activation Memory: (\d+) bytes")
 PACKAGES = ("tensorrt", "tensorrt_rtx")
 
 
@@ -39,8 +39,8 @@ def build(trt: Any, request: dict[str, Any]) -> dict[str, Any]:
             or null) and ``weight_streaming``.
 
     Returns:
-        ``layers`` of the network, the ``activation_bytes`` and ``weights_bytes`` that the builder
-        reports, or an ``error`` in one line.
+        ``layers`` of the network and the ``activation_bytes`` that the builder reports, or an
+        ``error`` in one line.
     """
     logger, reported = _listener(trt)
     builder = trt.Builder(logger)
@@ -79,8 +79,8 @@ def _listener(trt: Any) -> tuple[Any, dict[str, int]]:
             trt.ILogger.__init__(self)
 
         def log(self, severity: Any, message: str) -> None:
-            if found := MEMORY.match(message):
-                reported[f"{found[1].lower()}_bytes"] = int(found[2])
+            if found := ACTIVATION.match(message):
+                reported["activation_bytes"] = int(found[1])
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 print(message, file=sys.stderr)
 

@@ -222,7 +222,8 @@ def _known(version: Path) -> BuiltEngine | None:
 
 def _digest(file: Path, shapes: Profile, target: Target, builder: str) -> str:
     digest = hashlib.sha256(repr((shapes, target, builder)).encode())
-    for path in sorted(file.parent.iterdir()):
+    # Graph and weights; what is noted beside them changes with the exporter.
+    for path in sorted(file.parent.glob(f"{MODEL_FILE}*")):
         with path.open("rb") as weights:
             while block := weights.read(DIGEST_BYTES):
                 digest.update(block)
