@@ -19,7 +19,8 @@ import onnx
 from export.build_engine import find_tensorrt
 from export.model_config import ENGINE_FILE, MODEL_FILE, TENSORRT, config_pbtxt
 from export.profiles import Profile, Workload, profile, warm_up_shapes
-from export.to_onnx import VERSION, Report, widths
+from export.to_onnx import VERSION, Report
+from export.trace import widths
 from server import manifest, styles
 from server.contract import NETWORKS
 from server.manifest import Manifest, read_manifest

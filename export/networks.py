@@ -15,10 +15,12 @@ from export.checkpoint import Checkpoint
 from export.denoiser import Denoiser, load_denoiser
 from export.denoiser_config import DenoiserConfig, Riflex
 from export.image_encoder import ImageEncoder, load_image_encoder
+from export.loop import Loop
 from export.precision import DTYPES, Precision, narrow_matrices
 from export.teacache import CachedDenoiser, TimeModulation
 from export.text_encoder import PUBLIC_SIZES, TextEncoder, load_text_encoder
 from export.vae import VaeDecoder, VaeEncoder, load_vae
+from export.vae_chunks import in_chunks
 from server import contract
 from server.audio_windows import window_index
 from server.clock import MODEL_SAMPLES_PER_FRAME
@@ -50,11 +52,15 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Exportable:
-    """A network as a module, and fresh random inputs of a shape for it, in the module's order."""
+    """A network as a module, and fresh random inputs of a shape for it, in the module's order.
+
+    With a ``loop`` its parts are exported in the module's place, which they equal.
+    """
 
     network: Network
     module: nn.Module
     inputs: Callable[[Shape], Inputs]
+    loop: Loop | None = None
 
 
 def audio_encoder(checkpoint: Checkpoint) -> Exportable:
@@ -124,7 +130,8 @@ def vae_encoder(checkpoint: Checkpoint, precision: Precision = "fp32") -> Export
         sides = (shape.height * PIXELS_PER_LATENT, shape.width * PIXELS_PER_LATENT)
         return {"video": torch.rand(shape.batch, 3, shape.video_frames, *sides) * 2 - 1}
 
-    return Exportable(contract.VAE_ENCODER, VaeEncoder(_vae(checkpoint, precision)), inputs)
+    module = VaeEncoder(_vae(checkpoint, precision))
+    return Exportable(contract.VAE_ENCODER, module, inputs, in_chunks(module))
 
 
 def denoiser(
@@ -192,10 +199,12 @@ def denoiser_cached(checkpoint: Checkpoint) -> Exportable:
 
 def vae_decoder(checkpoint: Checkpoint, precision: Precision = "fp32") -> Exportable:
     """The decoder of the Wan VAE."""
+    module = VaeDecoder(_vae(checkpoint, precision))
     return Exportable(
         contract.VAE_DECODER,
-        VaeDecoder(_vae(checkpoint, precision)),
+        module,
         lambda shape: {"latents": torch.randn(shape.latents)},
+        in_chunks(module),
     )
 
 

@@ -5,15 +5,12 @@ checked; Triton takes no notice of folders that are no numbers. The manifest, wi
 gateway takes no repository, comes last and is removed first.
 """
 
-import logging
 import shutil
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import onnx
-import torch
 from rich import filesize
 
 from export import checkpoint as layout
@@ -21,28 +18,24 @@ from export.checkpoint import Checkpoint
 from export.compare import check_export, verdict
 from export.denoiser_config import Riflex
 from export.face_detector import face_detector
-from export.half_storage import store_halves
-from export.model_config import BACKEND, MODEL_FILE, PUBLIC_WIDTHS, config_pbtxt
+from export.model_config import BACKEND, MODEL_FILE, config_pbtxt
 from export.networks import Exportable, Shape, networks
 from export.origin import Origin, tool_versions
 from export.precision import Precision, precision_of
 from export.profiles import WINDOWS, Workload, warm_up_shapes
 from export.styles import encode
+from export.trace import widths, write_onnx
 from server import manifest, styles
-from server.contract import FACE_DETECTOR, NETWORKS, Dim, Network, Tensor, fingerprint
+from server.contract import FACE_DETECTOR, NETWORKS, Network, fingerprint
 from server.manifest import Manifest, NetworkEntry
 from server.styles import write_styles
 
-OPSET = 20
 VERSION = "1"
-TRACED = Shape(batch=2, frames=3, height=8, width=6)
-# Unlike the traced one in every length, so that a length baked into the graph is found out.
+# Unlike the traced shape in every length, so that a length baked into a graph is found out.
 CHECKED = (
     Shape(batch=1, frames=2, height=6, width=10),
     Shape(batch=3, frames=5, height=4, width=8),
 )
-EMBEDDED_BYTES = 3 * 2**29
-
 STAGES = 3 + len(CHECKED)
 """How many stages of each network are reported."""
 
@@ -185,85 +178,3 @@ def copy_face_detector(folder: Path, workload: Workload, report: Report) -> None
     onnx.save(face_detector(), target)
     write_config(FACE_DETECTOR, folder, workload)
     report(f"{FACE_DETECTOR.name}: {target.stat().st_size / 1e6:.1f} MB", result=True)
-
-
-def write_onnx(exportable: Exportable, path: Path, *, halves: bool = False) -> None:
-    """Writes a network as an ONNX graph whose inputs and outputs are those of the contract.
-
-    Weights of more than EMBEDDED_BYTES go to a file beside it: a protobuf holds 2 GB at most.
-    """
-    program = trace(exportable)
-    parameters = exportable.module.state_dict().values()
-    size = sum(tensor.numel() * tensor.element_size() for tensor in parameters)
-    program.save(path, external_data=size > EMBEDDED_BYTES)
-    model = onnx.load(path, load_external_data=False)
-    for axis, dim in _dimensions(model, exportable.network):
-        if isinstance(dim, str) and dim not in PUBLIC_WIDTHS:
-            axis.dim_param = dim
-    forget_sources(model)
-    if halves:
-        store_halves(model)
-    onnx.save(model, path)
-
-
-def forget_sources(model: onnx.ModelProto) -> None:
-    """Drops what the exporter notes at every node: lines of source, with this machine's paths."""
-    graph = model.graph
-    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")
-    for weight in graph.initializer:
-        weight.ClearField("metadata_props")
-
-
-def trace(exportable: Exportable) -> torch.onnx.ONNXProgram:
-    """Traces a network with dimensions that vary as the contract says."""
-    network = exportable.network
-    inputs = exportable.inputs(TRACED)
-    dynamic = tuple(_dynamic_axes(tensor) for tensor in network.inputs)
-    # It says at every export that torchvision, which nothing here needs, is not installed.
-    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch.inference_mode():
-        # The exporter warns about its own internals.
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            exportable.module,
-            tuple(inputs.values()),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[tensor.name for tensor in network.inputs],
-            output_names=[tensor.name for tensor in network.outputs],
-            dynamic_shapes=dynamic,
-            verbose=False,
-        )
-    assert program is not None
-    return program
-
-
-def widths(model: onnx.ModelProto, network: Network) -> dict[str, int]:
-    """Returns the dimensions that the checkpoint fixes, though the contract does not."""
-    return {
-        dim: axis.dim_value
-        for axis, dim in _dimensions(model, network)
-        if isinstance(dim, str) and dim in PUBLIC_WIDTHS
-    }
-
-
-def _dimensions(
-    model: onnx.ModelProto, network: Network
-) -> Iterator[tuple[onnx.TensorShapeProto.Dimension, Dim]]:
-    """Yields every dimension of the graph's inputs and outputs with its name in the contract."""
-    values = [*model.graph.input, *model.graph.output]
-    for value, tensor in zip(values, (*network.inputs, *network.outputs), strict=True):
-        axes = value.type.tensor_type.shape.dim
-        yield from zip(axes, ("batch", *tensor.dims), strict=True)
-
-
-def _dynamic_axes(tensor: Tensor) -> dict[int, Any]:
-    """Returns the axes that vary from call to call; batch is the first."""
-    varying = [0] + [
-        axis
-        for axis, dim in enumerate(tensor.dims, start=1)
-        if isinstance(dim, str) and dim not in PUBLIC_WIDTHS
-    ]
-    return dict.fromkeys(varying, torch.export.Dim.AUTO)

@@ -1,8 +1,11 @@
 """The Wan VAE against the authors' program and against diffusers' cached loop."""
 
+import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import (
@@ -12,11 +15,19 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
 )
 from torch import Tensor
 
-from export.vae import CausalConv, RmsNorm, VaeDecoder, VaeEncoder, load_vae, public_tensors
+from export.compare import run_onnx
+from export.networks import Exportable, Shape
+from export.trace import write_onnx
+from export.vae import VaeDecoder, VaeEncoder, build_vae, load_vae, public_tensors
+from export.vae_chunks import in_chunks
+from export.vae_layers import CausalConv, RmsNorm
 from export.weights import CheckpointMismatchError
+from server.contract import VAE_DECODER, VAE_ENCODER, Network
 from tests.reference import ReferenceFixture, assert_close, reference_fixture
 
 TOLERANCE = 1e-4
+LARGE = 64
+"""Elements of a tensor that is certainly a weight."""
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +127,87 @@ def test_one_pass_equals_the_cached_loop(vae: AutoencoderKLWan, latent_frames: i
         scaled = latents * statistics(vae, "latents_std") + statistics(vae, "latents_mean")
         decoded = vae.decode(scaled, return_dict=False)[0]
         assert_close(VaeDecoder(vae)(latents)[1].numpy(), decoded.numpy(), TOLERANCE)
+
+
+CODERS = {VAE_ENCODER: VaeEncoder, VAE_DECODER: VaeDecoder}
+
+
+def as_exportable(network: Network, vae: AutoencoderKLWan) -> Exportable:
+    def inputs(shape: Shape) -> dict[str, Tensor]:
+        torch.manual_seed(shape.frames)
+        if network is VAE_DECODER:
+            return {"latents": torch.randn(shape.latents)}
+        sides = (8 * shape.height, 8 * shape.width)
+        return {"video": torch.rand(shape.batch, 3, shape.video_frames, *sides) * 2 - 1}
+
+    coder = CODERS[network](vae)
+    return Exportable(network, coder, inputs, in_chunks(coder))
+
+
+@pytest.fixture(scope="module", params=[VAE_ENCODER, VAE_DECODER], ids=lambda network: network.name)
+def exported(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Exportable, Path]:
+    torch.manual_seed(0)
+    exportable = as_exportable(request.param, build_vae({"dim": 4, "num_res_blocks": 1}))
+    file = tmp_path_factory.mktemp("vae") / "model.onnx"
+    write_onnx(exportable, file)
+    return exportable, file
+
+
+def float_output(outputs: Tensor | tuple[Tensor, ...]) -> Tensor:
+    return outputs if isinstance(outputs, Tensor) else outputs[-1]
+
+
+@pytest.mark.parametrize("network", CODERS, ids=lambda network: network.name)
+@pytest.mark.parametrize("latent_frames", [1, 2, 4])
+def test_chunk_by_chunk_equals_one_pass(
+    vae: AutoencoderKLWan, network: Network, latent_frames: int
+) -> None:
+    exportable = as_exportable(network, vae)
+    x = next(iter(exportable.inputs(Shape(2, latent_frames, 2, 3)).values()))
+    assert exportable.loop is not None
+    opening, step, closing = (
+        exportable.loop.opening,
+        exportable.loop.step,
+        exportable.loop.closing,
+    )
+    with torch.inference_mode():
+        first, frames, *states = opening(x)
+        outputs = [first]
+        for chunk in frames.split(exportable.loop.chunk, dim=1)[: latent_frames - 1]:
+            shapes = [state.shape for state in states]
+            output, *states = step(chunk, *states)
+            outputs.append(output)
+            # What is handed on does not grow with the video.
+            assert [state.shape for state in states] == shapes
+        chunked = float_output(closing(torch.cat(outputs, dim=1)))
+        assert_close(chunked.numpy(), float_output(exportable.module(x)).numpy(), TOLERANCE)
+
+
+def test_the_graph_in_chunks_equals_one_pass_for_every_length(
+    exported: tuple[Exportable, Path], subtests: pytest.Subtests
+) -> None:
+    exportable, file = exported
+    names = [tensor.name for tensor in exportable.network.outputs]
+    for latent_frames in (1, 2, 6):
+        with subtests.test(latent_frames=latent_frames), torch.inference_mode():
+            inputs = exportable.inputs(Shape(2, latent_frames, 4, 3))
+            actual = run_onnx(file, inputs, names)
+            expected = float_output(exportable.module(*inputs.values()))
+            assert_close(actual[names[-1]], expected.numpy(), TOLERANCE)
+
+
+def test_the_graph_in_chunks_holds_every_weight_once(exported: tuple[Exportable, Path]) -> None:
+    exportable, file = exported
+    graph = onnx.load(file).graph
+    stored = [weight for weight in graph.initializer if math.prod(weight.dims) > LARGE]
+    large = [tensor for tensor in exportable.module.parameters() if tensor.numel() > LARGE]
+    assert len(large) > 0
+    assert sum(math.prod(weight.dims) for weight in stored) == sum(map(torch.numel, large))
+    (loop,) = (node for node in graph.node if node.op_type == "Loop")
+    (body,) = loop.attribute
+    assert not body.g.initializer
 
 
 @pytest.mark.parametrize(

@@ -18,16 +18,8 @@ from torch import Tensor, nn
 from export.demo.faces import Face, random_face
 from export.demo.head import SIDE
 from export.demo.mouths import Motion
-from export.vae import (
-    CausalConv,
-    Downsample,
-    FrameAttention,
-    RmsNorm,
-    Upsample,
-    VaeDecoder,
-    VaeEncoder,
-    build_vae,
-)
+from export.vae import VaeDecoder, VaeEncoder, build_vae
+from export.vae_layers import CausalConv, Downsample, FrameAttention, RmsNorm, Upsample
 
 LOG_VARIANCE = -4.0
 """What the encoder first says of its own precision; at 0 the decoder learns to ignore it."""
@@ -77,7 +69,7 @@ class VaeTwins(nn.Module):
     def posterior(self, video: Tensor) -> tuple[Tensor, Tensor]:
         """Returns mean and log-variance of the normalised latents, [B, 16, T, h, w]."""
         encoder = self.encoder
-        moments = encoder.quant_conv(encoder.encoder(video.transpose(1, 2))).transpose(1, 2)
+        moments = encoder.quant_conv(encoder.network(encoder.enter(video))).transpose(1, 2)
         mean, log_variance = moments.chunk(2, dim=1)
         mean = (mean - encoder.latents_mean) / encoder.latents_std
         return mean, log_variance - 2 * encoder.latents_std.log()
@@ -85,8 +77,7 @@ class VaeTwins(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Returns the video before it is clamped, [B, 3, F, H, W]."""
         decoder = self.decoder
-        latents = (latents * decoder.latents_std + decoder.latents_mean).transpose(1, 2)
-        return decoder.decoder(decoder.post_quant_conv(latents)).transpose(1, 2)
+        return decoder.network(decoder.enter(latents)).transpose(1, 2)
 
 
 def new_vae(sizes: Mapping[str, Any], seed: int) -> AutoencoderKLWan:
@@ -225,10 +216,10 @@ def _around(random: np.random.Generator, inside: slice, side: int) -> slice:
 @torch.no_grad()
 def write_back(twins: VaeTwins, vae: AutoencoderKLWan) -> None:
     """Copies the trained weights into the library's layers."""
-    _write(twins.encoder.encoder, vae.encoder)
+    _write(twins.encoder.network, vae.encoder)
     _write(twins.encoder.quant_conv, vae.quant_conv)
     _write(twins.decoder.post_quant_conv, vae.post_quant_conv)
-    _write(twins.decoder.decoder, vae.decoder)
+    _write(twins.decoder.network, vae.decoder)
 
 
 def _write(twin: nn.Module, layer: Any) -> None:
