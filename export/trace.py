@@ -11,6 +11,7 @@ import torch
 from onnx import ModelProto
 from torch import Tensor as Array
 from torch import nn
+from torch._subclasses import FakeTensorMode
 
 from export.half_storage import store_halves
 from export.loop import AXIS, Loop, join
@@ -71,8 +72,10 @@ def _trace_whole(exportable: Exportable, path: Path) -> ModelProto:
 def _trace_loop(exportable: Exportable, loop: Loop) -> ModelProto:
     network = exportable.network
     inputs = tuple(exportable.inputs(TRACED).values())
-    with torch.inference_mode():
-        first, frames, *states = map(Array.contiguous, loop.opening(*inputs))
+    # Only shapes and types are wanted; 16 bits are slow on a CPU.
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        shapes = loop.opening(*inputs)
+    first, frames, *states = (torch.zeros(t.shape, dtype=t.dtype) for t in shapes)
     chunk = frames[:, : loop.chunk].contiguous()
     names = [tensor.name for tensor in network.inputs]
     opening = _trace(loop.opening, inputs, [_dynamic_axes(t) for t in network.inputs], names)

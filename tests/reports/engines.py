@@ -14,19 +14,20 @@ from server.manifest import read_manifest
 from tests.reports.markdown import table, write
 
 COMPUTE_CAPABILITIES = ("8.9", "12.0")
-PUBLIC_NETWORKS = ("vae_decoder", "denoiser")
-"""Those whose engines are large, and every step and frame needs."""
-ONE_SIZE, ONE_SIZE_WINDOWS = ((512, 512),), (33, 17, 5)
-"""A profile for a card of 12 GB: what need not fit takes no memory."""
-FIXED_SIZES, FIXED_WINDOWS = (256, 512, 768), (5, 17, 33, 81)
+ON_THE_CPU = "text_encoder"
+"""What a style bank or int8 keeps off the card; its build would take more than 24 GB."""
+ONE_SIZE_WINDOWS = (33, 17, 5)
+SIDES, FIXED_WINDOWS = (512, 256, 768), (5, 17, 33, 81)
+EVERY = "public-every"
+"""The folder of engines for every size and window that a repository offers."""
 FIXED_NETWORKS = ("vae_encoder", "vae_decoder")
-"""Those that take the most beside their weights, built for one size and window at a time."""
+"""Those whose memory may grow with the window, built for one size and window at a time."""
 HEADER = ("network", "precision", "compute capability", "layers", "MB", "runs in, MB", "s", "GB")
 INTRO = """Networks are parsed and built ahead of time, on a CPU, with TensorRT-RTX; no engine was
 run, since that takes a GPU. Each build is a process of its own, whose peak memory is the last
-column. `Runs in` is the activation memory that the builder reports; the weights come on top. It
-does not say for which shapes of a range: [memory.md](memory.md) has engines of one shape each. 8.9
-is a GeForce RTX 40, 12.0 an RTX 50."""
+column. `Runs in` is the activation memory that the builder reports; the weights come on top. 8.9 is
+a GeForce RTX 40, 12.0 an RTX 50. Of the public sizes text_encoder was not built: it stays on the
+CPU, or a style bank takes its place."""
 
 
 def build(
@@ -80,6 +81,11 @@ def described(workload: Workload) -> str:
     )
 
 
+def one_size(side: int) -> str:
+    """Returns the folder of engines for one size of picture and windows of up to 33 frames."""
+    return f"public-{side}x{side}"
+
+
 def fixed(side: int, frames: int) -> str:
     """Returns the folder of engines for one size of picture and one length of window."""
     return f"fixed-{side}x{side}-{frames}"
@@ -93,34 +99,23 @@ def main() -> None:
     parser.add_argument("engines", type=Path)
     options = parser.parse_args()
     small, public = read_manifest(options.small), read_manifest(options.public)
-    every = Workload(small.variant, small.sizes, WINDOWS)
-    all_sizes = Workload(public.variant, public.sizes, WINDOWS)
-    one_size = Workload(public.variant, ONE_SIZE, ONE_SIZE_WINDOWS)
+    names = [name for name in public.networks if name != ON_THE_CPU]
     both, first = COMPUTE_CAPABILITIES, COMPUTE_CAPABILITIES[:1]
-    parts: list[str] = []
-    for title, folder, repository, workload, names, capabilities in (
-        ("The demo's sizes", "demo", options.small, every, tuple(small.networks), both),
-        (
-            "Public sizes, 512x512",
-            "public-512x512",
-            options.public,
-            one_size,
-            PUBLIC_NETWORKS,
-            both,
-        ),
-        (
-            "Public sizes, every picture",
-            "public-every",
-            options.public,
-            all_sizes,
-            PUBLIC_NETWORKS,
-            first,
-        ),
-    ):
-        built = build(repository, options.engines / folder, workload, names, capabilities)
-        parts += [f"## {title}", described(workload), engines_table(built)]
-        builder = built[0].builder
-    for side, frames in itertools.product(FIXED_SIZES, FIXED_WINDOWS):
+    small_workload = Workload(small.variant, small.sizes, WINDOWS)
+    built = build(
+        options.small, options.engines / "demo", small_workload, tuple(small.networks), both
+    )
+    builder = built[0].builder
+    parts = ["## The demo's sizes", described(small_workload), engines_table(built)]
+    for side in SIDES:
+        workload = Workload(public.variant, ((side, side),), ONE_SIZE_WINDOWS)
+        folder = options.engines / one_size(side)
+        built = build(options.public, folder, workload, names, both if side == 512 else first)
+        parts += [f"## Public sizes, {side}x{side}", described(workload), engines_table(built)]
+    every = Workload(public.variant, public.sizes, WINDOWS)
+    built = build(options.public, options.engines / EVERY, every, names, first)
+    parts += ["## Public sizes, every picture", described(every), engines_table(built)]
+    for side, frames in itertools.product(SIDES, FIXED_WINDOWS):
         workload = Workload(public.variant, ((side, side),), (frames,))
         folder = options.engines / fixed(side, frames)
         build(options.public, folder, workload, FIXED_NETWORKS, first)

@@ -23,11 +23,21 @@ from export.networks import networks
 from export.precision import Precision, precision_of
 from export.tiny import PUBLIC
 from server.contract import Variant
-from tests.reports.engines import FIXED_NETWORKS, FIXED_SIZES, FIXED_WINDOWS, fixed
+from tests.reports.engines import (
+    EVERY,
+    FIXED_NETWORKS,
+    FIXED_WINDOWS,
+    ON_THE_CPU,
+    ONE_SIZE_WINDOWS,
+    SIDES,
+    fixed,
+    one_size,
+)
 from tests.reports.markdown import table, write
 
 PAGE = "memory.md"
 CAPABILITY = "8.9"
+CARDS = (12, 16, 24)
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8")
 
 
@@ -134,26 +144,41 @@ def vae_table(engines: Path) -> str:
             ),
         ]
         for network in FIXED_NETWORKS
-        for side in FIXED_SIZES
+        for side in sorted(SIDES)
     ]
     return table(["MB", "pictures", *(f"{frames} frames" for frames in FIXED_WINDOWS)], rows)
 
 
+def runs_table(engines: Path) -> str:
+    """Returns the megabytes that every network runs in, by size of picture."""
+    names = [name for name in networks(PublicSizes()) if name != ON_THE_CPU]
+    folders = [*map(one_size, sorted(SIDES)), EVERY]
+    rows = [
+        [name, *(_megabytes(activations(engines, folder, name)) for folder in folders)]
+        for name in names
+    ]
+    header = ["MB", *(f"{side}x{side}" for side in sorted(SIDES)), "every size, 81 frames"]
+    return table(header, rows)
+
+
 def cards_table(engines: Path) -> str:
-    """Returns the gigabytes of everything that is loaded, by size of picture and window."""
+    """Returns what is loaded for a size of picture, and what it leaves of some cards, in GB."""
     narrow = weights("fp16")
-    loaded = sum(narrow.values()) - narrow["text_encoder"]
-    denoiser = activations(engines, "public-512x512", "denoiser")
+    names = [name for name in narrow if name != ON_THE_CPU]
+    loaded = sum(narrow[name] for name in names)
     rows: list[list[object]] = []
-    for side in FIXED_SIZES[:2]:
-        row: list[object] = [f"{side}x{side}"]
-        for frames in FIXED_WINDOWS[:3]:
-            vae_runs_in = sum(
-                activations(engines, fixed(side, frames), network) for network in FIXED_NETWORKS
-            )
-            row.append(f"{(loaded + denoiser + vae_runs_in) / 1e9:.1f}")
-        rows.append(row)
-    return table(["GB", *(f"{frames} frames" for frames in FIXED_WINDOWS[:3])], rows)
+    for side in sorted(SIDES):
+        runs = sum(activations(engines, one_size(side), name) for name in names)
+        left = (card * 2**30 - loaded - runs for card in CARDS)
+        rows.append(
+            [
+                f"{side}x{side}",
+                *(f"{size / 1e9:.1f}" for size in (loaded, runs, loaded + runs)),
+                *(f"{size / 1e9:.1f}" if size > 0 else "does not fit" for size in left),
+            ]
+        )
+    header = ["GB", "weights", "runs", "together", *(f"left of {card} GB" for card in CARDS)]
+    return table(header, rows)
 
 
 def main() -> None:
@@ -163,27 +188,11 @@ def main() -> None:
     engines = parser.parse_args().engines
     parts = (
         *("## Weights", WEIGHTS, weights_table()),
-        *(
-            "## What runs need beside them",
-            ACTIVATIONS,
-            vae_table(engines),
-            denoiser_words(engines),
-        ),
-        *("## On a card", CARDS, cards_table(engines)),
+        *("## What runs need beside them", RUNS, runs_table(engines)),
+        *("## The VAE, by window", BY_WINDOW, vae_table(engines)),
+        *("## On a card", ON_A_CARD, cards_table(engines)),
     )
     write(PAGE, "memory", "Memory at the public sizes", *parts)
-
-
-def denoiser_words(engines: Path) -> str:
-    """Returns what the denoiser runs in, in a sentence."""
-    at_512, at_all = (
-        _megabytes(activations(engines, folder, "denoiser"))
-        for folder in ("public-512x512", "public-every")
-    )
-    return (
-        f"The denoiser, with two branches, runs in {at_512} MB for 512x512 and windows of up to\n"
-        f"33 frames, and in {at_all} MB for pictures of up to 768x768 and windows of up to 81."
-    )
 
 
 WEIGHTS = """In MB. Computed from the shapes of the public checkpoint's tensors by the code that
@@ -191,14 +200,16 @@ loads and narrows them; the files are as large. A network that stays in another 
 
 With a style bank there is no text_encoder; with `--text-precision int8` it takes the host's memory
 and none of the GPU's."""
-ACTIVATIONS = """In MB, as TensorRT-RTX's builder reports it for engines in fp16, each built for one
-size of picture and one length of window. For an engine of several shapes the builder's figure is
-that of none of them: see [tensorrt.md](tensorrt.md). The VAE takes a window as a whole, so its part
-grows with the window."""
-CARDS = """In GB: the weights in fp16 without text_encoder, and what VAE and denoiser run in, each
-engine by itself as Triton loads them (for the denoiser, that of 512x512 and 33 frames). CUDA's own
-share and the small encoders' runs come on top. So a card of 12 GB is for 256x256, or for 512x512 in
-very short windows, and one of 24 GB for 512x512 in windows of 17 frames."""
+RUNS = f"""In MB, as TensorRT-RTX's builder reports it for engines in fp16: each built for one size
+of picture and windows of up to {max(ONE_SIZE_WINDOWS)} frames, and for every size and windows of
+up to 81."""
+BY_WINDOW = """In MB. The VAE walks through a window in chunks, one latent frame at a time, and what
+a chunk leaves to the next stays inside the graph. These engines are for one size of picture and
+one length of window each."""
+ON_A_CARD = f"""In GB: all networks in fp16 but text_encoder, every engine with memory of its own,
+as Triton loads them, for one size of picture and windows of up to {max(ONE_SIZE_WINDOWS)} frames.
+A card's GB are 2^30 bytes: one of 12 has 12.9 of those here. CUDA's own share comes on top; it was
+not measured."""
 
 if __name__ == "__main__":
     main()
