@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
+from export.calibration import Calibration, CalibrationError
 from export.checkpoint import Checkpoint
 from export.compare import ExportDiffersError
 from export.denoiser_config import Riflex
@@ -44,6 +45,7 @@ app = typer.Typer(
 console = Console(stderr=True)
 
 ONE_LINE_ERRORS = (
+    CalibrationError,
     CheckpointError,
     EngineError,
     ExportDiffersError,
@@ -140,7 +142,8 @@ def onnx_command(
         Precision,
         typer.Option(
             help="Of the large weights; norms and what layers add to stay in 32 bits. int8 is for "
-            "CPUs: matrices only, widened when used."
+            "CPUs: matrices only, widened when used. fp8 is for TensorRT on GPUs of compute "
+            "capability 8.9 and later: the denoiser's blocks, and 16 bits elsewhere."
         ),
     ] = "fp32",
     text_precision: Annotated[
@@ -148,6 +151,26 @@ def onnx_command(
         typer.Option(
             help="Of the text encoder, where it is to be another one: int8 keeps it on the CPU and "
             "out of the GPU's memory."
+        ),
+    ] = None,
+    image_precision: Annotated[
+        Precision | None,
+        typer.Option(help="Of the image encoder, likewise; it runs once for each portrait."),
+    ] = None,
+    vae_precision: Annotated[
+        Precision | None,
+        typer.Option(help="Of the VAE, likewise: bf16 or fp32 where its weights overflow in fp16."),
+    ] = None,
+    portrait: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Picture that fp8 is calibrated with."),
+    ] = None,
+    speech: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Audio file that fp8 is calibrated with: its loudest 0.68 s.",
         ),
     ] = None,
     style_bank: Annotated[
@@ -186,8 +209,27 @@ def onnx_command(
     more = dict(parse_style(text) for text in style or [])
     if more and not style_bank:
         raise typer.BadParameter("--style needs --style-bank")
+    calibration = Calibration(portrait, speech) if portrait and speech else None
+    if (precision == "fp8") != bool(portrait or speech) or bool(portrait) != bool(speech):
+        raise typer.BadParameter(
+            "--portrait and --speech go with --precision fp8, which needs both"
+        )
+    asked: dict[str, Precision | None] = {
+        "text_encoder": text_precision,
+        "image_encoder": image_precision,
+        "vae_encoder": vae_precision,
+        "vae_decoder": vae_precision,
+    }
+    others: dict[str, Precision] = {
+        name: other for name, other in asked.items() if other is not None
+    }
+    if "fp8" in others.values():
+        raise typer.BadParameter("fp8 is for the denoiser: --precision fp8")
+    if vae_precision == "int8":
+        raise typer.BadParameter("--vae-precision: int8 is for matrices, of which the VAE has none")
     checkpoint = Checkpoint(checkpoint_dir)
-    with _one_line_errors(), _progress(STAGES * len(NETWORKS[checkpoint.variant])) as report:
+    stages = STAGES * len(NETWORKS[checkpoint.variant]) + style_bank + (calibration is not None)
+    with _one_line_errors(), _progress(stages) as report:
         prompts = bank(checkpoint.variant, more) if style_bank else None
         export_repository(
             checkpoint,
@@ -195,10 +237,11 @@ def onnx_command(
             sizes=sizes,
             report=report,
             precision=precision,
-            text_precision=text_precision,
+            others=others,
             riflex=riflex,
             halves=halves,
             prompts=prompts,
+            calibration=calibration,
         )
     console.print(f"wrote {repository}")
 
@@ -242,12 +285,16 @@ def verify_command(
     checkpoint: Annotated[Path, typer.Option(help="What it was exported from.")],
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the frames to compare.")] = "128x128",
     frames: Annotated[int, typer.Option(help="Frames to compare, 4k + 1.")] = 9,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(help="Network to compare, several times; all by default."),
+    ] = None,
 ) -> None:
     """Show how far ONNX files, and frames made with them, are from the checkpoint in 32 bits."""
     width, height = parse_size(size)
     shape = Shape(1, latent_frames(frames), height // PIXELS_PER_LATENT, width // PIXELS_PER_LATENT)
     with _one_line_errors(), console.status("") as status:
-        result = verify(repository, Checkpoint(checkpoint), shape, status.update)
+        result = verify(repository, Checkpoint(checkpoint), shape, status.update, network)
     table = Table("network", "output", "precision", box=box.SIMPLE, title="error")
     for name in ("largest", "mean", "of norm"):
         table.add_column(name, justify="right")
@@ -256,7 +303,8 @@ def verify_command(
         table.add_row(error.network, error.output, error.precision, *numbers)
     out = Console(highlight=False)
     out.print(table)
-    out.print(f"frames after {STEPS} steps: PSNR {result.psnr_db:.1f} dB")
+    if result.psnr_db is not None:
+        out.print(f"frames after {STEPS} steps: PSNR {result.psnr_db:.1f} dB")
 
 
 @app.command("inspect")

@@ -42,7 +42,7 @@ def build(trt: Any, request: dict[str, Any]) -> dict[str, Any]:
         ``layers`` of the network and the ``activation_bytes`` that the builder reports, or an
         ``error`` in one line.
     """
-    logger, reported = _listener(trt)
+    logger, reported, complaints = _listener(trt)
     builder = trt.Builder(logger)
     strongly_typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(strongly_typed)
@@ -60,19 +60,20 @@ def build(trt: Any, request: dict[str, Any]) -> dict[str, Any]:
     config.add_optimization_profile(profile)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        return {"error": "the builder gave up; its messages are above"}
+        return {"error": complaints[-1] if complaints else "the builder gave up without a word"}
     Path(request["engine"]).write_bytes(engine)
     if cache is not None:
         Path(request["timing_cache"]).write_bytes(config.get_timing_cache().serialize())
     return {"layers": network.num_layers, **reported}
 
 
-def _listener(trt: Any) -> tuple[Any, dict[str, int]]:
-    """Returns a logger, and where it notes the memory that the builder speaks of.
+def _listener(trt: Any) -> tuple[Any, dict[str, int], list[str]]:
+    """Returns a logger, and where it notes the memory and the errors that the builder speaks of.
 
     An engine tells of its memory only to a GPU; the builder's messages tell ahead of time.
     """
     reported: dict[str, int] = {}
+    complaints: list[str] = []
 
     class Listener(trt.ILogger):
         def __init__(self) -> None:
@@ -82,9 +83,9 @@ def _listener(trt: Any) -> tuple[Any, dict[str, int]]:
             if found := ACTIVATION.match(message):
                 reported["activation_bytes"] = int(found[1])
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                print(message, file=sys.stderr)
+                complaints.append(" ".join(message.split()))
 
-    return Listener(), reported
+    return Listener(), reported, complaints
 
 
 def _target(trt: Any, config: Any, compute_capability: str | None) -> None:

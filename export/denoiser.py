@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 from export.audio_injection import AudioInjection
 from export.audio_injection_preview import AudioToToken, gather_windows
 from export.denoiser_config import DenoiserConfig, Variant
+from export.fp8 import UNSEEN, quantize_blocks
 from export.int8 import quantize_matrices
 from export.precision import DTYPES, Precision
 from export.rotary import Rotation, angles, spread
@@ -221,7 +222,10 @@ VARIANTS: dict[Variant, type[Denoiser]] = {"flash": FlashDenoiser, "preview": Pr
 
 
 def load_denoiser(
-    config: DenoiserConfig, weights: Mapping[str, Tensor], precision: Precision = "fp32"
+    config: DenoiserConfig,
+    weights: Mapping[str, Tensor],
+    precision: Precision = "fp32",
+    largest_inputs: Mapping[str, float] = UNSEEN,
 ) -> Denoiser:
     """Builds a denoiser around the tensors of a public checkpoint, without copying them.
 
@@ -230,6 +234,7 @@ def load_denoiser(
         weights: the tensors by the checkpoint's own keys.
         precision: of the linear layers of the blocks and of text and audio. A tensor already in
             its type is not copied.
+        largest_inputs: what fp8 takes its scales from, as `export.calibration` measures it.
 
     Raises:
         CheckpointMismatchError: a key is missing or unknown, or a tensor has another shape.
@@ -243,6 +248,8 @@ def load_denoiser(
     load_strictly(denoiser, typed)
     if precision == "int8":
         quantize_matrices(denoiser, FLOAT32_PARTS)
+    if precision == "fp8":
+        quantize_blocks(denoiser, largest_inputs)
     return denoiser.requires_grad_(False).eval()
 
 

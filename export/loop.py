@@ -16,6 +16,7 @@ from onnx import (
     ValueInfoProto,
     compose,
     helper,
+    numpy_helper,
 )
 from torch import nn
 
@@ -140,7 +141,8 @@ def _shared_weights(graphs: Iterable[GraphProto]) -> list[TensorProto]:
     for graph in graphs:
         renamed: dict[str, str] = {}
         for weight in graph.initializer:
-            value = (weight.data_type, tuple(weight.dims), weight.raw_data)
+            array = numpy_helper.to_array(weight)
+            value = (weight.data_type, tuple(weight.dims), array.tobytes())
             if value not in names:
                 names[value] = weight.name
                 weights.append(weight)

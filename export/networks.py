@@ -14,9 +14,17 @@ from export.audio_encoder import AudioEncoder, PreviewAudioEncoder, load_audio_e
 from export.checkpoint import Checkpoint
 from export.denoiser import Denoiser, load_denoiser
 from export.denoiser_config import DenoiserConfig, Riflex
+from export.fp8 import UNSEEN
 from export.image_encoder import ImageEncoder, load_image_encoder
 from export.loop import Loop
-from export.precision import DTYPES, Precision, narrow_matrices
+from export.precision import (
+    AS_ASKED,
+    DTYPES,
+    IN_32_BITS,
+    Precision,
+    narrow_matrices,
+    precision_of,
+)
 from export.teacache import CachedDenoiser, TimeModulation
 from export.text_encoder import PUBLIC_SIZES, TextEncoder, load_text_encoder
 from export.vae import VaeDecoder, VaeEncoder, load_vae
@@ -135,10 +143,13 @@ def vae_encoder(checkpoint: Checkpoint, precision: Precision = "fp32") -> Export
 
 
 def denoiser(
-    checkpoint: Checkpoint, precision: Precision = "fp32", riflex: Riflex | None = None
+    checkpoint: Checkpoint,
+    precision: Precision = "fp32",
+    riflex: Riflex | None = None,
+    largest_inputs: Mapping[str, float] = UNSEEN,
 ) -> Exportable:
     """The EchoMimic transformer of flash."""
-    module = _denoiser(checkpoint, precision, riflex)
+    module = _denoiser(checkpoint, precision, riflex, largest_inputs)
     config = module.config
 
     def inputs(shape: Shape) -> Inputs:
@@ -153,10 +164,13 @@ def denoiser(
 
 
 def preview_denoiser(
-    checkpoint: Checkpoint, precision: Precision = "fp32", riflex: Riflex | None = None
+    checkpoint: Checkpoint,
+    precision: Precision = "fp32",
+    riflex: Riflex | None = None,
+    largest_inputs: Mapping[str, float] = UNSEEN,
 ) -> Exportable:
     """The EchoMimic transformer of preview."""
-    module = _denoiser(checkpoint, precision, riflex)
+    module = _denoiser(checkpoint, precision, riflex, largest_inputs)
     config = module.config
 
     def inputs(shape: Shape) -> Inputs:
@@ -208,15 +222,18 @@ def vae_decoder(checkpoint: Checkpoint, precision: Precision = "fp32") -> Export
     )
 
 
-Build = Callable[[Checkpoint], Exportable]
-"""Builds one network, its large weights in the precision that was asked for."""
+Build = Callable[..., Exportable]
+"""Builds one network of a checkpoint, its large weights in the precision that was asked for.
+
+In fp8 the denoiser takes ``largest_inputs``, too.
+"""
 
 
 def networks(
     checkpoint: Checkpoint,
     precision: Precision = "fp32",
     riflex: Riflex | None = None,
-    text_precision: Precision | None = None,
+    others: Mapping[str, Precision] = AS_ASKED,
 ) -> dict[str, Build]:
     """Returns what builds each network of a checkpoint, so that one at a time is in memory.
 
@@ -224,33 +241,42 @@ def networks(
         checkpoint: tells its variant.
         precision: of the large weights; some networks stay in 32 bits all the same.
         riflex: a change of the denoiser's temporal frequencies, for clips of a known length.
-        text_precision: of umT5, where it is to be another one.
+        others: precisions of networks for which it is to be another one.
 
     Raises:
         CheckpointError: the variant cannot be told.
     """
     preview = checkpoint.variant == "preview"
     whole = partial(preview_denoiser if preview else denoiser, riflex=riflex)
-    return {
+    builds: dict[str, Build] = {
         "audio_encoder": preview_audio_encoder if preview else audio_encoder,
-        "image_encoder": partial(image_encoder, precision=precision),
-        "text_encoder": partial(text_encoder, precision=text_precision or precision),
-        "vae_encoder": partial(vae_encoder, precision=precision),
+        "image_encoder": image_encoder,
+        "text_encoder": text_encoder,
+        "vae_encoder": vae_encoder,
         "time_modulation": time_modulation,
-        "denoiser": partial(whole, precision=precision),
+        "denoiser": whole,
         "denoiser_cached": denoiser_cached,
-        "vae_decoder": partial(vae_decoder, precision=precision),
+        "vae_decoder": vae_decoder,
+    }
+    return {
+        name: build
+        if name in IN_32_BITS
+        else partial(build, precision=precision_of(name, precision, others))
+        for name, build in builds.items()
     }
 
 
 def _denoiser(
-    checkpoint: Checkpoint, precision: Precision = "fp32", riflex: Riflex | None = None
+    checkpoint: Checkpoint,
+    precision: Precision = "fp32",
+    riflex: Riflex | None = None,
+    largest_inputs: Mapping[str, float] = UNSEEN,
 ) -> Denoiser:
     sizes = checkpoint.json(layout.DENOISER_CONFIG)
     with checkpoint.fitting(layout.DENOISER) as weights:
         shapes = {key: tuple(tensor.shape) for key, tensor in weights.items()}
         config = DenoiserConfig.from_checkpoint(sizes, shapes, riflex)
-        return load_denoiser(config, weights, precision)
+        return load_denoiser(config, weights, precision, largest_inputs)
 
 
 def _noisy(shape: Shape) -> Inputs:

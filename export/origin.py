@@ -30,12 +30,14 @@ class Origin:
         precision: of the large weights.
         riflex: a change of the denoiser's temporal frequencies.
         halves: whether weights that half precision holds exactly take half the room.
+        calibration: of fp8, the digest of what it was calibrated with.
     """
 
     checkpoint: str
     precision: Precision
     riflex: Riflex | None
     halves: bool
+    calibration: str | None = None
 
     def note(self, folder: Path) -> None:
         """Writes it beside a file that is complete."""

@@ -5,9 +5,12 @@ table of tokens. Norms, modulation, rotary embedding and the stream that every l
 float32: there a 16-bit value would overflow (float16) or lose what is added (bfloat16). Each layer
 casts what it is given to its own type, so the contract of the networks is FP32 in every precision.
 
-In int8 it is matrices and tables only, for CPUs; see export/int8.py.
+In int8 it is matrices and tables only, for CPUs; see export/int8.py. In fp8 it is the blocks of the
+denoiser, for GPUs, the others being 16 bits wide; see export/fp8.py.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -16,25 +19,41 @@ from torch import nn
 from export.int8 import quantize_matrices
 from export.transformer import LayerNorm, Linear
 
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
 
 DTYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
     "int8": torch.float32,
+    "fp8": torch.float16,
 }
 """The types of what is computed with."""
+AS_ASKED: Mapping[str, Precision] = MappingProxyType({})
+"""Nothing else is asked of any network."""
 IN_32_BITS = frozenset({"audio_encoder", "time_modulation", "denoiser_cached", "face_detector"})
 """Networks that stay in float32 whatever is asked: small ones; the authors run Wav2Vec2 so, too."""
 OF_MATRICES = frozenset({"image_encoder", "text_encoder", "denoiser"})
 """Networks that int8 makes smaller."""
 
 
-def precision_of(network: str, asked: Precision) -> Precision:
-    """Returns the precision in which a network is exported."""
+def precision_of(
+    network: str, asked: Precision, others: Mapping[str, Precision] = AS_ASKED
+) -> Precision:
+    """Returns the precision in which a network is exported.
+
+    Args:
+        network: its name.
+        asked: of the large weights of all networks.
+        others: what is asked of single networks instead.
+    """
+    if network in others:
+        return others[network]
     if network in IN_32_BITS or (asked == "int8" and network not in OF_MATRICES):
         return "fp32"
+    if asked == "fp8" and network != "denoiser":
+        # umT5 is known to overflow in fp16.
+        return "bf16" if network == "text_encoder" else "fp16"
     return asked
 
 

@@ -14,6 +14,7 @@ import onnx
 from rich import filesize
 
 from export import checkpoint as layout
+from export.calibration import Calibration, largest_inputs
 from export.checkpoint import Checkpoint
 from export.compare import check_export, verdict
 from export.denoiser_config import Riflex
@@ -21,7 +22,7 @@ from export.face_detector import face_detector
 from export.model_config import BACKEND, MODEL_FILE, config_pbtxt
 from export.networks import Exportable, Shape, networks
 from export.origin import Origin, tool_versions
-from export.precision import Precision, precision_of
+from export.precision import AS_ASKED, Precision, precision_of
 from export.profiles import WINDOWS, Workload, warm_up_shapes
 from export.styles import encode
 from export.trace import widths, write_onnx
@@ -37,7 +38,7 @@ CHECKED = (
     Shape(batch=3, frames=5, height=4, width=8),
 )
 STAGES = 3 + len(CHECKED)
-"""How many stages of each network are reported."""
+"""How many stages of each network are reported; calibrating, and encoding prompts, add one each."""
 
 
 class Report(Protocol):
@@ -54,10 +55,11 @@ def export_repository(
     sizes: Sequence[tuple[int, int]],
     report: Report,
     precision: Precision = "fp32",
-    text_precision: Precision | None = None,
+    others: Mapping[str, Precision] = AS_ASKED,
     riflex: Riflex | None = None,
     halves: bool = False,
     prompts: Mapping[str, str] | None = None,
+    calibration: Calibration | None = None,
 ) -> None:
     """Writes a repository that the gateway and Triton can serve.
 
@@ -67,21 +69,26 @@ def export_repository(
         sizes: (width, height) to offer; the first is the default.
         report: told what is being done.
         precision: of the large weights.
-        text_precision: of umT5's, where it is to be another one.
+        others: precisions of networks for which it is to be another one.
         riflex: a change of the denoiser's temporal frequencies, for clips of a known length.
         halves: store the weights that half precision holds exactly in half the room.
         prompts: by name, to be encoded now, so that the text encoder is left out.
+        calibration: what fp8 takes its scales from.
 
     Raises:
+        CalibrationError: the portrait or the speech of the calibration cannot be used.
         CheckpointError: the checkpoint cannot be used.
         ExportDiffersError: an ONNX file does not compute what its module computes.
     """
     tokenizer = checkpoint.existing(layout.TOKENIZER)
+    if calibration is not None:
+        calibration.check()
     repository.mkdir(parents=True, exist_ok=True)
     (repository / manifest.FILE).unlink(missing_ok=True)
-    builds = networks(checkpoint, precision, riflex, text_precision)
-    precisions: dict[str, Precision] = {name: precision_of(name, precision) for name in builds}
-    precisions["text_encoder"] = text_precision or precision
+    builds = networks(checkpoint, precision, riflex, others)
+    precisions: dict[str, Precision] = {
+        name: precision_of(name, precision, others) for name in builds
+    }
     if prompts is not None:
         report("text_encoder: encoding the prompts")
         encoded = encode(checkpoint, prompts, precisions["text_encoder"])
@@ -92,13 +99,25 @@ def export_repository(
     digest = checkpoint.digest()
     for name, build in builds.items():
         narrow = precisions[name]
-        origin = Origin(digest, narrow, riflex if name == "denoiser" else None, halves)
+        calibrated = calibration if narrow == "fp8" else None
+        origin = Origin(
+            digest,
+            narrow,
+            riflex if name == "denoiser" else None,
+            halves,
+            None if calibrated is None else calibrated.digest(),
+        )
         folder = repository / name
         if origin.is_of(folder / VERSION):
             report(f"{name}: kept", result=True)
         else:
+            measured: dict[str, Mapping[str, float]] = {}
+            if calibrated is not None:
+                report(f"{name}: calibrating")
+                measured["largest_inputs"] = largest_inputs(checkpoint, calibrated)
             report(f"{name}: loading")
-            export_network(build(checkpoint), folder, report, narrow, halves=halves, origin=origin)
+            exportable = build(checkpoint, **measured)
+            export_network(exportable, folder, report, narrow, halves=halves, origin=origin)
         write_config(NETWORKS[checkpoint.variant][name], folder, workload, narrow)
     names = list(builds)
     if checkpoint.variant == "preview":

@@ -29,7 +29,8 @@ _IMAGES = dict.fromkeys((0, 3, 4), torch.export.Dim.AUTO)
 def write_onnx(exportable: Exportable, path: Path, *, halves: bool = False) -> None:
     """Writes a network as an ONNX graph whose inputs and outputs are those of the contract.
 
-    Weights of more than EMBEDDED_BYTES go to a file beside it: a protobuf holds 2 GB at most.
+    Weights of more than EMBEDDED_BYTES go to a file beside it: a protobuf holds 2 GB at most. A
+    network with a loop has no such weights.
     """
     if exportable.loop is None:
         model = _trace_whole(exportable, path)

@@ -30,7 +30,7 @@ class Opening(nn.Module):
             chunk leaves to the next.
         """
         frames = self.coder.enter(x)
-        first, left = run_chunk(self.coder.network, frames[:, :1])
+        first, left = run_chunk(self.coder.network, frames[:, :1], None)
         return first, frames[:, 1:], *left
 
 

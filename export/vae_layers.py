@@ -25,16 +25,16 @@ class Past:
     Convolutions take and leave them in the order in which they run, which is that of every chunk.
     """
 
-    def __init__(self, frames: Sequence[Tensor] = ()) -> None:
+    def __init__(self, frames: Sequence[Tensor] | None) -> None:
         """Begins a chunk.
 
         Args:
-            frames: what the chunk before left; nothing before the first.
+            frames: what the chunk before left; None for the first.
         """
-        self.is_first = not frames
+        self.is_first = frames is None
         self.left: list[Tensor] = []
         """What this chunk leaves, in the same order."""
-        self._frames = iter(frames)
+        self._frames = iter(frames or ())
 
     def precede(self, x: Tensor, count: int) -> Tensor:
         """Puts the frames before x [B, T, C, H, W] in front of it; zeros precede frame 0."""
@@ -45,14 +45,14 @@ class Past:
 
 
 def run_chunk(
-    network: nn.Module, x: Tensor, past: Sequence[Tensor] = ()
+    network: nn.Module, x: Tensor, past: Sequence[Tensor] | None
 ) -> tuple[Tensor, list[Tensor]]:
     """Runs a network of these layers over one chunk.
 
     Args:
         network: such as `frames_first` returns.
         x: [B, T, C, H, W]; T = 1 for the first chunk.
-        past: what the chunk before left.
+        past: what the chunk before left; None for the first.
 
     Returns:
         The output, and what this chunk leaves to the next: [B, 1 or 2, C', H', W'] each.

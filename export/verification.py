@@ -13,11 +13,14 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from torch import nn
+from transformers.models.umt5.modeling_umt5 import UMT5Block
 
+from export import checkpoint as layout
 from export.checkpoint import Checkpoint
 from export.int8 import EXACT_INT8
 from export.model_config import MODEL_FILE
-from export.networks import Build, Exportable, Inputs, Shape, networks
+from export.networks import Build, Exportable, Inputs, Shape, networks, text_encoder
 from export.to_onnx import VERSION
 from server.manifest import Manifest, ManifestError, read_manifest
 from server.samplers.sampler import make_sampler
@@ -44,20 +47,28 @@ class Error:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Every output's error, and the PSNR in dB of frames after STEPS steps."""
+    """Every output's error, and the PSNR in dB of frames after STEPS steps, if they were made."""
 
     errors: Sequence[Error]
-    psnr_db: float
+    psnr_db: float | None
 
 
-def verify(repository: Path, checkpoint: Checkpoint, shape: Shape, report: Report) -> Verification:
-    """Compares a repository with its checkpoint.
+def verify(
+    repository: Path,
+    checkpoint: Checkpoint,
+    shape: Shape,
+    report: Report,
+    names: Sequence[str] | None = None,
+) -> Verification:
+    """Compares a repository with its checkpoint. One network at a time is in memory.
 
     Args:
         repository: of ONNX files.
         checkpoint: what it was exported from.
         shape: of the inputs.
         report: told what is being done.
+        names: of the networks; all that the repository and the checkpoint have, by default. Frames
+            take the denoiser and the decoder.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
@@ -69,9 +80,13 @@ def verify(repository: Path, checkpoint: Checkpoint, shape: Shape, report: Repor
             f"{repository} was exported from checkpoint {described.checkpoint_digest}, "
             f"not from {checkpoint.root} ({checkpoint.digest()})"
         )
-    builds = networks(checkpoint)
+    builds: dict[str, Build] = {**networks(checkpoint), "text_encoder": exact_text_encoder}
     errors: list[Error] = []
-    for name in builds:
+    present = [name for name in builds if name in described.networks]
+    if missing := set(names or ()) - set(present):
+        raise ManifestError(f"{repository} has no {', '.join(missing)}, only {', '.join(present)}")
+    verified = [name for name in present if name in (names or present)]
+    for name in verified:
         report(f"{name}: torch, then ONNX Runtime")
         precision = described.networks[name].precision
         exact = builds[name](checkpoint)
@@ -82,6 +97,8 @@ def verify(repository: Path, checkpoint: Checkpoint, shape: Shape, report: Repor
         errors += [
             _error(name, output, precision, actual[output], expected[output]) for output in expected
         ]
+    if not {"denoiser", "vae_decoder"} <= set(verified):
+        return Verification(errors, None)
     report("frames by torch")
     expected = _frames(lambda name: _torch(builds[name](checkpoint)), builds, checkpoint, shape)
     report("frames by ONNX Runtime")
@@ -110,6 +127,28 @@ def _denoise(run: Run, inputs: Inputs) -> NDArray[np.float32]:
         }
         state = sampler.step(state, run(inputs | now)["velocity"].astype(np.float32))
     return np.asarray(state.latents, np.float32)
+
+
+def exact_text_encoder(checkpoint: Checkpoint) -> Exportable:
+    """Returns umT5 computing in float32, one block widened at a time: it has 23 GB in float32."""
+    with checkpoint.fitting(layout.TEXT_ENCODER) as weights:
+        stored = {tensor.dtype for tensor in weights.values()}
+    if stored != {torch.bfloat16}:
+        return text_encoder(checkpoint)
+    exact = text_encoder(checkpoint, "bf16")
+    for layer in exact.module.modules():
+        if isinstance(layer, UMT5Block):
+            layer.register_forward_pre_hook(_widen)
+            layer.register_forward_hook(_narrow)
+    return exact
+
+
+def _widen(block: nn.Module, _inputs: object) -> None:
+    block.float()
+
+
+def _narrow(block: nn.Module, _inputs: object, _output: object) -> None:
+    block.bfloat16()
 
 
 def _inputs(exportable: Exportable, shape: Shape) -> Inputs:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from server.audio_path import AudioPath, FlashAudio, PreviewAudio
 from server.contract import Variant
+from server.defaults import GenerationSettings
 from server.face import FloatArray
 from server.generation import Generation, Noise
 from server.guidance import AUDIO, TEXT_AND_AUDIO, UNGUIDED, Branch, Guidance
-from server.jobs import GenerationSettings
 from server.samplers.sampler import Sampler, make_sampler
 
 PREVIEW_CONSTRUCTOR_SHIFT = 5.0

@@ -128,7 +128,7 @@ def test_int8_errs_by_little_more_than_rounding(tiny: Checkpoint, name: str) -> 
 
 
 def test_int8_is_stored_as_such_and_runs_on_the_cpu(tiny: Checkpoint, tmp_path: Path) -> None:
-    build = networks(tiny, "fp16", text_precision="int8")["text_encoder"]
+    build = networks(tiny, "fp16", others={"text_encoder": "int8"})["text_encoder"]
     export_network(build(tiny), tmp_path, quiet, "int8")
     model = onnx.load(tmp_path / "1" / "model.onnx")
     stored = Counter[int]()
@@ -155,7 +155,7 @@ def test_a_graph_in_16_bits_that_differs_by_more_than_rounding_fails(tmp_path: P
 def test_large_weights_go_to_a_file_beside_the_graph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("export.to_onnx.EMBEDDED_BYTES", 0)
+    monkeypatch.setattr("export.trace.EMBEDDED_BYTES", 0)
     export_network(stand_in(), tmp_path, quiet)
     assert [file.name for file in sorted((tmp_path / "1").iterdir())] == [
         "model.onnx",
@@ -266,7 +266,11 @@ def test_a_style_bank_is_encoded_in_the_text_encoders_own_precision(
 
     monkeypatch.setattr("export.to_onnx.encode", encode)
     monkeypatch.setattr("export.to_onnx.networks", lambda *_: {"text_encoder": None})
-    how: dict[str, Any] = {"precision": "fp16", "text_precision": "bf16", "prompts": {"a": "b"}}
+    how: dict[str, Any] = {
+        "precision": "fp16",
+        "others": {"text_encoder": "bf16"},
+        "prompts": {"a": "b"},
+    }
     export_repository(tiny, tmp_path, sizes=[(128, 128)], report=quiet, **how)
     assert asked == ["bf16"]
 
@@ -278,17 +282,17 @@ def test_an_export_goes_on_at_the_network_where_it_stopped(
 
     def build(name: str) -> Exportable:
         built.append(name)
-        if name == "vae_decoder" and built.count(name) == 1:
+        if name == "denoiser_cached" and built.count(name) == 1:
             raise KeyboardInterrupt
         return networks(tiny)[name](tiny)
 
-    names = ("time_modulation", "vae_decoder")
+    names = ("time_modulation", "denoiser_cached")
     builds = {name: partial(lambda name, _: build(name), name) for name in names}
     monkeypatch.setattr("export.to_onnx.networks", lambda *_: builds)
     with pytest.raises(KeyboardInterrupt):
         export_repository(tiny, tmp_path, sizes=[(128, 128)], report=quiet)
     export_repository(tiny, tmp_path, sizes=[(128, 128)], report=quiet)
-    assert built == ["time_modulation", "vae_decoder", "vae_decoder"]
+    assert built == ["time_modulation", "denoiser_cached", "denoiser_cached"]
     assert read_manifest(tmp_path).sizes == ((128, 128),)
     # Another option, another checkpoint or another exporter: nothing is kept.
     export_repository(tiny, tmp_path, sizes=[(128, 128)], report=quiet, halves=True)

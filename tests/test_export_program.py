@@ -1,16 +1,23 @@
 """`python -m export` as people run it."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 from typer.testing import CliRunner
 
 from export import checkpoint as layout
 from export.__main__ import app
 from export.checkpoint import Checkpoint
+from export.networks import Shape, networks
 from export.tiny import make_tiny
+from export.verification import exact_text_encoder
 from server.contract import NETWORKS, Variant
+from server.manifest import FILE
 
 VARIANTS: tuple[Variant, ...] = ("flash", "preview")
 
@@ -48,6 +55,47 @@ def test_verify_shows_every_network_and_the_frames() -> None:
     psnr = re.search(r"PSNR ([\d.]+) dB", result.stdout)
     assert psnr is not None
     assert float(psnr[1]) > 90
+
+
+def test_verify_compares_the_networks_that_are_asked_for() -> None:
+    arguments = [str(BUILT / "model_repository"), "--checkpoint", str(BUILT / "checkpoint")]
+    result = CliRunner().invoke(app, ["verify", *arguments, "--network", "time_modulation"])
+    assert result.exit_code == 0, result.output
+    assert "time_modulation" in result.stdout
+    assert "denoiser_cached" not in result.stdout
+    assert "PSNR" not in result.stdout
+
+
+def test_verify_takes_a_style_bank_for_what_it_has(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    shutil.copytree(BUILT / "model_repository", repository)
+    described = json.loads((repository / FILE).read_text())
+    del described["networks"]["text_encoder"]
+    (repository / FILE).write_text(json.dumps(described | {"styles": {"plain": "a portrait"}}))
+    arguments = [str(repository), "--checkpoint", str(BUILT / "checkpoint")]
+    result = CliRunner().invoke(app, ["verify", *arguments, "--size", "64x64", "--frames", "5"])
+    assert result.exit_code == 0, result.output
+    assert "text_encoder" not in result.stdout
+    assert "PSNR" in result.stdout
+    result = CliRunner().invoke(app, ["verify", *arguments, "--network", "text_encoder"])
+    assert result.exit_code == 1
+    assert "has no text_encoder, only audio_encoder" in " ".join(result.stderr.split())
+
+
+def test_the_text_encoder_is_exact_whatever_it_is_stored_in(tmp_path: Path) -> None:
+    make_tiny(tmp_path, seed=0)
+    checkpoint = Checkpoint(tmp_path)
+    with checkpoint.fitting(layout.TEXT_ENCODER) as weights:
+        narrow = {key: tensor.bfloat16() for key, tensor in weights.items()}
+    torch.save(narrow, tmp_path / layout.TEXT_ENCODER)
+    plain, light = networks(checkpoint)["text_encoder"], exact_text_encoder
+    inputs = plain(checkpoint).inputs(Shape(2, 2, 4, 4)).values()
+    module = light(checkpoint).module
+    with torch.inference_mode():
+        expected, actual = plain(checkpoint).module(*inputs), module(*inputs)
+    assert torch.equal(actual, expected)
+    kept = {layer.weight.dtype for layer in module.modules() if isinstance(layer, nn.Linear)}
+    assert kept == {torch.bfloat16}
 
 
 def test_verify_refuses_another_checkpoint(tmp_path: Path) -> None:

@@ -4,25 +4,34 @@ from pathlib import Path
 
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from export.checkpoint import Checkpoint
-from export.networks import networks
-from export.precision import Precision
+from export.precision import Precision, precision_of
 from export.tiny import make_tiny
 from export.to_onnx import export_network
 from tests.reports.markdown import DOCS
-from tests.reports.memory import PAGE, PRECISIONS, weights_bytes, weights_table
+from tests.reports.memory import PAGE, PRECISIONS, builds, weights_bytes, weights_table
 
 
 def test_the_page_has_the_table_that_the_code_makes() -> None:
     assert weights_table() in (DOCS / PAGE).read_text()
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_file_is_as_large_as_the_weights(tmp_path: Path, precision: Precision) -> None:
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("denoiser", "fp16"),
+        ("denoiser", "fp8"),
+        *(("text_encoder", precision) for precision in PRECISIONS),
+    ],
+)
+def test_a_file_is_as_large_as_the_weights(tmp_path: Path, name: str, precision: Precision) -> None:
     make_tiny(tmp_path, seed=0)
-    exportable = networks(Checkpoint(tmp_path), precision)["text_encoder"](Checkpoint(tmp_path))
-    export_network(exportable, tmp_path / "model", lambda *_, **__: None, precision)
+    checkpoint = Checkpoint(tmp_path)
+    exportable = builds(checkpoint, precision)[name](checkpoint)
+    used = precision_of(name, precision)
+    export_network(exportable, tmp_path / "model", lambda *_, **__: None, used)
     graph = onnx.load(tmp_path / "model" / "1" / "model.onnx").graph
-    stored = sum(len(weight.raw_data) for weight in graph.initializer)
+    stored = sum(numpy_helper.to_array(weight).nbytes for weight in graph.initializer)
     assert stored == pytest.approx(weights_bytes(exportable.module), rel=0.02)

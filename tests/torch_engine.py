@@ -1,10 +1,6 @@
-"""An engine that runs the networks in torch, with the weights of the reference."""
-
-from collections.abc import Mapping, Sequence
-from typing import Any
+"""The reference's networks in torch."""
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.audio_encoder import AudioEncoder, PreviewAudioEncoder, load_audio_encoder
@@ -13,38 +9,10 @@ from export.denoiser_config import DenoiserConfig, Riflex
 from export.image_encoder import ImageEncoder, load_image_encoder
 from export.teacache import CachedDenoiser, TimeModulation
 from export.text_encoder import TextEncoder, load_text_encoder
+from export.torch_engine import TorchEngine
 from export.vae import VaeDecoder, VaeEncoder, load_vae
-from server.contract import Arrays, Network, Variant, check
+from server.contract import Variant
 from tests.reference import ReferenceFixture, reference_fixture
-
-
-class TorchEngine:
-    """Runs modules by the names of their networks."""
-
-    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
-        self._modules = modules
-
-    async def run(
-        self,
-        network: Network,
-        inputs: Arrays,
-        outputs: Sequence[str] | None = None,
-        *,
-        urgent: bool = False,
-    ) -> dict[str, NDArray[Any]]:
-        check(network.inputs, inputs, where=network.name)
-        # Copied, since torch warns about arrays that cannot be written to.
-        tensors = [torch.from_numpy(inputs[tensor.name].copy()) for tensor in network.inputs]
-        with torch.inference_mode():
-            results = self._modules[network.name](*tensors)
-        named = dict(
-            zip(
-                (tensor.name for tensor in network.outputs),
-                results if isinstance(results, tuple) else (results,),
-                strict=True,
-            )
-        )
-        return {name: named[name].numpy() for name in outputs or named}
 
 
 def reference_engine(variant: Variant, riflex: Riflex | None = None) -> TorchEngine:
@@ -52,20 +20,17 @@ def reference_engine(variant: Variant, riflex: Riflex | None = None) -> TorchEng
     vae = reference_fixture("vae")
     image, text = reference_fixture("image_encoder"), reference_fixture("text_encoder")
     wan = load_vae(_weights(vae), vae.config["model"])
-    return TorchEngine(
-        {
-            "audio_encoder": _audio_encoder(variant),
-            "time_modulation": TimeModulation(_denoiser(variant)),
-            "denoiser": _denoiser(variant, riflex),
-            "denoiser_cached": CachedDenoiser(_denoiser(variant)),
-            "vae_encoder": VaeEncoder(wan),
-            "vae_decoder": VaeDecoder(wan),
-            "image_encoder": ImageEncoder(
-                load_image_encoder(_weights(image), image.config["model"])
-            ),
-            "text_encoder": TextEncoder(load_text_encoder(_weights(text), text.config["model"])),
-        }
-    )
+    modules: dict[str, nn.Module] = {
+        "audio_encoder": _audio_encoder(variant),
+        "time_modulation": TimeModulation(_denoiser(variant)),
+        "denoiser": _denoiser(variant, riflex),
+        "denoiser_cached": CachedDenoiser(_denoiser(variant)),
+        "vae_encoder": VaeEncoder(wan),
+        "vae_decoder": VaeDecoder(wan),
+        "image_encoder": ImageEncoder(load_image_encoder(_weights(image), image.config["model"])),
+        "text_encoder": TextEncoder(load_text_encoder(_weights(text), text.config["model"])),
+    }
+    return TorchEngine(modules.__getitem__)
 
 
 def _audio_encoder(variant: Variant) -> nn.Module:

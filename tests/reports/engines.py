@@ -1,6 +1,6 @@
 """What building TensorRT engines costs, at small and at public sizes.
 
-python -m tests.reports.engines SMALL_REPOSITORY PUBLIC_REPOSITORY ENGINES
+python -m tests.reports.engines SMALL_REPOSITORY PUBLIC_REPOSITORY FP8_REPOSITORY ENGINES
 """
 
 import argparse
@@ -20,6 +20,8 @@ ONE_SIZE_WINDOWS = (33, 17, 5)
 SIDES, FIXED_WINDOWS = (512, 256, 768), (5, 17, 33, 81)
 EVERY = "public-every"
 """The folder of engines for every size and window that a repository offers."""
+FP8, FP8_SIDE = "public-fp8", 512
+"""The folder of engines in fp8, and the size of their pictures."""
 FIXED_NETWORKS = ("vae_encoder", "vae_decoder")
 """Those whose memory may grow with the window, built for one size and window at a time."""
 HEADER = ("network", "precision", "compute capability", "layers", "MB", "runs in, MB", "s", "GB")
@@ -96,6 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("small", type=Path)
     parser.add_argument("public", type=Path)
+    parser.add_argument("fp8", type=Path)
     parser.add_argument("engines", type=Path)
     options = parser.parse_args()
     small, public = read_manifest(options.small), read_manifest(options.public)
@@ -110,8 +113,15 @@ def main() -> None:
     for side in SIDES:
         workload = Workload(public.variant, ((side, side),), ONE_SIZE_WINDOWS)
         folder = options.engines / one_size(side)
-        built = build(options.public, folder, workload, names, both if side == 512 else first)
+        built = build(options.public, folder, workload, names, both if side == FP8_SIDE else first)
         parts += [f"## Public sizes, {side}x{side}", described(workload), engines_table(built)]
+    in_fp8 = Workload(public.variant, ((FP8_SIDE, FP8_SIDE),), ONE_SIZE_WINDOWS)
+    built = build(options.fp8, options.engines / FP8, in_fp8, ("denoiser",), both)
+    parts += [
+        f"## Public sizes, {FP8_SIDE}x{FP8_SIDE}, fp8",
+        described(in_fp8),
+        engines_table(built),
+    ]
     every = Workload(public.variant, public.sizes, WINDOWS)
     built = build(options.public, options.engines / EVERY, every, names, first)
     parts += ["## Public sizes, every picture", described(every), engines_table(built)]
