@@ -99,7 +99,7 @@ class Calibration:
         energy = np.concatenate([[0.0], np.cumsum(np.square(mono, dtype=np.float64))])
         stretches = energy[SAMPLES:] - energy[:-SAMPLES]
         start = int(stretches.argmax())
-        if stretches[start] < SAMPLES * VARIANCE_FLOOR:
+        if not stretches[start] >= SAMPLES * VARIANCE_FLOOR:
             raise CalibrationError(f"{self.speech}: is silent; speech is needed")
         return mono[start : start + SAMPLES]
 
