@@ -170,7 +170,7 @@ def onnx_command(
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="Audio file that fp8 is calibrated with: its loudest 0.68 s.",
+            help="Audio file that fp8 is calibrated with: its loudest 0.88 s.",
         ),
     ] = None,
     style_bank: Annotated[

@@ -38,9 +38,14 @@ from server.windows import WindowSpec
 FRAMES = 17
 SIDE_PX = 256
 MAX_PIXELS = 100_000_000
-SAMPLES = FRAMES * MODEL_SAMPLES_PER_FRAME
-ONE_WINDOW = WindowSpec(
-    first=FRAMES, later=FRAMES, overlap=1, audio_lookahead=0, audio_left_context=0
+LOOKAHEAD_FRAMES = 5
+SAMPLES = (FRAMES + LOOKAHEAD_FRAMES) * MODEL_SAMPLES_PER_FRAME
+WINDOWS = WindowSpec(
+    first=FRAMES,
+    later=FRAMES,
+    overlap=1,
+    audio_lookahead=LOOKAHEAD_FRAMES,
+    audio_left_context=0,
 )
 STAGES = Path(__file__).parents[1] / "server"
 
@@ -158,5 +163,5 @@ async def _animate(
     avatar = await conditioner.avatar(picture, settings.prompt, negative)
     timeline = AudioTimeline(AudioBudget(SAMPLES + 1))
     await timeline.finish(samples, SAMPLES)
-    async for _ in animate(engine, conditioner, avatar, timeline, ONE_WINDOW, how):
-        pass
+    # The first window.
+    await anext(animate(engine, conditioner, avatar, timeline, WINDOWS, how))

@@ -86,6 +86,13 @@ def test_calibration_sees_every_layer_that_the_variant_uses(
     assert largest_inputs(tiny, CALIBRATION) == measured
 
 
+def test_calibration_sees_every_layer_of_preview(tmp_path: Path) -> None:
+    make_tiny(tmp_path, seed=0, variant="preview")
+    preview = Checkpoint(tmp_path)
+    denoiser = networks(preview)["denoiser"](preview).module
+    assert largest_inputs(preview, CALIBRATION).keys() == layers_in_fp8(denoiser).keys()
+
+
 def test_silence_before_the_speech_changes_nothing(
     tiny: Checkpoint, measured: dict[str, float], tmp_path: Path
 ) -> None:
@@ -204,7 +211,7 @@ def test_a_portrait_or_speech_of_no_use_is_one_line(tmp_path: Path) -> None:
         Calibration(missing, short).check()
     with pytest.raises(CalibrationError, match=r"short\.wav: is no readable"):
         Calibration(short, short).picture()
-    with pytest.raises(CalibrationError, match=r"short\.wav: 0\.50 s of speech; at least 0\.68 s"):
+    with pytest.raises(CalibrationError, match=r"short\.wav: 0\.50 s of speech; at least 0\.88 s"):
         Calibration(missing, short).samples()
     with pytest.raises(CalibrationError, match=r"portrait\.png"):
         Calibration(missing, MEDIA / "portrait.png").samples()
