@@ -144,8 +144,8 @@ def _lengths(network: Network, workload: Workload) -> dict[str, Range]:
             latents.usual * token_area.usual,
             latents.high * math.ceil(width.high * height.high * per_token**2),
         ),
-        "image_height": detector,
-        "image_width": detector,
+        "detector_height": detector,
+        "detector_width": detector,
     }
 
 

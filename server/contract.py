@@ -135,7 +135,7 @@ FACE_DETECTOR = Network(
     # Preview's: finds the face, where the caller does not say where it is. A map has a cell for
     # every 4 x 4 pixels; sides are multiples of 32.
     name="face_detector",
-    inputs=(Tensor("image", "FP32", (3, "image_height", "image_width")),),
+    inputs=(Tensor("image", "FP32", (3, "detector_height", "detector_width")),),
     outputs=(
         Tensor("heatmap", "FP32", (1, "map_height", "map_width")),
         Tensor("log_size", "FP32", (2, "map_height", "map_width")),

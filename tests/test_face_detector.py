@@ -14,9 +14,12 @@ from export.profiles import SIZES, WINDOWS, Workload
 from export.to_onnx import copy_face_detector
 from server.contract import FACE_DETECTOR
 from server.face import find_face
+from server.triton.engine import TritonEngine
+from server.triton.process import Threads
 from tests.fake_engine import FakeEngine
 from tests.onnx_engine import OnnxEngine
 from tests.reference import reference_folder
+from tests.toy_triton import Scene, find_installation
 
 
 @pytest.fixture
@@ -62,6 +65,21 @@ async def test_a_face_that_is_found_is_the_one_that_the_authors_marked(
 
 async def test_a_picture_without_a_face_has_none(detector: OnnxEngine) -> None:
     assert await find_face(detector, Image.linear_gradient("L").convert("RGB")) is None
+
+
+async def test_triton_serves_what_the_export_writes(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    workload = Workload("preview", SIZES, WINDOWS)
+    copy_face_detector(repository / FACE_DETECTOR.name, workload, lambda *_, **__: None)
+    image = np.random.default_rng(0).uniform(0, 255, (1, 3, 64, 96)).astype(np.float32)
+    expected = await OnnxEngine(repository).run(FACE_DETECTOR, {"image": image})
+    scene = Scene(repository, tmp_path / "run", tmp_path / "triton.log")
+    async with scene.start(find_installation(), threads=Threads(intra_op=1)) as triton:
+        engine = TritonEngine([triton.grpc_url], timeout_s=60)
+        actual = await engine.run(FACE_DETECTOR, {"image": image})
+        await engine.close()
+    for tensor in FACE_DETECTOR.outputs:
+        np.testing.assert_allclose(actual[tensor.name], expected[tensor.name], rtol=1e-4, atol=1e-5)
 
 
 async def test_a_box_is_in_pixels_of_the_portrait_and_inside_it() -> None:
