@@ -138,6 +138,7 @@ def main() -> None:
         parts += [
             "## The public sizes, random weights",
             f"The denoiser has {sizes.num_layers} layers and is {sizes.dim} wide.",
+            OF_TEXT,
             errors_table({"as exported": result}),
         ]
     write("precision.md", "precision", "What narrow weights cost", *parts)
@@ -149,6 +150,9 @@ norm of the output. Frames come of {STEPS} steps of the denoiser and the decoder
 the one before it made. In bf16, which ONNX Runtime does not compute on a CPU, the torch module in
 bf16 stands in. Weights are random: trained ones have outliers, which cost more, in int8 and fp8
 above all. `python -m export verify` makes this table for a checkpoint of yours."""
+OF_TEXT = """The error of text_encoder says nothing here: umT5 does not scale its attention, so with
+random weights of this width nearly all of it goes to one token, and what is rounded grows from
+block to block until nothing is left to compare. Trained weights are needed to tell."""
 ABLATION = """What is exported keeps norms, softmax, modulation and the stream that layers add to
 in 32 bits. Beside it, the error if every result of every operation was rounded to 16 bits, too."""
 
