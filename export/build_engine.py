@@ -84,6 +84,8 @@ def _listener(trt: Any) -> tuple[Any, dict[str, int], list[str]]:
                 reported["activation_bytes"] = int(found[1])
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 complaints.append(" ".join(message.split()))
+                # For whoever started this process, should the builder end it.
+                print(complaints[-1], file=sys.stderr)
 
     return Listener(), reported, complaints
 

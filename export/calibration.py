@@ -47,7 +47,7 @@ WINDOWS = WindowSpec(
     audio_lookahead=LOOKAHEAD_FRAMES,
     audio_left_context=0,
 )
-STAGES = Path(__file__).parents[1] / "server"
+GATEWAY = Path(__file__).parents[1] / "server"
 
 
 class CalibrationError(Exception):
@@ -64,7 +64,7 @@ class Calibration:
     def digest(self) -> str:
         """Returns a name for the two and for the gateway's code that animates."""
         digest = hashlib.sha256()
-        for path in (self.portrait, self.speech, *sorted(STAGES.rglob("*.py"))):
+        for path in (self.portrait, self.speech, *sorted(GATEWAY.rglob("*.py"))):
             digest.update(path.read_bytes())
         return digest.hexdigest()[:16]
 

@@ -70,7 +70,7 @@ class Fp8Linear(nn.Module):
 
 
 def layers_in_fp8(denoiser: nn.Module) -> dict[str, nn.Linear]:
-    """Returns the layers that become 8 bits wide, by name."""
+    """Returns the layers that become 8 bits wide where they are used, by name."""
     return {
         name: layer
         for name, layer in denoiser.named_modules()

@@ -84,7 +84,9 @@ def verify(
     errors: list[Error] = []
     present = [name for name in builds if name in described.networks]
     if missing := set(names or ()) - set(present):
-        raise ManifestError(f"{repository} has no {', '.join(missing)}, only {', '.join(present)}")
+        raise ManifestError(
+            f"{repository} has no {', '.join(sorted(missing))}, only {', '.join(present)}"
+        )
     verified = [name for name in present if name in (names or present)]
     for name in verified:
         report(f"{name}: torch, then ONNX Runtime")
