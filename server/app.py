@@ -22,7 +22,7 @@ from server.service import AvatarService
 from server.settings import Settings
 from server.styles import encoded_prompts
 from server.tokens import PromptTokenizer
-from server.triton.engine import TritonEngine
+from server.triton.client import TritonEngine
 from server.triton.keeper import TritonKeeper
 
 log = structlog.get_logger()

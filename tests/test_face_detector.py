@@ -14,7 +14,7 @@ from export.profiles import SIZES, WINDOWS, Workload
 from export.to_onnx import copy_face_detector
 from server.contract import FACE_DETECTOR
 from server.face import find_face
-from server.triton.engine import TritonEngine
+from server.triton.client import TritonEngine
 from server.triton.process import Threads
 from tests.fake_engine import FakeEngine
 from tests.onnx_engine import OnnxEngine

@@ -7,7 +7,7 @@ import pytest
 
 from export.denoiser_config import Riflex
 from server.contract import Variant
-from server.triton.engine import TritonEngine
+from server.triton.client import TritonEngine
 from server.triton.process import Threads
 from tests.pipeline_checks import check
 from tests.pipeline_reference import Case, cases

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from export.denoiser_config import Riflex
 from server.contract import Variant
 from server.engine import Engine
-from server.triton.engine import TritonEngine
+from server.triton.client import TritonEngine
 from server.triton.process import Threads
 from tests.network_cases import network_cases
 from tests.onnx_engine import OnnxEngine
