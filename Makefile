@@ -112,7 +112,7 @@ $(TRITON)/ready: server/triton/requirements.txt
 
 # The tests' models: random weights of the public layout.
 
-EXPORT_SOURCES := $(wildcard export/*.py) server/contract.py server/manifest.py
+EXPORT_SOURCES := $(wildcard export/*.py) server/triton/contract.py server/manifest.py
 
 $(TINY)/config.yaml: $(EXPORT_SOURCES) | $(EXPORT)/ready
 	$(EXPORT)/bin/python -m export make-tiny $(TINY)

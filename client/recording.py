@@ -74,7 +74,7 @@ def record(
 
 
 def _film(frames: Iterator[Frame], clip: AudioClip, on_picture: OnPicture) -> bytes:
-    from server.mp4 import Mp4Writer
+    from server.pictures.mp4 import Mp4Writer
 
     first = next(frames)
     writer = Mp4Writer(first.width, first.height, FRAME_RATE, clip.format.sample_rate_hz)

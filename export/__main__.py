@@ -34,8 +34,14 @@ from export.tiny import PUBLIC, TINY, make_tiny
 from export.to_onnx import STAGES, Report, export_repository
 from export.verification import STEPS, verify
 from export.weights import CheckpointError
-from server.contract import NETWORKS, PIXELS_PER_LATENT, SIDE_MULTIPLE, Variant, latent_frames
 from server.manifest import ManifestError, read_manifest
+from server.triton.contract import (
+    NETWORKS,
+    PIXELS_PER_LATENT,
+    SIDE_MULTIPLE,
+    Variant,
+    latent_frames,
+)
 
 app = typer.Typer(
     help="Turns EchoMimic V3 checkpoints into a Triton model repository.",

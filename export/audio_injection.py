@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from export.denoiser_config import DenoiserConfig
 from export.transformer import LayerNorm, Linear
-from server.contract import AUDIO_LAYERS, AUDIO_WINDOW, FRAMES_PER_LATENT
+from server.triton.contract import AUDIO_LAYERS, AUDIO_WINDOW, FRAMES_PER_LATENT
 
 CENTRE = AUDIO_WINDOW // 2
 LATER_WINDOW = AUDIO_WINDOW + FRAMES_PER_LATENT - 1

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from export.denoiser_config import DenoiserConfig
 from export.transformer import LayerNorm, Linear
-from server.audio_windows import PADDING
+from server.audio.token_windows import PADDING
 
 
 class AudioToToken(nn.Module):
@@ -31,7 +31,7 @@ def gather_windows(tokens: Tensor, index: Tensor) -> Tensor:
 
     Args:
         tokens: [batch, tokens, dim].
-        index: [batch, latent_frames, window] INT64, as ``server.audio_windows`` makes it.
+        index: [batch, latent_frames, window] INT64, as ``server.audio.token_windows`` makes it.
 
     Returns:
         [batch, latent_frames, window, dim].

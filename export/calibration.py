@@ -20,20 +20,20 @@ from export.checkpoint import Checkpoint
 from export.fp8 import layers_in_fp8
 from export.networks import Build, networks
 from export.torch_engine import TorchEngine
-from server.audio import AudioBudget, AudioTimeline, Resampler, Samples
-from server.cache import ByteCache
-from server.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
-from server.condition import Conditioner
-from server.defaults import VARIANT_DEFAULTS
+from server.animation.cache import ByteCache
+from server.animation.condition import Conditioner
+from server.animation.defaults import VARIANT_DEFAULTS
+from server.animation.features import VARIANCE_FLOOR
+from server.animation.generation import seeded_noise
+from server.animation.pipeline import animate
+from server.animation.tokens import PromptTokenizer
+from server.animation.variant import generation, needs_negative_text
+from server.animation.windows import WindowSpec
+from server.audio.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
+from server.audio.timeline import AudioBudget, AudioTimeline, Resampler, Samples
 from server.errors import InvalidFieldError
-from server.face import everywhere
-from server.features import VARIANCE_FLOOR
-from server.generation import seeded_noise
-from server.pipeline import animate
-from server.portrait import Picture, cropped, decode_portrait
-from server.tokens import PromptTokenizer
-from server.variant import generation, needs_negative_text
-from server.windows import WindowSpec
+from server.pictures.face import everywhere
+from server.pictures.portrait import Picture, cropped, decode_portrait
 
 FRAMES = 17
 SIDE_PX = 256

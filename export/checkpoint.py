@@ -28,7 +28,7 @@ from torch import Tensor
 
 from export.denoiser_config import variant_of
 from export.weights import CheckpointError, CheckpointMismatchError, WeightFile, find_weights
-from server.contract import Variant
+from server.triton.contract import Variant
 
 BASE = Path("Wan2.1-Fun-V1.1-1.3B-InP")
 CONFIG = Path("config.yaml")

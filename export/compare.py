@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from export.int8 import EXACT_INT8
 from export.precision import Precision
-from server.contract import Network
+from server.triton.contract import Network
 
 FLOAT_TOLERANCE = 1e-4
 LEVEL_TOLERANCE = 1

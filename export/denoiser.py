@@ -164,7 +164,7 @@ class FlashDenoiser(Denoiser):
         image_tokens: Tensor,
         audio: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Predicts the velocity; shapes are those of ``server.contract.DENOISER``.
+        """Predicts the velocity; shapes are those of ``server.triton.contract.DENOISER``.
 
         Returns:
             velocity: [B, 16, T, h, w].
@@ -195,7 +195,7 @@ class PreviewDenoiser(Denoiser):
         face_mask: Tensor,
         audio_scale: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Predicts the velocity; shapes are those of ``server.contract.PREVIEW_DENOISER``.
+        """Predicts the velocity; shapes are those of ``server.triton.contract.PREVIEW_DENOISER``.
 
         Args:
             latents: [B, 16, T, h, w].
@@ -204,7 +204,7 @@ class PreviewDenoiser(Denoiser):
             text: [B, L, text_width].
             image_tokens: [B, 257, image_width].
             audio: [B, audio_tokens, audio_width].
-            audio_index: [B, T, 17] INT64, as ``server.audio_windows`` makes it.
+            audio_index: [B, T, 17] INT64, as ``server.audio.token_windows`` makes it.
             face_mask: [B, h / 2, w / 2], 1 where audio acts and 0 elsewhere.
             audio_scale: [B, 1], how strongly it acts.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from export.weights import CheckpointMismatchError
-from server.contract import AUDIO_LAYERS, AUDIO_WINDOW, Variant
+from server.triton.contract import AUDIO_LAYERS, AUDIO_WINDOW, Variant
 
 Shapes = Mapping[str, tuple[int, ...]]
 

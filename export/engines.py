@@ -21,9 +21,10 @@ from export.model_config import ENGINE_FILE, MODEL_FILE, TENSORRT, config_pbtxt
 from export.profiles import Profile, Workload, profile, warm_up_shapes
 from export.to_onnx import VERSION, Report
 from export.trace import widths
-from server import manifest, styles
-from server.contract import NETWORKS
+from server import manifest
+from server.animation import styles
 from server.manifest import Manifest, read_manifest
+from server.triton.contract import NETWORKS
 
 FACTS = "engine.json"
 TIMING_CACHE = "timing.cache"

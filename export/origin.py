@@ -18,7 +18,7 @@ from export.precision import Precision
 FILE = "export.json"
 TOOLS = ("torch", "onnx", "onnxruntime", "transformers", "diffusers")
 ROOT = Path(__file__).parents[1]
-SOURCES = ("export/*.py", "server/contract.py")
+SOURCES = ("export/*.py", "server/triton/contract.py")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from server.clock import FRAME_RATE, MODEL_SAMPLES_PER_FRAME
-from server.contract import (
+from server.audio.clock import FRAME_RATE, MODEL_SAMPLES_PER_FRAME
+from server.pictures.face import DETECTOR_SIDE_PX
+from server.triton.contract import (
     AUDIO_TOKENS_PER_FRAME,
     DENOISER,
     DENOISER_CACHED,
@@ -23,7 +24,6 @@ from server.contract import (
     Variant,
     latent_frames,
 )
-from server.face import DETECTOR_SIDE_PX
 
 SIZES = ((512, 512), (256, 256), (768, 768), (512, 768), (768, 512))
 """Width and height of the pictures that a repository offers; the first is the usual one."""

@@ -10,9 +10,9 @@ from export import checkpoint as layout
 from export.checkpoint import Checkpoint
 from export.networks import text_encoder
 from export.precision import Precision
-from server.contract import Variant
-from server.defaults import VARIANT_DEFAULTS
-from server.tokens import PromptTokenizer
+from server.animation.defaults import VARIANT_DEFAULTS
+from server.animation.tokens import PromptTokenizer
+from server.triton.contract import Variant
 
 STYLES: Mapping[str, str] = {
     "cinematic": VARIANT_DEFAULTS["flash"].prompt,

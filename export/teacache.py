@@ -31,7 +31,7 @@ class CachedDenoiser(nn.Module):
     def forward(
         self, latents: Tensor, condition: Tensor, timestep: Tensor, residual: Tensor
     ) -> Tensor:
-        """Predicts the velocity; shapes are those of ``server.contract.DENOISER_CACHED``."""
+        """Predicts the velocity; shapes are those of ``server.triton.contract.DENOISER_CACHED``."""
         return self.denoiser.forward_cached(latents, condition, timestep, residual)
 
 

@@ -22,7 +22,7 @@ from export import audio_encoder, image_encoder, text_encoder, vae
 from export import checkpoint as layout
 from export.denoiser import VARIANTS
 from export.denoiser_config import DenoiserConfig
-from server.contract import Variant
+from server.triton.contract import Variant
 
 
 @dataclass(frozen=True, slots=True)

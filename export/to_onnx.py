@@ -26,10 +26,11 @@ from export.precision import AS_ASKED, Precision, precision_of
 from export.profiles import WINDOWS, Workload, warm_up_shapes
 from export.styles import encode
 from export.trace import widths, write_onnx
-from server import manifest, styles
-from server.contract import FACE_DETECTOR, NETWORKS, Network, fingerprint
+from server import manifest
+from server.animation import styles
+from server.animation.styles import write_styles
 from server.manifest import Manifest, NetworkEntry
-from server.styles import write_styles
+from server.triton.contract import FACE_DETECTOR, NETWORKS, Network, fingerprint
 
 VERSION = "1"
 # Unlike the traced shape in every length, so that a length baked into a graph is found out.

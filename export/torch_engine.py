@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from server.contract import Arrays, Network, check
+from server.triton.contract import Arrays, Network, check
 
 
 class TorchEngine:
-    """Runs modules by the names of their networks; see `server.engine.Engine`."""
+    """Runs modules by the names of their networks; see `server.triton.engine.Engine`."""
 
     def __init__(self, module: Callable[[str], nn.Module]) -> None:
         self._module = module

@@ -17,7 +17,7 @@ from export.half_storage import store_halves
 from export.loop import AXIS, Loop, join
 from export.model_config import PUBLIC_WIDTHS
 from export.networks import Exportable, Shape
-from server.contract import Dim, Network, Tensor
+from server.triton.contract import Dim, Network, Tensor
 
 OPSET = 20
 TRACED = Shape(batch=2, frames=3, height=8, width=6)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from export.vae_layers import CausalConv, frames_first
 from export.weights import load_strictly
-from server.contract import FRAMES_PER_LATENT
+from server.triton.contract import FRAMES_PER_LATENT
 
 PUBLIC_SIZES: Mapping[str, Any] = {
     "dim": 96,

@@ -22,8 +22,8 @@ from export.int8 import EXACT_INT8
 from export.model_config import MODEL_FILE
 from export.networks import Build, Exportable, Inputs, Shape, networks, text_encoder
 from export.to_onnx import VERSION
+from server.animation.samplers.sampler import make_sampler
 from server.manifest import Manifest, ManifestError, read_manifest
-from server.samplers.sampler import make_sampler
 
 Arrays = dict[str, NDArray[np.float64]]
 Run = Callable[[Inputs], Arrays]

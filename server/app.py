@@ -14,14 +14,14 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from server.gateway import Gateway
-from server.health import AVATAR_SERVICE, HealthMonitor, probe
-from server.jobs import Offer
+from server.animation.styles import encoded_prompts
+from server.animation.tokens import PromptTokenizer
+from server.api.health import AVATAR_SERVICE, HealthMonitor, probe
+from server.api.service import AvatarService
 from server.manifest import TOKENIZER, read_manifest
-from server.service import AvatarService
+from server.sessions.gateway import Gateway
+from server.sessions.jobs import Offer
 from server.settings import Settings
-from server.styles import encoded_prompts
-from server.tokens import PromptTokenizer
 from server.triton.client import TritonEngine
 from server.triton.keeper import TritonKeeper
 

@@ -1,4 +1,4 @@
-"""What can go wrong, by meaning. `server.status` maps each to a gRPC status, in one table.
+"""What can go wrong, by meaning. `server.api.status` maps each to a gRPC status, in one table.
 
 AvatarError
 |- InvalidFieldError         the client sent something wrong: names the field and the remedy

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from server.contract import Variant, fingerprint
+from server.triton.contract import Variant, fingerprint
 
 FORMAT = 3
 """Raised when an older gateway could no longer use what an export writes."""

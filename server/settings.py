@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from server.contract import FRAMES_PER_LATENT
+from server.triton.contract import FRAMES_PER_LATENT
 
 
 def _whole_window(frames: int) -> int:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from server.contract import Arrays, Network, check
-from server.frame_rate import conv_frames
+from server.audio.frame_rate import conv_frames
+from server.triton.contract import Arrays, Network, check
 
 Array = NDArray[Any]
 WIDTH = 8

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.denoiser_config import Riflex
-from server.audio_windows import window_index
-from server.contract import (
+from server.audio.frame_rate import conv_frames, interpolation
+from server.audio.token_windows import window_index
+from server.triton.contract import (
     IMAGE_ENCODER,
     NETWORKS,
     TEXT_ENCODER,
@@ -20,8 +21,7 @@ from server.contract import (
     Network,
     Variant,
 )
-from server.engine import Engine
-from server.frame_rate import conv_frames, interpolation
+from server.triton.engine import Engine
 from tests import denoiser_reference
 from tests.reference import reference_fixture
 

@@ -9,7 +9,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from export.model_config import MODEL_FILE
-from server.contract import Arrays, Network, check
+from server.triton.contract import Arrays, Network, check
 
 
 class OnnxEngine:

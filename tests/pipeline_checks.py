@@ -6,7 +6,7 @@ The tolerances are those that the reference states.
 import numpy as np
 from numpy.typing import NDArray
 
-from server.engine import Engine
+from server.triton.engine import Engine
 from tests.pipeline_reference import Case, Recorder
 from tests.reference import assert_close
 

@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from export.denoiser_config import Riflex
-from server.audio import Resampler
-from server.cache import ByteCache
-from server.clip import ExactClip, animate_clip, clip_frames
-from server.clock import MODEL_RATE_HZ
-from server.condition import Conditioner
-from server.contract import TEXT_TOKENS, Arrays, Network, Variant, latent_frames
-from server.engine import Engine
-from server.face import FaceBox, everywhere, face_mask
-from server.generation import Noise
-from server.jobs import GenerationSettings
-from server.portrait import Placement, whole
-from server.samplers.sampler import SamplerName
-from server.teacache import Policy, TeaCache
-from server.variant import generation, in_exact_clip, needs_negative_text
+from server.animation.cache import ByteCache
+from server.animation.clip import ExactClip, animate_clip, clip_frames
+from server.animation.condition import Conditioner
+from server.animation.generation import Noise
+from server.animation.samplers.sampler import SamplerName
+from server.animation.teacache import Policy, TeaCache
+from server.animation.variant import generation, in_exact_clip, needs_negative_text
+from server.audio.clock import MODEL_RATE_HZ
+from server.audio.timeline import Resampler
+from server.pictures.face import FaceBox, everywhere, face_mask
+from server.pictures.portrait import Placement, whole
+from server.sessions.jobs import GenerationSettings
+from server.triton.contract import TEXT_TOKENS, Arrays, Network, Variant, latent_frames
+from server.triton.engine import Engine
 from tests.reference import ReferenceFixture, reference_fixture
 
 SAMPLERS: dict[str, SamplerName] = {

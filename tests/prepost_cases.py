@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from server.clip import to_pictures
-from server.colors import ColorMatcher
-from server.face import FaceBox, face_mask
-from server.portrait import Placement, whole
+from server.animation.clip import to_pictures
+from server.pictures.colors import ColorMatcher
+from server.pictures.face import FaceBox, face_mask
+from server.pictures.portrait import Placement, whole
 from tests.reference import ReferenceFixture
 
 

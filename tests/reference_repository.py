@@ -23,7 +23,7 @@ from export.denoiser_config import Riflex
 from export.networks import networks
 from export.profiles import WINDOWS, Workload
 from export.to_onnx import export_network, write_config
-from server.contract import NETWORKS, Variant
+from server.triton.contract import NETWORKS, Variant
 from tests.reference import ReferenceFixture, reference_fixture
 
 ROOT = Path(__file__).parents[1]

@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from server.animation.tokens import PromptTokenizer
+from server.api.service import AvatarService
 from server.app import make_server
-from server.contract import Variant, fingerprint
-from server.engine import Engine
-from server.gateway import Gateway
-from server.jobs import Offer
 from server.manifest import Manifest, NetworkEntry
-from server.service import AvatarService
+from server.sessions.gateway import Gateway
+from server.sessions.jobs import Offer
 from server.settings import Settings
-from server.tokens import PromptTokenizer
+from server.triton.contract import Variant, fingerprint
+from server.triton.engine import Engine
 
 SIZE = 64
 

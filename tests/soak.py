@@ -20,7 +20,7 @@ from client.blocking import AvatarClient
 from client.gateway_process import running_gateway
 from client.progress import frame_bar
 from client.results import GenerationSettings, VideoFormat
-from server.clock import FRAME_RATE
+from server.audio.clock import FRAME_RATE
 from tests.serving import portrait
 
 RATE_HZ = 16_000

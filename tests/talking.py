@@ -11,21 +11,21 @@ from PIL import Image
 
 from export.demo.faces import Face, random_face
 from export.demo.voices import HELD_OUT, utterance
-from server.audio import AudioBudget, AudioTimeline
-from server.cache import ByteCache
-from server.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
-from server.condition import Conditioner
-from server.contract import DENOISER, MASK_CHANNELS, Arrays, Network
-from server.engine import Engine
-from server.face import everywhere
-from server.generation import seeded_noise
-from server.jobs import VARIANT_DEFAULTS, GenerationSettings
+from server.animation.cache import ByteCache
+from server.animation.condition import Conditioner
+from server.animation.generation import seeded_noise
+from server.animation.pipeline import animate
+from server.animation.tokens import PromptTokenizer
+from server.animation.variant import generation
+from server.animation.windows import WindowSpec, windows
+from server.audio.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
+from server.audio.timeline import AudioBudget, AudioTimeline
 from server.manifest import TOKENIZER
-from server.pipeline import animate
-from server.portrait import cropped
-from server.tokens import PromptTokenizer
-from server.variant import generation
-from server.windows import WindowSpec, windows
+from server.pictures.face import everywhere
+from server.pictures.portrait import cropped
+from server.sessions.jobs import VARIANT_DEFAULTS, GenerationSettings
+from server.triton.contract import DENOISER, MASK_CHANNELS, Arrays, Network
+from server.triton.engine import Engine
 
 Pictures = NDArray[np.uint8]
 

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.audio import AudioBudget, AudioFormat, AudioTimeline, Resampler, Samples, decode_pcm
+from server.audio.timeline import (
+    AudioBudget,
+    AudioFormat,
+    AudioTimeline,
+    Resampler,
+    Samples,
+    decode_pcm,
+)
 from server.errors import InvalidFieldError
 
 

@@ -19,7 +19,7 @@ from export.audio_encoder import (
     public_tensors,
 )
 from export.weights import CheckpointMismatchError
-from server.frame_rate import conv_frames, frame_neighbours, interpolation
+from server.audio.frame_rate import conv_frames, frame_neighbours, interpolation
 from tests.reference import Arrays, ReferenceFixture, assert_close, reference_fixture
 
 TOLERANCE = 2e-4

@@ -130,7 +130,7 @@ def test_ctrl_c_ends_it_quietly(
     def interrupted(*_: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("server.mp4.Mp4Writer", interrupted)
+    monkeypatch.setattr("server.pictures.mp4.Mp4Writer", interrupted)
     with served(FakeService()) as address:
         result = run(address, speech_file, tmp_path / "film.mp4")
     assert result.exit_code == 130

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from export.audio_injection_preview import gather_windows
 from export.weights import CheckpointMismatchError
-from server.audio_windows import PADDING, window_index
+from server.audio.token_windows import PADDING, window_index
 from tests.denoiser_reference import (
     FREQUENCIES,
     TOLERANCE,

@@ -6,7 +6,7 @@ import pytest
 from export.demo.faces import random_face
 from export.demo.mouths import motion
 from export.demo.voices import HELD_OUT, TRAINING, utterance
-from server.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
+from server.audio.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
 from tests.lip_sync import correlation, openings
 from tests.talking import SIDE, held_out_clip
 

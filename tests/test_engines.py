@@ -12,8 +12,8 @@ from export import engines as module
 from export.engines import FACTS, EngineError, Target, build_engines
 from export.model_config import ENGINE_FILE, MODEL_FILE
 from export.profiles import Range, Workload, profile
-from server.contract import NETWORKS, Network, Variant
 from server.manifest import FILE
+from server.triton.contract import NETWORKS, Network, Variant
 
 REPOSITORY = Path(__file__).parents[1] / "build" / "tiny" / "model_repository"
 FLASH = Workload("flash", [(128, 128)], [33, 17, 5])

@@ -13,13 +13,13 @@ import pytest
 from echomimic.v1 import avatar_service_pb2 as pb
 from PIL import Image
 
-from server.clip import ExactClip, clip_frames, clip_windows
-from server.contract import Variant
-from server.defaults import VARIANT_DEFAULTS
-from server.face import everywhere
-from server.generation import seeded_noise
-from server.portrait import whole
-from server.variant import generation
+from server.animation.clip import ExactClip, clip_frames, clip_windows
+from server.animation.defaults import VARIANT_DEFAULTS
+from server.animation.generation import seeded_noise
+from server.animation.variant import generation
+from server.pictures.face import everywhere
+from server.pictures.portrait import whole
+from server.triton.contract import Variant
 from tests.fake_engine import FakeEngine
 from tests.pipeline_reference import Recorder
 from tests.serving import SIZE, Served, manifest, portrait, refusal, served, small_windows, speech
@@ -175,7 +175,9 @@ async def test_speech_of_less_than_five_frames_is_refused(flash: Served) -> None
 
 
 async def test_the_missing_extra_is_named(flash: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.render.find_spec", lambda name: None if name == "cv2" else name)
+    monkeypatch.setattr(
+        "server.sessions.render.find_spec", lambda name: None if name == "cv2" else name
+    )
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await render(flash, request(1.0, pb.ExactClip()))
     assert error.value.code() == grpc.StatusCode.FAILED_PRECONDITION
@@ -266,7 +268,7 @@ def test_the_shift_of_previews_configuration_comes_first() -> None:
 async def test_speech_that_is_too_long_to_decode_at_once_is_not_blended(
     preview: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.gateway.MAX_DECODED_BYTES", 25 * SIZE * SIZE * 12)
+    monkeypatch.setattr("server.sessions.gateway.MAX_DECODED_BYTES", 25 * SIZE * SIZE * 12)
     exact = pb.ExactClip(window_frames=17, overlap_frames=2, blend_latents=True)
     assert len(pictures(await render(preview, request(1.0, exact)))) == 25
     with pytest.raises(grpc.aio.AioRpcError) as error:

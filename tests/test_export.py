@@ -23,10 +23,10 @@ from export.precision import DTYPES, IN_32_BITS, Precision
 from export.profiles import SIZES, WINDOWS, Workload
 from export.tiny import make_tiny
 from export.to_onnx import export_network, export_repository, write_config
-from server.contract import FACE_DETECTOR, NETWORKS, Variant, check
-from server.jobs import Offer
+from server.animation.tokens import PromptTokenizer
 from server.manifest import FILE, ManifestError, read_manifest
-from server.tokens import PromptTokenizer
+from server.sessions.jobs import Offer
+from server.triton.contract import FACE_DETECTOR, NETWORKS, Variant, check
 from tests.serving import manifest, small_windows
 
 INT8_ROUNDING = 1 / 254

@@ -16,8 +16,8 @@ from export.checkpoint import Checkpoint
 from export.networks import Shape, networks
 from export.tiny import make_tiny
 from export.verification import exact_text_encoder
-from server.contract import NETWORKS, Variant
 from server.manifest import FILE
+from server.triton.contract import NETWORKS, Variant
 
 VARIANTS: tuple[Variant, ...] = ("flash", "preview")
 

@@ -12,9 +12,9 @@ from PIL import Image
 from export.face_detector import FILE, PACKAGE, FaceDetectorMissingError, face_detector
 from export.profiles import SIZES, WINDOWS, Workload
 from export.to_onnx import copy_face_detector
-from server.contract import FACE_DETECTOR
-from server.face import find_face
+from server.pictures.face import find_face
 from server.triton.client import TritonEngine
+from server.triton.contract import FACE_DETECTOR
 from server.triton.process import Threads
 from tests.fake_engine import FakeEngine
 from tests.onnx_engine import OnnxEngine

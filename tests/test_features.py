@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.features import RunningNormalizer
-from server.frame_rate import conv_frames, frame_neighbours, interpolation
+from server.animation.features import RunningNormalizer
+from server.audio.frame_rate import conv_frames, frame_neighbours, interpolation
 
 
 @settings(max_examples=60, deadline=None)

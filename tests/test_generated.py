@@ -9,7 +9,7 @@ import pytest
 
 from export.model_config import PUBLIC_WIDTHS, config_pbtxt, model_config
 from export.profiles import SIZES, WINDOWS, Shape, Workload, warm_up_shapes
-from server.contract import NETWORKS as OF_VARIANT
+from server.triton.contract import NETWORKS as OF_VARIANT
 
 ROOT = Path(__file__).parents[1]
 PROTOS = ROOT / "protos"

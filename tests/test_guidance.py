@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from server.guidance import (
+from server.animation.guidance import (
     AUDIO,
     TEXT_AND_AUDIO,
     UNGUIDED,

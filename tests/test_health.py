@@ -14,10 +14,10 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from server.contract import NETWORKS, Variant
+from server.api.health import AVATAR_SERVICE, HealthMonitor, probe
 from server.errors import EngineUnavailableError
-from server.health import AVATAR_SERVICE, HealthMonitor, probe
-from server.jobs import Offer
+from server.sessions.jobs import Offer
+from server.triton.contract import NETWORKS, Variant
 from tests.fake_engine import FakeEngine
 from tests.serving import (
     manifest,
@@ -62,7 +62,7 @@ async def status(servicer: HealthServicer, service: str) -> int:
 
 
 async def test_health_follows_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.health.RETRY_S", 0.01)
+    monkeypatch.setattr("server.api.health.RETRY_S", 0.01)
     works = True
     up = asyncio.Event()
 

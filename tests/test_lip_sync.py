@@ -14,8 +14,8 @@ from client.audio import AudioFormat
 from client.blocking import AvatarClient
 from client.gateway_process import running_gateway
 from client.results import GenerationSettings, VideoFormat
-from server.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
-from server.portrait import cropped
+from server.audio.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
+from server.pictures.portrait import cropped
 from tests.lip_sync import LipSync, lip_sync
 from tests.onnx_engine import OnnxEngine
 from tests.talking import SIDE, SwappedBranches, TalkingClip, film, held_out_clip, seams

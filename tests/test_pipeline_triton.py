@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from export.denoiser_config import Riflex
-from server.contract import Variant
 from server.triton.client import TritonEngine
+from server.triton.contract import Variant
 from server.triton.process import Threads
 from tests.pipeline_checks import check
 from tests.pipeline_reference import Case, cases

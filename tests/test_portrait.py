@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from server.errors import InvalidFieldError
-from server.portrait import cropped, decode_portrait
+from server.pictures.portrait import cropped, decode_portrait
 
 FIELD = "portrait.image"
 MAX_PIXELS = 50_000_000

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from server.colors import ColorMatcher
-from server.face import FaceBox, at_least_one_token, face_mask
-from server.portrait import Placement, cropped
+from server.pictures.colors import ColorMatcher
+from server.pictures.face import FaceBox, at_least_one_token, face_mask
+from server.pictures.portrait import Placement, cropped
 from tests.prepost_cases import prepost_cases
 from tests.reference import reference_numbers
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from server.samplers.flow import Latents, State
-from server.samplers.sampler import Sampler, SamplerName, make_sampler
+from server.animation.samplers.flow import Latents, State
+from server.animation.samplers.sampler import Sampler, SamplerName, make_sampler
 from tests.reference import ReferenceFixture, assert_close, reference_numbers
 
 NAMES: tuple[SamplerName, ...] = get_args(SamplerName)

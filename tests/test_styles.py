@@ -15,10 +15,10 @@ from export.checkpoint import Checkpoint
 from export.networks import networks
 from export.styles import STYLES, bank, encode
 from export.tiny import make_tiny
-from server.jobs import Offer
+from server.animation.styles import FILE, encoded_prompts, write_styles
+from server.animation.tokens import PromptTokenizer
 from server.manifest import Manifest, ManifestError, NetworkEntry
-from server.styles import FILE, encoded_prompts, write_styles
-from server.tokens import PromptTokenizer
+from server.sessions.jobs import Offer
 from tests.fake_engine import WIDTH, FakeEngine
 from tests.pipeline_reference import Recorder
 from tests.serving import (

@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from server.guidance import AUDIO, TEXT_AND_AUDIO, UNGUIDED, Branch, Guidance, branches
-from server.teacache import Evaluation, Policy, StepPlan, TeaCache, plan, relative_distances
+from server.animation.guidance import AUDIO, TEXT_AND_AUDIO, UNGUIDED, Branch, Guidance, branches
+from server.animation.teacache import (
+    Evaluation,
+    Policy,
+    StepPlan,
+    TeaCache,
+    plan,
+    relative_distances,
+)
 from tests.reference import ReferenceFixture, assert_close, reference_numbers
 
 TOLERANCE = 1e-4

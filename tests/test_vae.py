@@ -23,7 +23,7 @@ from export.vae import VaeDecoder, VaeEncoder, build_vae, load_vae, public_tenso
 from export.vae_chunks import in_chunks
 from export.vae_layers import CausalConv, RmsNorm
 from export.weights import CheckpointMismatchError
-from server.contract import VAE_DECODER, VAE_ENCODER, Network
+from server.triton.contract import VAE_DECODER, VAE_ENCODER, Network
 from tests.reference import ReferenceFixture, assert_close, reference_fixture
 
 TOLERANCE = 1e-4

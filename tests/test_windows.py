@@ -5,11 +5,11 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from server.cache import ByteCache
-from server.clock import Clock
-from server.condition import fold_mask
-from server.stitch import Stitcher, cross_fade
-from server.windows import WindowSpec, windows
+from server.animation.cache import ByteCache
+from server.animation.condition import fold_mask
+from server.animation.stitch import Stitcher, cross_fade
+from server.animation.windows import WindowSpec, windows
+from server.audio.clock import Clock
 
 SPEC = WindowSpec(first=5, later=9, overlap=2, audio_lookahead=0, audio_left_context=0)
 

@@ -11,7 +11,7 @@ from export.teacache import CachedDenoiser, TimeModulation
 from export.text_encoder import TextEncoder, load_text_encoder
 from export.torch_engine import TorchEngine
 from export.vae import VaeDecoder, VaeEncoder, load_vae
-from server.contract import Variant
+from server.triton.contract import Variant
 from tests.reference import ReferenceFixture, reference_fixture
 
 

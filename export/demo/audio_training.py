@@ -15,7 +15,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 from export.audio_encoder import AudioEncoder
 from export.demo.hearing import HeardWindow, heard_windows
 from export.demo.mouths import motion
-from server.audio import Samples
+from server.audio.timeline import Samples
 
 QUIET_START = 0.05
 """The first convolution begins small against the epsilon of the norm that follows. So that norm

@@ -21,9 +21,9 @@ from export.demo.mouths import Motion, motion
 from export.demo.voices import TRAINING, utterance
 from export.image_encoder import ImageEncoder
 from export.vae import VaeDecoder, VaeEncoder
-from server.condition import fold_mask, known_video
-from server.contract import PIXELS_PER_LATENT
-from server.frame_rate import frame_neighbours
+from server.animation.condition import fold_mask, known_video
+from server.audio.frame_rate import frame_neighbours
+from server.triton.contract import PIXELS_PER_LATENT
 
 UTTERANCE_S = 6.0
 FIRST_SHARE = 0.3

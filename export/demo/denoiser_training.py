@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from export.demo.clips import TrainingWindow
 from export.denoiser import FlashDenoiser
 from export.denoiser_config import DenoiserConfig
-from server.contract import LATENT_CHANNELS, MASK_CHANNELS
+from server.triton.contract import LATENT_CHANNELS, MASK_CHANNELS
 
 TOKENS = 6 * 9 * 64
 """Of a batch, about: six long windows or more of the short ones."""

@@ -11,7 +11,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from server.clock import MODEL_RATE_HZ
+from server.audio.clock import MODEL_RATE_HZ
 
 SYNCHRONOUS = 2
 RATE, PITCH = 1, 3

@@ -7,7 +7,7 @@ import numpy as np
 
 from export.demo.espeak import say
 from export.demo.faces import random_face
-from server.clock import MODEL_RATE_HZ
+from server.audio.clock import MODEL_RATE_HZ
 
 PORTRAIT_SEED = (9_100, 8)
 PORTRAIT_SIDE = 512

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from server.clock import MODEL_SAMPLES_PER_FRAME
+from server.audio.clock import MODEL_SAMPLES_PER_FRAME
 
 FloatArray = NDArray[np.floating]
 

@@ -32,9 +32,9 @@ from export.demo.vae_training import (
 )
 from export.demo.voices import TRAINING, utterance
 from export.tiny import Sizes, make_tiny
-from server.audio import Samples
-from server.contract import Variant
-from server.tokens import PromptTokenizer
+from server.animation.tokens import PromptTokenizer
+from server.audio.timeline import Samples
+from server.triton.contract import Variant
 
 VARIANT: Variant = "flash"
 SIZES = Sizes(

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.demo.espeak import say
-from server.clock import MODEL_RATE_HZ
+from server.audio.clock import MODEL_RATE_HZ
 
 Samples = NDArray[np.float32]
 

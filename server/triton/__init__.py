@@ -1,1 +1,1 @@
-"""Starting and stopping the tritonserver that a gateway runs for itself."""
+"""Triton as the gateway sees it: the table of networks, what runs them, and a server of our own."""

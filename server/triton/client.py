@@ -15,7 +15,8 @@ from tritonclient.grpc import InferInput, InferRequestedOutput
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from server.contract import (
+from server.errors import EngineUnavailableError
+from server.triton.contract import (
     NEWCOMER_PRIORITY,
     Arrays,
     ContractViolationError,
@@ -23,7 +24,6 @@ from server.contract import (
     Tensor,
     check,
 )
-from server.errors import EngineUnavailableError
 
 log = structlog.get_logger()
 
@@ -76,7 +76,7 @@ class TritonEngine:
         *,
         urgent: bool = False,
     ) -> dict[str, NDArray[Any]]:
-        """Runs a network once; see `server.engine.Engine`."""
+        """Runs a network once; see `server.triton.engine.Engine`."""
         check(network.inputs, inputs, where=network.name)
         wanted = [t for t in network.outputs if outputs is None or t.name in outputs]
         try:

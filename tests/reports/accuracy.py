@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.denoiser_config import Riflex
-from server.contract import Variant
-from server.engine import Engine
 from server.triton.client import TritonEngine
+from server.triton.contract import Variant
+from server.triton.engine import Engine
 from server.triton.process import Threads
 from tests.network_cases import network_cases
 from tests.onnx_engine import OnnxEngine

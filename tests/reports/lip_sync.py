@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from export.demo.mouths import motion
-from server.clock import FRAME_RATE, MODEL_SAMPLES_PER_FRAME
-from server.jobs import SAMPLERS, GenerationSettings
+from server.audio.clock import FRAME_RATE, MODEL_SAMPLES_PER_FRAME
 from server.manifest import read_manifest
-from server.portrait import cropped
+from server.pictures.portrait import cropped
+from server.sessions.jobs import SAMPLERS, GenerationSettings
 from tests.lip_sync import LipSync, lip_sync
 from tests.onnx_engine import OnnxEngine
 from tests.reports.markdown import DOCS, table, write

@@ -14,22 +14,22 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
-from server.audio import AudioBudget, AudioTimeline, Resampler, Samples
-from server.audio_path import FlashAudio
-from server.cache import ByteCache
-from server.clock import FRAME_RATE, MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
-from server.condition import Conditioner
-from server.face import everywhere
-from server.features import RunningNormalizer, next_segment
-from server.generation import seeded_noise
-from server.jobs import VARIANT_DEFAULTS
-from server.loudness import normalize_loudness
+from server.animation.cache import ByteCache
+from server.animation.condition import Conditioner
+from server.animation.features import RunningNormalizer, next_segment
+from server.animation.generation import seeded_noise
+from server.animation.pipeline import animate
+from server.animation.tokens import PromptTokenizer
+from server.animation.variant import generation
+from server.animation.windows import Window, WindowSpec, windows
+from server.audio.clock import FRAME_RATE, MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
+from server.audio.loudness import normalize_loudness
+from server.audio.paths import FlashAudio
+from server.audio.timeline import AudioBudget, AudioTimeline, Resampler, Samples
 from server.manifest import TOKENIZER, read_manifest
-from server.pipeline import animate
-from server.portrait import cropped
-from server.tokens import PromptTokenizer
-from server.variant import generation
-from server.windows import Window, WindowSpec, windows
+from server.pictures.face import everywhere
+from server.pictures.portrait import cropped
+from server.sessions.jobs import VARIANT_DEFAULTS
 from tests.onnx_engine import OnnxEngine
 from tests.reports.markdown import DOCS, table, write
 

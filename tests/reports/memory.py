@@ -23,7 +23,7 @@ from export.fp8 import layers_in_fp8
 from export.networks import Build, networks
 from export.precision import Precision, precision_of
 from export.tiny import PUBLIC
-from server.contract import Variant
+from server.triton.contract import Variant
 from tests.reports.engines import (
     EVERY,
     FIXED_NETWORKS,

@@ -15,17 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from server.cache import ByteCache
-from server.clip import ExactClip, animate_clip
-from server.condition import Avatar, Conditioner
-from server.face import everywhere
-from server.generation import seeded_noise
-from server.jobs import VARIANT_DEFAULTS, GenerationSettings
+from server.animation.cache import ByteCache
+from server.animation.clip import ExactClip, animate_clip
+from server.animation.condition import Avatar, Conditioner
+from server.animation.generation import seeded_noise
+from server.animation.teacache import Policy, TeaCache
+from server.animation.tokens import PromptTokenizer
+from server.animation.variant import generation
 from server.manifest import TOKENIZER, read_manifest
-from server.portrait import cropped
-from server.teacache import Policy, TeaCache
-from server.tokens import PromptTokenizer
-from server.variant import generation
+from server.pictures.face import everywhere
+from server.pictures.portrait import cropped
+from server.sessions.jobs import VARIANT_DEFAULTS, GenerationSettings
 from tests.onnx_engine import OnnxEngine
 from tests.pipeline_reference import Recorder
 from tests.reports.live import MEDIA, speech

@@ -1,0 +1,145 @@
+"""What the denoiser is told besides the speech: who it is, what is known already, and the prompt.
+
+picture -> CLIP -> image tokens                prompt -> umT5 -> text
+known frames, grey elsewhere -> VAE -> latents, below the mask of what is known -> condition
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.animation.cache import ByteCache
+from server.animation.tokens import Tokenize
+from server.pictures.portrait import Picture
+from server.triton.contract import (
+    FRAMES_PER_LATENT,
+    IMAGE_ENCODER,
+    MASK_CHANNELS,
+    TEXT_ENCODER,
+    VAE_ENCODER,
+    latent_frames,
+)
+from server.triton.engine import Engine
+
+FloatArray = NDArray[np.float32]
+Pictures = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Avatar:
+    """A portrait and a prompt, encoded. What a stream keeps the same from window to window."""
+
+    picture: Picture
+    image_tokens: FloatArray
+    """[1, 257, image_width]"""
+    text: FloatArray
+    """[1, 512, text_width]"""
+    negative_text: FloatArray | None = None
+    """[1, 512, text_width], where the guidance has a negative branch."""
+
+
+class Conditioner:
+    """Encodes portraits, prompts and known frames; remembers what many streams share."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokenize: Tokenize,
+        cache: ByteCache,
+        encoded: Mapping[str, FloatArray] = MappingProxyType({}),
+    ) -> None:
+        """Begins with nothing remembered.
+
+        Args:
+            engine: runs the networks.
+            tokenize: prompts to umT5's tokens.
+            cache: for what many streams share.
+            encoded: prompts that umT5 need not encode, [1, 512, text_width] each.
+        """
+        self._engine = engine
+        self._tokenize = tokenize
+        self._cache = cache
+        self._encoded = encoded
+
+    def using(self, engine: Engine) -> "Conditioner":
+        """Returns a conditioner that runs networks on another engine and remembers the same."""
+        return Conditioner(engine, self._tokenize, self._cache, self._encoded)
+
+    async def avatar(
+        self, picture: Picture, prompt: str, negative_prompt: str | None = None
+    ) -> Avatar:
+        """Encodes a portrait, uint8 [height, width, 3] of the output size, and the prompts."""
+        return Avatar(
+            picture,
+            await self._image_tokens(picture),
+            await self._text(prompt),
+            None if negative_prompt is None else await self._text(negative_prompt),
+        )
+
+    async def first_window(self, picture: Picture, frames: int) -> FloatArray:
+        """Returns the condition of a window that begins with the portrait, cached."""
+        key = ("first_window", frames, *_identity(picture))
+        return await self._cache.get(key, lambda: self.window(picture[None], frames))
+
+    async def window(self, known: Pictures, frames: int) -> FloatArray:
+        """Returns the condition [1, 20, T, h, w] of a window whose first frames are known.
+
+        Args:
+            known: uint8 [k, height, width, 3], 1 <= k <= frames.
+            frames: frames of the window.
+        """
+        video = await asyncio.to_thread(known_video, known, frames)
+        latents = (await self._engine.run(VAE_ENCODER, {"video": video}))["latents"]
+        mask = np.broadcast_to(
+            fold_mask(len(known), frames)[None, :, :, None, None],
+            (1, MASK_CHANNELS, *latents.shape[2:]),
+        )
+        return np.concatenate([mask, latents], axis=1)
+
+    async def _image_tokens(self, picture: Picture) -> FloatArray:
+        async def encode() -> FloatArray:
+            return (await self._engine.run(IMAGE_ENCODER, {"image": picture[None]}))["image_tokens"]
+
+        return await self._cache.get(("image_tokens", *_identity(picture)), encode)
+
+    async def _text(self, prompt: str) -> FloatArray:
+        async def encode() -> FloatArray:
+            token_ids, mask = self._tokenize(prompt)
+            return (await self._engine.run(TEXT_ENCODER, {"token_ids": token_ids, "mask": mask}))[
+                "text"
+            ]
+
+        if prompt in self._encoded:
+            return self._encoded[prompt]
+        return await self._cache.get(("text", prompt), encode)
+
+
+def known_video(known: Pictures, frames: int) -> FloatArray:
+    """Returns a window's video [1, 3, frames, height, width] in [-1, 1] with what is known of it.
+
+    Unknown frames are 0.0, mid-grey, as the authors feed them to the VAE.
+    """
+    count, height, width, _ = known.shape
+    video = np.zeros((1, 3, frames, height, width), np.float32)
+    video[0, :, :count] = known.transpose(3, 0, 1, 2) / np.float32(127.5) - np.float32(1)
+    return video
+
+
+def fold_mask(known: int, frames: int) -> FloatArray:
+    """Returns the mask [4, T] of a window whose first frames are known: 1 is known.
+
+    The first frame is repeated four times, then four frames fold into four channels, so that each
+    latent frame carries the mask of the frames it stands for.
+    """
+    mask = (np.arange(frames) < known).astype(np.float32)
+    padded = np.concatenate([np.repeat(mask[:1], FRAMES_PER_LATENT), mask[1:]])
+    return padded.reshape(latent_frames(frames), FRAMES_PER_LATENT).T
+
+
+def _identity(picture: Picture) -> tuple[tuple[int, ...], bytes]:
+    return picture.shape, hashlib.sha256(picture.tobytes()).digest()

@@ -1,0 +1,77 @@
+"""The dataflow, from speech to frames. Read this file first.
+
+    timeline -> features -> condition -> denoise -> decode -> stitch -> clips of frames
+
+One window at a time: it waits for its audio, and its frames leave as soon as they are decoded.
+"""
+
+from collections.abc import AsyncIterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.animation.condition import Avatar, Conditioner
+from server.animation.denoise import plan_steps
+from server.animation.features import RunningNormalizer, hear, next_segment
+from server.animation.generation import Generation, generate
+from server.animation.stitch import Clip, Stitcher
+from server.animation.windows import Window, WindowSpec, windows
+from server.audio.clock import MODEL_SAMPLES_PER_FRAME
+from server.audio.timeline import AudioTimeline
+from server.pictures.portrait import Picture
+from server.triton.contract import VAE_DECODER
+from server.triton.engine import Engine
+
+
+async def animate(
+    engine: Engine,
+    conditioner: Conditioner,
+    avatar: Avatar,
+    timeline: AudioTimeline,
+    spec: WindowSpec,
+    generation: Generation,
+    *,
+    opening: Picture | None = None,
+) -> AsyncIterator[Clip]:
+    """Yields the frames of an utterance, in order and without gaps, a clip for each window.
+
+    The last clip reaches past the end of the audio: the caller drops what it does not need. The
+    first window begins with ``opening``, or else with the portrait.
+    """
+    normalize = RunningNormalizer()
+    stitcher = Stitcher(spec.overlap)
+    plans = await plan_steps(engine, generation.sampler, generation.guidance, generation.teacache)
+    for window in windows(spec):
+        if not await _has_new_frames(timeline, window):
+            break
+        segment = await next_segment(timeline, window, spec, normalize)
+        hearing = await hear(engine, generation.audio, segment, window)
+        condition = await _condition(conditioner, avatar, opening, stitcher, window)
+        latents = await generate(
+            engine, avatar, generation, plans, condition=condition, hearing=hearing
+        )
+        decoded = await engine.run(VAE_DECODER, {"latents": latents}, ["frames"])
+        yield stitcher.add(window, decoded["frames"][0])
+    held = stitcher.finish()
+    if held is not None:
+        yield held
+
+
+async def _has_new_frames(timeline: AudioTimeline, window: Window) -> bool:
+    """Waits until a window is known to hold a frame that the windows before did not."""
+    seen = (window.start + window.overlap) * MODEL_SAMPLES_PER_FRAME
+    return await timeline.wait_until(seen + 1)
+
+
+async def _condition(
+    conditioner: Conditioner,
+    avatar: Avatar,
+    opening: Picture | None,
+    stitcher: Stitcher,
+    window: Window,
+) -> NDArray[np.float32]:
+    if window.overlap > 0:
+        return await conditioner.window(stitcher.held, window.frames)
+    if opening is not None:
+        return await conditioner.window(opening[None], window.frames)
+    return await conditioner.first_window(avatar.picture, window.frames)

@@ -1,0 +1,79 @@
+"""Windows to one run of frames: the overlap is cross-faded and every frame leaves once."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.animation.windows import Window
+
+Pictures = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Frames of a window: the first one's index and the pictures [n, height, width, 3]."""
+
+    window: int
+    start: int
+    pictures: Pictures
+
+    def until(self, end: int) -> "Clip":
+        """Returns the part before a frame index."""
+        return Clip(self.window, self.start, self.pictures[: max(0, end - self.start)])
+
+
+class Stitcher:
+    """Holds back the frames that the next window shares, and fades over to it.
+
+    The weights run linearly from 0 to 1 over the overlap, as in the authors' long-video loop.
+    """
+
+    def __init__(self, overlap: int) -> None:
+        self._overlap = overlap
+        self._held: Clip | None = None
+
+    @property
+    def held(self) -> Pictures:
+        """The frames held back, which the next window is told."""
+        if self._held is None:
+            raise ValueError("nothing is held back before the first window")
+        return self._held.pictures
+
+    def add(self, window: Window, pictures: Pictures) -> Clip:
+        """Takes a window's pictures; returns the frames that no later window changes."""
+        if self._held is not None:
+            pictures = cross_fade(self._held.pictures, pictures)
+        kept = len(pictures) - self._overlap
+        self._held = Clip(window.index, window.start + kept, pictures[kept:])
+        return Clip(window.index, window.start, pictures[:kept])
+
+    def finish(self) -> Clip | None:
+        """Returns the frames held back when no window follows."""
+        held, self._held = self._held, None
+        return held
+
+
+def cross_fade(before: Pictures, after: Pictures) -> Pictures:
+    """Fades the first ``len(before)`` pictures of ``after`` in over ``before``."""
+    overlap = len(before)
+    faded = fade(before, after[:overlap], axis=0)
+    return np.concatenate([np.rint(faded).astype(np.uint8), after[overlap:]])
+
+
+def fade(before: NDArray[Any], after: NDArray[Any], *, axis: int) -> NDArray[np.float32]:
+    """Fades the first frames of ``after`` in over ``before``, linearly from 0 to 1.
+
+    Args:
+        before: all of it is faded out.
+        after: as long or longer along the axis, and of the same shape otherwise.
+        axis: that of the frames.
+    """
+    overlap = before.shape[axis]
+    shared, rest = np.split(after, [overlap], axis=axis)
+    shape = [1] * after.ndim
+    shape[axis] = overlap
+    weight = np.linspace(0, 1, overlap, dtype=np.float32).reshape(shape)
+    faded = before * (1 - weight) + shared * weight
+    return np.concatenate([faded, rest], axis=axis, dtype=np.float32)

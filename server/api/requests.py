@@ -1,0 +1,284 @@
+"""Client messages to checked jobs. Every refusal names the field and the remedy."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from echomimic.v1 import avatar_service_pb2 as pb
+
+from server.animation.clip import MIN_FRAMES, ExactClip
+from server.animation.samplers.sampler import SamplerName
+from server.animation.teacache import Policy, TeaCache
+from server.animation.variant import in_exact_clip
+from server.audio.timeline import AudioFormat, SampleEncoding
+from server.errors import InvalidFieldError, NotBuiltError
+from server.pictures.encoding import FrameEncoding
+from server.pictures.face import FaceBox
+from server.sessions import jobs
+from server.sessions.jobs import GenerationSettings, Job, Offer, VideoFormat
+from server.triton.contract import FRAMES_PER_LATENT, latent_frames
+
+AUDIO_ENCODINGS: dict[pb.AudioEncoding, SampleEncoding] = {
+    pb.AUDIO_ENCODING_PCM_S16LE: "s16le",
+    pb.AUDIO_ENCODING_PCM_F32LE: "f32le",
+}
+FRAME_ENCODINGS: dict[pb.FrameEncoding, FrameEncoding] = {
+    pb.FRAME_ENCODING_JPEG: FrameEncoding.JPEG,
+    pb.FRAME_ENCODING_PNG: FrameEncoding.PNG,
+    pb.FRAME_ENCODING_RGB: FrameEncoding.RGB,
+}
+SAMPLERS: dict[pb.Sampler, SamplerName] = {
+    pb.SAMPLER_FLOW_UNIPC: "flow_unipc",
+    pb.SAMPLER_FLOW_EULER: "flow_euler",
+    pb.SAMPLER_FLOW_DPMPP: "flow_dpmpp",
+}
+PREVIEW_ONLY = (
+    "negative_prompt",
+    "text_guidance",
+    "dynamic_audio_guidance",
+    "dynamic_text_guidance",
+    "negative_prompt_scale",
+    "negative_prompt_steps",
+    "audio_scale",
+)
+SETTINGS = (
+    "prompt",
+    "steps",
+    "audio_guidance",
+    "shift",
+    "seed",
+    "guidance_skip_ratio",
+    *PREVIEW_ONLY,
+)
+"""Fields of GenerationSettings that are called the same on both sides."""
+TEACACHE_POLICIES: dict[pb.TeaCachePolicy, Policy] = {
+    pb.TEA_CACHE_POLICY_EXACT_BRANCHES: "per_branch",
+    pb.TEA_CACHE_POLICY_UPSTREAM: "shared",
+}
+FRAME_ENCODINGS_TO_COME = (pb.FRAME_ENCODING_WEBP, pb.FRAME_ENCODING_H264)
+
+PROMPTS = frozenset({"prompt", "negative_prompt"})
+
+
+def read_start(message: pb.AnimateRequest, offer: Offer) -> Job:
+    """Reads the first message of an Animate stream.
+
+    Raises:
+        InvalidFieldError: it is no `start`, or a field of it cannot be used.
+        NotBuiltError: it asks for what this version does not have.
+    """
+    if message.WhichOneof("message") != "start":
+        raise InvalidFieldError("message", "the first message must be `start`")
+    if message.start.idle_frames:
+        raise NotBuiltError("start.idle_frames")
+    job = _read_job(message.start, offer, prefix="start.")
+    return replace(job, continues=message.start.continue_from_last_frame)
+
+
+def read_render(request: pb.RenderRequest, offer: Offer) -> Job:
+    """Reads a Render request but for its audio.
+
+    Raises:
+        InvalidFieldError: a field cannot be used.
+        NotBuiltError: it asks for what this version does not have.
+    """
+    if request.output not in (
+        pb.RENDER_OUTPUT_UNSPECIFIED,
+        pb.RENDER_OUTPUT_MP4,
+        pb.RENDER_OUTPUT_FRAMES,
+    ):
+        raise InvalidFieldError("output", "is unknown; ask for MP4 or FRAMES")
+    job = _read_job(request, offer, prefix="")
+    exact = _exact_clip(request, job, offer)
+    if exact is None:
+        return job
+    variant = offer.manifest.variant
+    settings = in_exact_clip(job.generation, variant, blends=exact.blend_latents)
+    return replace(job, exact=exact, generation=settings)
+
+
+def _read_job(message: pb.Start | pb.RenderRequest, offer: Offer, *, prefix: str) -> Job:
+    session_id = message.client_session_id
+    if len(session_id.encode()) > jobs.MAX_SESSION_ID_BYTES:
+        raise InvalidFieldError(
+            f"{prefix}client_session_id", f"is longer than {jobs.MAX_SESSION_ID_BYTES} bytes"
+        )
+    return Job(
+        client_session_id=session_id,
+        portrait=_portrait(message, offer, prefix),
+        portrait_field=f"{prefix}portrait.image",
+        face_box=_face_box(message.portrait, offer, f"{prefix}portrait.face_box"),
+        audio_format=_audio_format(message.audio_format, f"{prefix}audio_format"),
+        video_format=_video_format(message.video_format, offer, f"{prefix}video_format"),
+        generation=_generation(message.generation, offer, f"{prefix}generation"),
+    )
+
+
+def _portrait(message: pb.Start | pb.RenderRequest, offer: Offer, prefix: str) -> bytes:
+    match message.WhichOneof("avatar"):
+        case None:
+            raise InvalidFieldError(f"{prefix}portrait", "is missing; send a portrait file")
+        case "avatar_id":
+            raise NotBuiltError(f"{prefix}avatar_id")
+        case _:
+            pass
+    image = message.portrait.image
+    limit = offer.settings.max_portrait_bytes
+    if len(image) > limit:
+        raise InvalidFieldError(
+            f"{prefix}portrait.image", f"has {len(image)} bytes; send at most {limit}"
+        )
+    return image
+
+
+def _exact_clip(request: pb.RenderRequest, job: Job, offer: Offer) -> ExactClip | None:
+    if not request.HasField("exact_clip"):
+        return None
+    message, variant = request.exact_clip, offer.manifest.variant
+    if offer.manifest.max_window_frames is not None:
+        raise InvalidFieldError(
+            "exact_clip", "needs a server whose engines take any size and length; leave it out"
+        )
+    window = jobs.EXACT_WINDOW_FRAMES[variant]
+    if message.HasField("window_frames"):
+        window = message.window_frames
+    _check_range(window, MIN_FRAMES, jobs.MAX_EXACT_WINDOW_FRAMES, "exact_clip.window_frames")
+    if (window - 1) % FRAMES_PER_LATENT:
+        raise InvalidFieldError(
+            "exact_clip.window_frames", f"is {window}; send 4k + 1, as 17, 81 or 113"
+        )
+    for name in ("overlap_frames", "blend_latents") if variant == "flash" else ():
+        if getattr(message, name):
+            raise InvalidFieldError(
+                f"exact_clip.{name}", "has no effect in this variant: it makes one window"
+            )
+    if message.blend_latents and job.generation.sampler != "flow_euler":
+        raise InvalidFieldError(
+            "exact_clip.blend_latents", "needs the sampler FLOW_EULER: the others look back"
+        )
+    if message.blend_latents and job.generation.teacache is not None:
+        raise InvalidFieldError(
+            "generation.teacache", "cannot be used with exact_clip.blend_latents; leave it out"
+        )
+    exact = ExactClip(window, 8, message.blend_latents, message.match_colors)
+    if message.HasField("overlap_frames"):
+        exact = replace(exact, overlap_frames=message.overlap_frames)
+    if variant == "preview":
+        length = latent_frames(window) if exact.blend_latents else window
+        # More overlap would compute most frames many times over.
+        _check_range(exact.overlap_frames, 1, length // 2, "exact_clip.overlap_frames")
+    return exact
+
+
+def _face_box(portrait: pb.Portrait, offer: Offer, field: str) -> FaceBox | None:
+    if not portrait.HasField("face_box"):
+        return None
+    if offer.manifest.variant == "flash":
+        raise InvalidFieldError(field, "is not used by this variant; leave it out")
+    box = portrait.face_box
+    if not (0 <= box.left < box.right and 0 <= box.top < box.bottom):
+        raise InvalidFieldError(
+            field, "is empty or negative; send 0 <= left < right and 0 <= top < bottom"
+        )
+    return FaceBox(box.left, box.top, box.right, box.bottom)
+
+
+def _audio_format(message: pb.AudioFormat, field: str) -> AudioFormat:
+    encoding = AUDIO_ENCODINGS.get(message.encoding)
+    if encoding is None:
+        raise InvalidFieldError(f"{field}.encoding", "is missing or unknown; send S16LE or F32LE")
+    _check_range(
+        message.sample_rate_hz,
+        jobs.MIN_SAMPLE_RATE_HZ,
+        jobs.MAX_SAMPLE_RATE_HZ,
+        f"{field}.sample_rate_hz",
+    )
+    _check_range(message.channels, 0, 2, f"{field}.channels")
+    return AudioFormat(encoding, message.sample_rate_hz, message.channels or 1)
+
+
+def _video_format(message: pb.VideoFormat, offer: Offer, field: str) -> VideoFormat:
+    if message.encoding in FRAME_ENCODINGS_TO_COME:
+        raise NotBuiltError(f"{field}.encoding {pb.FrameEncoding.Name(message.encoding)}")
+    encoding = FRAME_ENCODINGS.get(message.encoding or pb.FRAME_ENCODING_JPEG)
+    if encoding is None:
+        raise InvalidFieldError(f"{field}.encoding", "is unknown; ask for JPEG, PNG or RGB")
+    size = (message.width, message.height)
+    if size == (0, 0):
+        size = offer.sizes[0]
+    if size not in offer.sizes:
+        offered = ", ".join(f"{width}x{height}" for width, height in offer.sizes)
+        raise InvalidFieldError(
+            f"{field}.width", f"{size[0]}x{size[1]} is not offered; ask for one of {offered}"
+        )
+    _check_range(message.jpeg_quality, 0, 100, f"{field}.jpeg_quality")
+    if message.frames_per_second < 0:
+        raise InvalidFieldError(
+            f"{field}.frames_per_second", "is negative; send 25 or leave it out"
+        )
+    if message.frames_per_second not in (0, 25):
+        raise NotBuiltError(f"{field}.frames_per_second other than 25")
+    return VideoFormat(
+        encoding, *size, jpeg_quality=message.jpeg_quality or jobs.DEFAULT_JPEG_QUALITY
+    )
+
+
+def _generation(message: pb.GenerationSettings, offer: Offer, field: str) -> GenerationSettings:
+    flash = offer.manifest.variant == "flash"
+    for name in PREVIEW_ONLY if flash else ():
+        if message.HasField(name):
+            raise InvalidFieldError(
+                f"{field}.{name}", "has no effect in this variant; leave it out"
+            )
+    stated: dict[str, Any] = {
+        name: getattr(message, name) for name in SETTINGS if message.HasField(name)
+    }
+    if message.HasField("sampler") and message.sampler != pb.SAMPLER_UNSPECIFIED:
+        if message.sampler not in SAMPLERS:
+            raise InvalidFieldError(f"{field}.sampler", "is unknown; GetServerInfo lists them")
+        stated["sampler"] = SAMPLERS[message.sampler]
+    for name in PROMPTS & stated.keys():
+        stated[name] = offer.manifest.styles.get(stated[name], stated[name])
+    settings = replace(offer.generation, **stated)
+    _check_generation(settings, offer, field)
+    if message.HasField("teacache"):
+        teacache = _teacache(message.teacache, settings.steps, f"{field}.teacache")
+        # Upstream's preview counts as EXACT_BRANCHES does.
+        policy = teacache.policy if flash else "per_branch"
+        settings = replace(settings, teacache=replace(teacache, policy=policy))
+    return settings
+
+
+def _check_generation(settings: GenerationSettings, offer: Offer, field: str) -> None:
+    limit = offer.settings.max_prompt_bytes
+    for name in PROMPTS:
+        text = getattr(settings, name)
+        if len(text.encode()) > limit:
+            raise InvalidFieldError(f"{field}.{name}", f"is longer than {limit} bytes")
+        if not offer.offers_prompt(text):
+            names = ", ".join(offer.manifest.styles)
+            raise InvalidFieldError(
+                f"{field}.{name}", f"is none of this server's styles; ask for one of {names}"
+            )
+    _check_range(settings.steps, 1, offer.settings.max_steps, f"{field}.steps")
+    for name, (low, high) in jobs.RANGES.items():
+        _check_range(getattr(settings, name), low, high, f"{field}.{name}")
+
+
+def _teacache(message: pb.TeaCache, steps: int, field: str) -> TeaCache:
+    policy = message.policy or pb.TEA_CACHE_POLICY_EXACT_BRANCHES
+    if policy not in TEACACHE_POLICIES:
+        raise InvalidFieldError(f"{field}.policy", "is unknown; ask for EXACT_BRANCHES or UPSTREAM")
+    stated = {
+        name: getattr(message, name) for name in ("threshold", "warm_up") if message.HasField(name)
+    }
+    teacache = TeaCache(TEACACHE_POLICIES[policy], **stated)
+    _check_range(teacache.threshold, 0, jobs.MAX_TEACACHE_THRESHOLD, f"{field}.threshold")
+    if "warm_up" in stated:
+        _check_range(teacache.warm_up, 1, steps, f"{field}.warm_up")
+    return replace(teacache, warm_up=min(teacache.warm_up, steps))
+
+
+def _check_range(value: float, low: float, high: float, field: str) -> None:
+    if not (math.isfinite(value) and low <= value <= high):
+        raise InvalidFieldError(field, f"is {value:g}; send {low:g} to {high:g}")

@@ -1,0 +1,203 @@
+"""Results to protobuf messages."""
+
+from importlib.metadata import version
+
+from echomimic.v1 import avatar_service_pb2 as pb
+from google.protobuf import duration_pb2
+
+from server.animation.clip import ExactClip
+from server.animation.teacache import TeaCache
+from server.animation.windows import WindowSpec
+from server.api.requests import (
+    AUDIO_ENCODINGS,
+    FRAME_ENCODINGS,
+    PREVIEW_ONLY,
+    SAMPLERS,
+    SETTINGS,
+    TEACACHE_POLICIES,
+)
+from server.audio.clock import FRAME_RATE, NANOSECONDS, presentation_time_ns
+from server.pictures.encoding import FrameEncoding
+from server.pictures.portrait import RECOMMENDED_SIDE_PX
+from server.sessions.gateway import Sitter
+from server.sessions.jobs import SAMPLERS as OFFERED_SAMPLERS
+from server.sessions.jobs import GenerationSettings, Job, Offer, VideoFormat
+from server.sessions.report import Report
+from server.sessions.session import EncodedFrame
+from server.sessions.speech import Speech
+from server.triton.contract import Variant
+
+_AUDIO_ENCODING = {ours: theirs for theirs, ours in AUDIO_ENCODINGS.items()}
+_FRAME_ENCODING = {ours: theirs for theirs, ours in FRAME_ENCODINGS.items()}
+_SAMPLER = {ours: theirs for theirs, ours in SAMPLERS.items()}
+_TEACACHE_POLICY = {ours: theirs for theirs, ours in TEACACHE_POLICIES.items()}
+
+
+def started(job: Job, offer: Offer, request_id: str) -> pb.Started:
+    """Returns the settings in force."""
+    return pb.Started(
+        request_id=request_id,
+        client_session_id=job.client_session_id,
+        audio_format=pb.AudioFormat(
+            encoding=_AUDIO_ENCODING[job.audio_format.encoding],
+            sample_rate_hz=job.audio_format.sample_rate_hz,
+            channels=job.audio_format.channels,
+        ),
+        video_format=pb.VideoFormat(
+            encoding=_FRAME_ENCODING[job.video_format.encoding],
+            width=job.video_format.width,
+            height=job.video_format.height,
+            jpeg_quality=job.video_format.jpeg_quality,
+            frames_per_second=FRAME_RATE,
+        ),
+        generation=_generation(job.generation, offer.manifest.variant),
+        windows=_windows(offer.windows if job.exact is None else _exact_windows(job.exact, offer)),
+        limits=_limits(offer),
+    )
+
+
+def _exact_windows(exact: ExactClip, offer: Offer) -> WindowSpec:
+    """Returns how a whole clip is cut; its features have no bounded context."""
+    frames = exact.window_frames
+    overlap = 0 if offer.manifest.variant == "flash" else exact.overlap_frames
+    return WindowSpec(frames, frames, overlap, audio_lookahead=0, audio_left_context=0)
+
+
+def frame(index: int, encoded: EncodedFrame, video_format: VideoFormat) -> pb.Frame:
+    """Returns a frame of speech with its place in the call and in time."""
+    return pb.Frame(
+        index=index,
+        utterance_id=encoded.speech.number,
+        presentation_time=_duration(presentation_time_ns(index)),
+        first_audio_sample=encoded.speech.sample_of(encoded.number),
+        kind=pb.FRAME_KIND_SPEECH,
+        encoding=_FRAME_ENCODING[video_format.encoding],
+        width=video_format.width,
+        height=video_format.height,
+        data=encoded.data,
+    )
+
+
+def utterance(speech: Speech, *, ended: bool, frames: int) -> pb.UtteranceEvent:
+    """Returns the event that an utterance began or ended.
+
+    Args:
+        speech: the utterance.
+        ended: whether it ended.
+        frames: how many frames the call has sent.
+    """
+    return pb.UtteranceEvent(
+        utterance_id=speech.number,
+        phase=pb.UTTERANCE_PHASE_ENDED if ended else pb.UTTERANCE_PHASE_BEGAN,
+        frame_index=frames - 1 if ended else frames,
+        audio_sample=speech.first_sample + (speech.samples if ended else 0),
+    )
+
+
+def summary(report: Report) -> pb.Summary:
+    """Returns what a call came to."""
+    return pb.Summary(
+        frames=report.frames,
+        audio_samples=report.audio_samples,
+        audio_duration=_seconds(report.audio_s),
+        windows=report.windows,
+        first_frame_latency=_seconds(report.first_frame_s),
+        wall_time=_seconds(report.wall_s),
+        realtime_factor=report.realtime_factor,
+    )
+
+
+def warnings(sitter: Sitter) -> list[pb.Warning]:
+    """Returns what could be better with the one who is animated."""
+    found: list[pb.Warning] = []
+    width, height = sitter.portrait_px
+    if min(width, height) < RECOMMENDED_SIDE_PX:
+        wanted = f"{RECOMMENDED_SIDE_PX} x {RECOMMENDED_SIDE_PX}"
+        message = f"the portrait has {width} x {height} pixels; at least {wanted} looks better"
+        found.append(pb.Warning(reason="PORTRAIT_SMALL", message=message))
+    if sitter.face_missing:
+        message = "no face was found, so speech acts on the whole picture; send `face_box`"
+        found.append(pb.Warning(reason="FACE_NOT_FOUND", message=message))
+    return found
+
+
+def shortened(frames: int, of_speech: int) -> pb.Warning:
+    """Returns that an exact clip has fewer frames than its speech."""
+    message = f"{of_speech - frames} of {of_speech} frames are not made: windows do not reach them"
+    return pb.Warning(reason="CLIP_SHORTENED", message=message)
+
+
+def server_info(offer: Offer) -> pb.GetServerInfoResponse:
+    """Returns what the server runs and offers."""
+    return pb.GetServerInfoResponse(
+        version=version("echomimic-server"),
+        variant=offer.manifest.variant,
+        checkpoint_digest=offer.manifest.checkpoint_digest,
+        models=[
+            pb.Model(name=name, backend=entry.backend, precision=entry.precision)
+            for name, entry in offer.manifest.networks.items()
+        ],
+        sizes=[pb.Size(width=width, height=height) for width, height in offer.sizes],
+        frame_encodings=[_FRAME_ENCODING[encoding] for encoding in FrameEncoding],
+        samplers=[_SAMPLER[name] for name in OFFERED_SAMPLERS],
+        default_generation=_generation(offer.generation, offer.manifest.variant),
+        windows=_windows(offer.windows),
+        limits=_limits(offer),
+        styles=[pb.Style(name=n, prompt=prompt) for n, prompt in offer.manifest.styles.items()],
+        free_prompts=offer.free_prompts,
+    )
+
+
+def _generation(settings: GenerationSettings, variant: Variant) -> pb.GenerationSettings:
+    used = (name for name in SETTINGS if variant == "preview" or name not in PREVIEW_ONLY)
+    return pb.GenerationSettings(
+        **{name: getattr(settings, name) for name in used},
+        sampler=_SAMPLER[settings.sampler],
+        teacache=_teacache(settings.teacache),
+    )
+
+
+def _teacache(teacache: TeaCache | None) -> pb.TeaCache | None:
+    if teacache is None:
+        return None
+    return pb.TeaCache(
+        threshold=teacache.threshold,
+        warm_up=teacache.warm_up,
+        policy=_TEACACHE_POLICY[teacache.policy],
+    )
+
+
+def _windows(spec: WindowSpec) -> pb.WindowSettings:
+    return pb.WindowSettings(
+        first_window_frames=spec.first,
+        window_frames=spec.later,
+        overlap_frames=spec.overlap,
+        audio_lookahead=_duration(presentation_time_ns(spec.audio_lookahead)),
+        audio_left_context=_duration(presentation_time_ns(spec.audio_left_context)),
+    )
+
+
+def _limits(offer: Offer) -> pb.Limits:
+    settings = offer.settings
+    return pb.Limits(
+        max_message_bytes=settings.max_message_bytes,
+        max_portrait_bytes=settings.max_portrait_bytes,
+        max_portrait_pixels=settings.max_portrait_pixels,
+        max_stream_audio=_seconds(settings.max_stream_audio_s),
+        max_render_audio=_seconds(settings.max_render_audio_s),
+        max_buffered_audio=_seconds(settings.max_buffered_audio_s),
+        read_timeout=_seconds(settings.read_timeout_s),
+        idle_timeout=_seconds(settings.idle_timeout_s),
+        max_streams=settings.max_streams,
+        max_steps=settings.max_steps,
+        max_prompt_bytes=settings.max_prompt_bytes,
+    )
+
+
+def _seconds(seconds: float) -> duration_pb2.Duration:
+    return _duration(round(seconds * NANOSECONDS))
+
+
+def _duration(nanoseconds: int) -> duration_pb2.Duration:
+    seconds, nanos = divmod(nanoseconds, NANOSECONDS)
+    return duration_pb2.Duration(seconds=seconds, nanos=nanos)

@@ -1,0 +1,190 @@
+"""Client PCM of any rate and chunking to mono 16 kHz, as a stream.
+
+bytes -> floats -> mono -> soxr -> AudioTimeline -> the samples that a window needs
+"""
+
+# These libraries' own annotations are missing or partial.
+# pyright: reportMissingTypeStubs=false
+
+import asyncio
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from server.audio.clock import MODEL_RATE_HZ
+from server.errors import InvalidFieldError
+
+Samples = NDArray[np.float32]
+
+SampleEncoding = Literal["s16le", "f32le"]
+_BYTES: dict[SampleEncoding, int] = {"s16le": 2, "f32le": 4}
+S16_FULL_SCALE = 32768.0
+SAMPLE_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFormat:
+    """How a client's audio bytes are to be read."""
+
+    encoding: SampleEncoding
+    sample_rate_hz: int
+    channels: int
+
+    @property
+    def bytes_per_sample(self) -> int:
+        """Bytes of one sample of every channel."""
+        return _BYTES[self.encoding] * self.channels
+
+
+def decode_pcm(data: bytes, audio_format: AudioFormat, *, field: str) -> Samples:
+    """Returns mono float samples in [-1, 1] of interleaved PCM bytes.
+
+    Raises:
+        InvalidFieldError: a sample is cut in two, or is not a number.
+    """
+    whole = audio_format.bytes_per_sample
+    if len(data) % whole:
+        raise InvalidFieldError(
+            field,
+            f"{len(data)} bytes are no whole number of {audio_format.channels}-channel "
+            f"{audio_format.encoding} samples; send multiples of {whole} bytes",
+        )
+    if audio_format.encoding == "s16le":
+        samples = np.frombuffer(data, dtype="<i2").astype(np.float32) / np.float32(S16_FULL_SCALE)
+    else:
+        samples = np.frombuffer(data, dtype="<f4").astype(np.float32)
+        if not np.isfinite(samples).all():
+            raise InvalidFieldError(field, "holds NaN or infinity; send finite samples")
+        samples = np.clip(samples, -1.0, 1.0)
+    return samples.reshape(-1, audio_format.channels).mean(axis=1, dtype=np.float32)
+
+
+class Resampler:
+    """Mono audio of one rate to 16 kHz; the result does not depend on the chunking."""
+
+    def __init__(self, sample_rate_hz: int) -> None:
+        self._stream = (
+            None
+            if sample_rate_hz == MODEL_RATE_HZ
+            else soxr.ResampleStream(sample_rate_hz, MODEL_RATE_HZ, 1, dtype="float32")
+        )
+
+    def push(self, samples: Samples) -> Samples:
+        """Returns the 16 kHz samples that these complete, often none."""
+        return samples if self._stream is None else self._chunk(samples, last=False)
+
+    def finish(self) -> Samples:
+        """Returns the 16 kHz samples still inside the filter."""
+        nothing = np.zeros(0, np.float32)
+        return nothing if self._stream is None else self._chunk(nothing, last=True)
+
+    def _chunk(self, samples: Samples, *, last: bool) -> Samples:
+        assert self._stream is not None
+        return np.asarray(self._stream.resample_chunk(samples, last=last), np.float32)
+
+
+class AudioBudget:
+    """How much audio of one call may wait to be used, over all its utterances."""
+
+    def __init__(self, max_samples: int) -> None:
+        self._max_samples = max_samples
+        self._waiting = 0
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def room(self) -> None:
+        """Waits while too much audio waits."""
+        await self._room.wait()
+
+    def change(self, samples: int) -> None:
+        """Counts audio that has come in, or with a minus sign audio that has been used."""
+        self._waiting += samples
+        if self._waiting < self._max_samples:
+            self._room.set()
+        else:
+            self._room.clear()
+
+
+class AudioTimeline:
+    """The 16 kHz audio of one utterance, between what has come in and what has been used.
+
+    Positions count samples from the utterance's start. What lies before the last ``take`` is gone,
+    so memory is bounded by the budget, the longest ``take`` and one chunk.
+    """
+
+    def __init__(self, budget: AudioBudget) -> None:
+        # Bytes, since appending to and trimming a bytearray costs nothing for one-sample chunks.
+        self._bytes = bytearray()
+        self._start = 0
+        self._used = 0
+        self._counted = 0
+        self._budget = budget
+        self._finished = False
+        self._changed = asyncio.Condition()
+
+    @property
+    def end(self) -> int:
+        """The position after the last sample that has come in."""
+        return self._start + len(self._bytes) // SAMPLE_BYTES
+
+    async def push(self, samples: Samples) -> None:
+        """Adds audio; waits while too much of the call's audio has not been used."""
+        await self._budget.room()
+        async with self._changed:
+            self._bytes += samples.tobytes()
+            self._count()
+            self._changed.notify_all()
+
+    async def finish(self, tail: Samples, length: int) -> None:
+        """Adds the last audio and says that no more will come.
+
+        Args:
+            tail: the last samples.
+            length: samples in all: the last frame is filled up with silence, and a sample that the
+                resampler rounds up to is dropped.
+        """
+        async with self._changed:
+            self._bytes += tail.tobytes()
+            missing = max(0, length - self.end)
+            self._bytes += bytes(missing * SAMPLE_BYTES)
+            del self._bytes[max(0, length - self._start) * SAMPLE_BYTES :]
+            self._finished = True
+            self._count()
+            self._changed.notify_all()
+
+    async def wait_until(self, position: int) -> bool:
+        """Waits for the audio before a position, or for the end; tells whether it is all there."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._finished or self.end >= position)
+            return self.end >= position
+
+    async def take(self, start: int, end: int) -> Samples:
+        """Returns the audio between two positions, less what lies after its end, once it is there.
+
+        Drops what lies before ``start``, so later calls may not begin earlier.
+        """
+        await self.wait_until(end)
+        async with self._changed:
+            if start < self._start:
+                raise ValueError(f"audio before {self._start} is gone, asked for {start}")
+            dropped = min(start, self.end) - self._start
+            del self._bytes[: dropped * SAMPLE_BYTES]
+            self._start += dropped
+            self._used = max(self._used, min(end, self.end))
+            self._count()
+            self._changed.notify_all()
+            wanted = max(0, end - self._start) * SAMPLE_BYTES
+            return np.frombuffer(bytes(self._bytes[:wanted]), np.float32)
+
+    def drop(self) -> None:
+        """Forgets what has not been used: nobody is going to take it."""
+        self._used = self.end
+        self._count()
+
+    def _count(self) -> None:
+        unused = self.end - self._used
+        self._budget.change(unused - self._counted)
+        self._counted = unused

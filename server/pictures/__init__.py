@@ -1,0 +1,1 @@
+"""Portraits in, frames out: decoding, faces, colours and encoding."""

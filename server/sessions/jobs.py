@@ -1,0 +1,150 @@
+"""What a call asks for, checked and with every default filled in; and what the server offers."""
+
+from dataclasses import dataclass, replace
+
+from server.animation.clip import ExactClip
+from server.animation.defaults import VARIANT_DEFAULTS, GenerationSettings
+from server.animation.samplers.sampler import SamplerName
+from server.animation.windows import WindowSpec
+from server.audio.timeline import AudioFormat
+from server.manifest import Manifest, ManifestError
+from server.pictures.encoding import FrameEncoding
+from server.pictures.face import FaceBox
+from server.settings import Settings
+from server.triton.contract import Variant
+
+SAMPLERS: tuple[SamplerName, ...] = ("flow_unipc", "flow_euler", "flow_dpmpp")
+DEFAULT_JPEG_QUALITY = 90
+MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ = 8_000, 48_000
+MAX_SESSION_ID_BYTES = 128
+RANGES: dict[str, tuple[float, float]] = {
+    "audio_guidance": (1, 20),
+    "text_guidance": (1, 20),
+    "shift": (0.01, 100),
+    "negative_prompt_scale": (0, 3),
+    "negative_prompt_steps": (0, 10),
+    "guidance_skip_ratio": (0, 1),
+    "audio_scale": (0, 10),
+}
+"""Lowest and highest value of each GenerationSettings field that is a number."""
+PREVIEW_SETTINGS = ("negative_prompt", "text_guidance")
+"""Settings of the gateway that flash has no use for."""
+MAX_TEACACHE_THRESHOLD = 10.0
+EXACT_WINDOW_FRAMES: dict[Variant, int] = {"flash": 81, "preview": 113}
+MAX_EXACT_WINDOW_FRAMES = 257
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFormat:
+    """What frames look like; sizes in pixels."""
+
+    encoding: FrameEncoding
+    width: int
+    height: int
+    jpeg_quality: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.width, self.height
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A call, understood."""
+
+    client_session_id: str
+    portrait: bytes
+    portrait_field: str
+    face_box: FaceBox | None
+    audio_format: AudioFormat
+    video_format: VideoFormat
+    generation: GenerationSettings
+    continues: bool = False
+    """Whether an utterance begins with the last frame shown before it."""
+    exact: ExactClip | None = None
+    """How to make a whole clip as the authors do, if asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What calls may ask for, from the settings and the repository's manifest."""
+
+    settings: Settings
+    manifest: Manifest
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Sizes (width, height); the first is the default."""
+        return self.manifest.sizes
+
+    def __post_init__(self) -> None:
+        """Checks the settings against the repository.
+
+        Raises:
+            ManifestError: its engines do not take windows so long, it has no way to encode the
+                prompts, or a default is out of range or of no use to its variant.
+        """
+        self._check_windows()
+        self._check_defaults()
+        for name in ("prompt", "negative_prompt"):
+            if not self.offers_prompt(getattr(self.generation, name)):
+                raise ManifestError(
+                    f"{name} is none of the prompts that {self.settings.repository} has encoded, "
+                    "and it has no text_encoder"
+                )
+
+    def _check_defaults(self) -> None:
+        settings, variant = self.settings, self.manifest.variant
+        for name in PREVIEW_SETTINGS if variant == "flash" else ():
+            if getattr(settings, name) is not None:
+                raise ManifestError(
+                    f"{name} has no effect with flash, which {settings.repository} holds"
+                )
+        if self.generation.steps > settings.max_steps:
+            raise ManifestError(
+                f"steps is {self.generation.steps}, but max_steps is {settings.max_steps}"
+            )
+        for name, (low, high) in RANGES.items():
+            if not low <= getattr(self.generation, name) <= high:
+                raise ManifestError(f"{name} is not between {low:g} and {high:g}")
+
+    def _check_windows(self) -> None:
+        longest = self.manifest.max_window_frames
+        for name in ("first_window_frames", "window_frames"):
+            asked = getattr(self.settings, name)
+            if longest is not None and asked > longest:
+                raise ManifestError(
+                    f"{name} is {asked}, but the engines of {self.settings.repository} take "
+                    f"{longest} at most"
+                )
+
+    @property
+    def free_prompts(self) -> bool:
+        """Whether there is a network that encodes any prompt."""
+        return not self.manifest.styles or "text_encoder" in self.manifest.networks
+
+    def offers_prompt(self, prompt: str) -> bool:
+        """Tells whether a prompt can be used; an empty one can where it is not used at all."""
+        return self.free_prompts or prompt in ("", *self.manifest.styles.values())
+
+    @property
+    def windows(self) -> WindowSpec:
+        """How speech is cut into windows."""
+        return WindowSpec(
+            first=self.settings.first_window_frames,
+            later=self.settings.window_frames,
+            overlap=self.settings.overlap_frames,
+            audio_lookahead=self.settings.audio_lookahead_frames,
+            audio_left_context=self.settings.audio_left_context_frames,
+        )
+
+    @property
+    def generation(self) -> GenerationSettings:
+        """What a call gets that states nothing: the variant's defaults under the operator's."""
+        names = ("prompt", "negative_prompt", "steps", "audio_guidance", "text_guidance", "shift")
+        stated = {name: getattr(self.settings, name) for name in (*names, "seed")}
+        return replace(
+            VARIANT_DEFAULTS[self.manifest.variant],
+            **{name: value for name, value in stated.items() if value is not None},
+        )

@@ -1,0 +1,108 @@
+"""An utterance: PCM bytes in, the timeline filled, samples counted, limits kept."""
+
+import asyncio
+from dataclasses import dataclass
+
+from server.audio.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME, Clock
+from server.audio.timeline import (
+    AudioBudget,
+    AudioFormat,
+    AudioTimeline,
+    Resampler,
+    Samples,
+    decode_pcm,
+)
+from server.errors import InvalidFieldError, LimitError
+from server.sessions.report import Report
+
+INLINE_BYTES = 1 << 16
+"""Chunks up to this size are decoded on the event loop; larger ones would hold it up."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioLimits:
+    """How much audio a call may have, what `Limits` calls that, and how much of it may wait."""
+
+    max_audio_s: float
+    limit: str
+    max_buffered_s: float
+
+
+class Speech:
+    """Takes the audio of one utterance, chunk by chunk."""
+
+    def __init__(
+        self,
+        number: int,
+        audio_format: AudioFormat,
+        report: Report,
+        limits: AudioLimits,
+        budget: AudioBudget,
+    ) -> None:
+        """Begins where the call's audio has come to.
+
+        Args:
+            number: of the utterance in its call, from 0.
+            audio_format: how its bytes are to be read.
+            report: counts the call's audio.
+            limits: those of the call.
+            budget: what the call's utterances share.
+        """
+        self.number = number
+        self.first_sample = report.audio_samples
+        """Position in the call's audio."""
+        self.samples = 0
+        self.clock = Clock(audio_format.sample_rate_hz)
+        self.timeline = AudioTimeline(budget)
+        self.frame_count: int | None = None
+        """Frames there will be; None while more audio may come."""
+        self._format = audio_format
+        self._report = report
+        self._resampler = Resampler(audio_format.sample_rate_hz)
+        self._limits = limits
+
+    def sample_of(self, frame: int) -> int:
+        """Returns where a frame of this utterance begins in the call's audio."""
+        return self.first_sample + min(self.samples, self.clock.first_sample(frame))
+
+    async def push(self, data: bytes, *, field: str) -> None:
+        """Takes a chunk; waits while too much audio has not been used.
+
+        Raises:
+            InvalidFieldError: the bytes are no samples of the format.
+            LimitError: the chunk is, or the call's audio gets, too long.
+        """
+        if not data:
+            raise InvalidFieldError(field, "is empty; send at least one sample")
+        samples = len(data) // self._format.bytes_per_sample
+        self._check_limits(samples, field)
+        if len(data) <= INLINE_BYTES:
+            resampled = self._resample(data, field)
+        else:
+            resampled = await asyncio.to_thread(self._resample, data, field)
+        self.samples += samples
+        self._report.audio_received(samples)
+        await self.timeline.push(resampled)
+
+    async def finish(self) -> None:
+        """Says that the utterance is over."""
+        self.frame_count = self.clock.frame_count(self.samples)
+        await self.timeline.finish(
+            self._resampler.finish(), self.frame_count * MODEL_SAMPLES_PER_FRAME
+        )
+
+    async def whole(self) -> Samples:
+        """Returns all samples at 16 kHz of an utterance that is over, none of which was taken."""
+        length = -(-self.samples * MODEL_RATE_HZ // self.clock.sample_rate_hz)
+        return await self.timeline.take(0, length)
+
+    def _check_limits(self, samples: int, field: str) -> None:
+        limits, rate = self._limits, self.clock.sample_rate_hz
+        if (self._report.audio_samples + samples) / rate > limits.max_audio_s:
+            raise LimitError(limits.limit, f"the audio is longer than {limits.max_audio_s:g} s")
+        if samples / rate > limits.max_buffered_s:
+            problem = f"{field}: one chunk is longer than {limits.max_buffered_s:g} s"
+            raise LimitError("max_buffered_audio", problem)
+
+    def _resample(self, data: bytes, field: str) -> Samples:
+        return self._resampler.push(decode_pcm(data, self._format, field=field))

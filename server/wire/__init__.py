@@ -1,1 +1,0 @@
-"""Where protobuf types end: `requests` reads what clients send, `responses` writes the answers."""
