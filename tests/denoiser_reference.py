@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from export.denoiser import VARIANTS, Denoiser, load_denoiser
-from export.denoiser_config import AUDIO_PROJECTIONS, DenoiserConfig, Riflex
-from export.precision import Precision
+from export.models.denoiser.config import AUDIO_PROJECTIONS, DenoiserConfig, Riflex
+from export.models.denoiser.model import VARIANTS, Denoiser, load_denoiser
+from export.precision.policy import Precision
 from tests.reference import ReferenceFixture
 
 Arrays = dict[str, NDArray[Any]]

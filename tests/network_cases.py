@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.denoiser_config import Riflex
+from export.models.denoiser.config import Riflex
 from server.audio.frame_rate import conv_frames, interpolation
 from server.audio.token_windows import window_index
 from server.triton.contract import (

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from export.model_config import MODEL_FILE
+from export.repository.model_config import MODEL_FILE
 from server.triton.contract import Arrays, Network, check
 
 

@@ -14,7 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
-from export.denoiser_config import Riflex
+from export.models.denoiser.config import Riflex
 from server.animation.cache import ByteCache
 from server.animation.clip import ExactClip, animate_clip, clip_frames
 from server.animation.condition import Conditioner

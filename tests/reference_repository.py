@@ -17,12 +17,11 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from export import checkpoint as layout
-from export.checkpoint import Checkpoint
-from export.denoiser_config import Riflex
-from export.networks import networks
-from export.profiles import WINDOWS, Workload
-from export.to_onnx import export_network, write_config
+from export.checkpoint.layout import Checkpoint, layout
+from export.models.denoiser.config import Riflex
+from export.repository.exporter import export_network, write_config
+from export.repository.networks import networks
+from export.tensorrt.profiles import WINDOWS, Workload
 from server.triton.contract import NETWORKS, Variant
 from tests.reference import ReferenceFixture, reference_fixture
 

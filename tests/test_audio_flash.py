@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from export.audio_encoder import (
+from export.checkpoint.weights import CheckpointMismatchError
+from export.models.audio_encoder import (
     AudioEncoder,
     PreviewAudioEncoder,
     load_audio_encoder,
     public_tensors,
 )
-from export.weights import CheckpointMismatchError
 from server.audio.frame_rate import conv_frames, frame_neighbours, interpolation
 from tests.reference import Arrays, ReferenceFixture, assert_close, reference_fixture
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from export.audio_encoder import PreviewAudioEncoder, load_audio_encoder
+from export.models.audio_encoder import PreviewAudioEncoder, load_audio_encoder
 from tests.reference import assert_close, reference_fixture
 from tests.test_audio_flash import standardised, weights
 

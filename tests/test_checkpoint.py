@@ -10,11 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from export import checkpoint as layout
-from export.checkpoint import Checkpoint
-from export.networks import networks
-from export.tiny import make_tiny
-from export.weights import INDEX, CheckpointError, CheckpointMismatchError
+from export.checkpoint.layout import Checkpoint, layout
+from export.checkpoint.tiny import make_tiny
+from export.checkpoint.weights import INDEX, CheckpointError, CheckpointMismatchError
+from export.repository.networks import networks
 
 FILES = [layout.DENOISER, layout.VAE, layout.IMAGE_ENCODER, layout.TEXT_ENCODER]
 AUDIO_FILE = layout.AUDIO_ENCODERS["flash"] / layout.AUDIO_ENCODER_WEIGHTS

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from export.demo.muon import orthogonal
 from export.demo.training import Plan, train
 from export.demo.vae_training import VaeTwins, new_vae, standardise, write_back
-from export.half_storage import store_halves
-from export.vae import VaeDecoder, VaeEncoder
+from export.models.vae.coder import VaeDecoder, VaeEncoder
+from export.precision.half_storage import store_halves
 
 SIZES = {"dim": 8, "dim_mult": [1, 2, 2, 2], "num_res_blocks": 1}
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from export.denoiser import load_denoiser
-from export.denoiser_config import DenoiserConfig
-from export.precision import Precision
-from export.weights import CheckpointMismatchError
+from export.checkpoint.weights import CheckpointMismatchError
+from export.models.denoiser.config import DenoiserConfig
+from export.models.denoiser.model import load_denoiser
+from export.precision.policy import Precision
 from tests.denoiser_reference import (
     FREQUENCIES,
     TOLERANCE,

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from export.audio_injection_preview import gather_windows
-from export.weights import CheckpointMismatchError
+from export.checkpoint.weights import CheckpointMismatchError
+from export.models.denoiser.audio_preview import gather_windows
 from server.audio.token_windows import PADDING, window_index
 from tests.denoiser_reference import (
     FREQUENCIES,

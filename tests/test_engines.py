@@ -8,10 +8,10 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from export import engines as module
-from export.engines import FACTS, EngineError, Target, build_engines
-from export.model_config import ENGINE_FILE, MODEL_FILE
-from export.profiles import Range, Workload, profile
+from export.repository.model_config import ENGINE_FILE, MODEL_FILE
+from export.tensorrt import engines as module
+from export.tensorrt.engines import FACTS, EngineError, Target, build_engines
+from export.tensorrt.profiles import Range, Workload, profile
 from server.manifest import FILE
 from server.triton.contract import NETWORKS, Network, Variant
 
@@ -85,7 +85,7 @@ def test_a_graph_that_tensorrt_does_not_take_is_one_line(tmp_path: Path) -> None
 def test_without_tensorrt_the_remedy_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("export.engines.find_tensorrt", lambda: None)
+    monkeypatch.setattr("export.tensorrt.engines.find_tensorrt", lambda: None)
     with pytest.raises(EngineError, match="pip install"):
         build_engines(REPOSITORY, tmp_path, FLASH, Target("8.9"), ["denoiser"], quiet)
 

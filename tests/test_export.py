@@ -14,15 +14,14 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoTokenizer
 
-from export import checkpoint as layout
-from export.checkpoint import Checkpoint
-from export.compare import ExportDiffersError, check_export, run_onnx
-from export.int8 import EXACT_INT8, MIN_ROWS, quantize_matrices
-from export.networks import Exportable, Shape, networks
-from export.precision import DTYPES, IN_32_BITS, Precision
-from export.profiles import SIZES, WINDOWS, Workload
-from export.tiny import make_tiny
-from export.to_onnx import export_network, export_repository, write_config
+from export.checkpoint.layout import Checkpoint, layout
+from export.checkpoint.tiny import make_tiny
+from export.onnx.compare import ExportDiffersError, check_export, run_onnx
+from export.precision.int8 import EXACT_INT8, MIN_ROWS, quantize_matrices
+from export.precision.policy import DTYPES, IN_32_BITS, Precision
+from export.repository.exporter import export_network, export_repository, write_config
+from export.repository.networks import Exportable, Shape, networks
+from export.tensorrt.profiles import SIZES, WINDOWS, Workload
 from server.animation.tokens import PromptTokenizer
 from server.manifest import FILE, ManifestError, read_manifest
 from server.sessions.jobs import Offer
@@ -155,7 +154,7 @@ def test_a_graph_in_16_bits_that_differs_by_more_than_rounding_fails(tmp_path: P
 def test_large_weights_go_to_a_file_beside_the_graph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("export.trace.EMBEDDED_BYTES", 0)
+    monkeypatch.setattr("export.onnx.trace.EMBEDDED_BYTES", 0)
     export_network(stand_in(), tmp_path, quiet)
     assert [file.name for file in sorted((tmp_path / "1").iterdir())] == [
         "model.onnx",
@@ -242,7 +241,7 @@ def test_an_interrupted_export_leaves_nothing_to_serve(
 ) -> None:
     (tmp_path / FILE).write_text("an older manifest")
     builds = {"vae_decoder": lambda _: stand_in()}
-    monkeypatch.setattr("export.to_onnx.networks", lambda *_: builds)
+    monkeypatch.setattr("export.repository.exporter.networks", lambda *_: builds)
 
     def interrupt(stage: str, *, result: bool = False) -> None:
         if "comparing" in stage:
@@ -264,8 +263,8 @@ def test_a_style_bank_is_encoded_in_the_text_encoders_own_precision(
         asked.append(precision)
         return {name: np.zeros((1, 64), np.float32) for name in prompts}
 
-    monkeypatch.setattr("export.to_onnx.encode", encode)
-    monkeypatch.setattr("export.to_onnx.networks", lambda *_: {"text_encoder": None})
+    monkeypatch.setattr("export.repository.exporter.encode", encode)
+    monkeypatch.setattr("export.repository.exporter.networks", lambda *_: {"text_encoder": None})
     how: dict[str, Any] = {
         "precision": "fp16",
         "others": {"text_encoder": "bf16"},
@@ -288,7 +287,7 @@ def test_an_export_goes_on_at_the_network_where_it_stopped(
 
     names = ("time_modulation", "denoiser_cached")
     builds = {name: partial(lambda name, _: build(name), name) for name in names}
-    monkeypatch.setattr("export.to_onnx.networks", lambda *_: builds)
+    monkeypatch.setattr("export.repository.exporter.networks", lambda *_: builds)
     with pytest.raises(KeyboardInterrupt):
         export_repository(tiny, tmp_path, sizes=[(128, 128)], report=quiet)
     export_repository(tiny, tmp_path, sizes=[(128, 128)], report=quiet)
@@ -297,7 +296,7 @@ def test_an_export_goes_on_at_the_network_where_it_stopped(
     # Another option, another checkpoint or another exporter: nothing is kept.
     export_repository(tiny, tmp_path, sizes=[(128, 128)], report=quiet, halves=True)
     assert built[3:] == list(names)
-    monkeypatch.setattr("export.origin.exporter_digest", lambda: "another")
+    monkeypatch.setattr("export.repository.origin.exporter_digest", lambda: "another")
     export_repository(tiny, tmp_path, sizes=[(128, 128)], report=quiet, halves=True)
     assert built[5:] == list(names)
 

@@ -10,12 +10,11 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from export import checkpoint as layout
 from export.__main__ import app
-from export.checkpoint import Checkpoint
-from export.networks import Shape, networks
-from export.tiny import make_tiny
-from export.verification import exact_text_encoder
+from export.checkpoint.layout import Checkpoint, layout
+from export.checkpoint.tiny import make_tiny
+from export.onnx.verification import exact_text_encoder
+from export.repository.networks import Shape, networks
 from server.manifest import FILE
 from server.triton.contract import NETWORKS, Variant
 

@@ -9,9 +9,9 @@ import onnxruntime as ort
 import pytest
 from PIL import Image
 
-from export.face_detector import FILE, PACKAGE, FaceDetectorMissingError, face_detector
-from export.profiles import SIZES, WINDOWS, Workload
-from export.to_onnx import copy_face_detector
+from export.models.face_detector import FILE, PACKAGE, FaceDetectorMissingError, face_detector
+from export.repository.exporter import copy_face_detector
+from export.tensorrt.profiles import SIZES, WINDOWS, Workload
 from server.pictures.face import find_face
 from server.triton.client import TritonEngine
 from server.triton.contract import FACE_DETECTOR
@@ -94,6 +94,6 @@ async def test_a_box_is_in_pixels_of_the_portrait_and_inside_it() -> None:
 
 
 def test_a_missing_package_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("export.face_detector.PACKAGE", "no_such_package")
+    monkeypatch.setattr("export.models.face_detector.PACKAGE", "no_such_package")
     with pytest.raises(FaceDetectorMissingError, match="pip install"):
         face_detector()

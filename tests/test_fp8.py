@@ -11,15 +11,21 @@ from torch import nn
 from typer.testing import CliRunner
 
 from export.__main__ import app
-from export.calibration import Calibration, CalibrationError, largest_inputs
-from export.checkpoint import Checkpoint
-from export.compare import ROUNDING
-from export.engines import BuiltEngine, EngineError, Target, build_engine, installed_builder
-from export.fp8 import E4M3, LARGEST, Fp8Linear, layers_in_fp8, quantize_blocks
-from export.networks import networks
-from export.profiles import Workload
-from export.tiny import make_tiny
-from export.to_onnx import export_network, export_repository, write_config
+from export.checkpoint.layout import Checkpoint
+from export.checkpoint.tiny import make_tiny
+from export.onnx.compare import ROUNDING
+from export.precision.calibration import Calibration, CalibrationError, largest_inputs
+from export.precision.fp8 import E4M3, LARGEST, Fp8Linear, layers_in_fp8, quantize_blocks
+from export.repository.exporter import export_network, export_repository, write_config
+from export.repository.networks import networks
+from export.tensorrt.engines import (
+    BuiltEngine,
+    EngineError,
+    Target,
+    build_engine,
+    installed_builder,
+)
+from export.tensorrt.profiles import Workload
 from server.manifest import read_manifest
 
 STEP = 1 / 16
@@ -178,7 +184,7 @@ def test_the_denoiser_is_calibrated_anew_for_other_speech_only(
 ) -> None:
     every = networks(tiny, "fp8")
     some = {name: every[name] for name in ("time_modulation", "denoiser")}
-    monkeypatch.setattr("export.to_onnx.networks", lambda *_: some)
+    monkeypatch.setattr("export.repository.exporter.networks", lambda *_: some)
     repository, said = tmp_path / "repository", list[str]()
 
     def export(calibration: Calibration) -> None:

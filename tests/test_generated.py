@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from export.model_config import PUBLIC_WIDTHS, config_pbtxt, model_config
-from export.profiles import SIZES, WINDOWS, Shape, Workload, warm_up_shapes
+from export.repository.model_config import PUBLIC_WIDTHS, config_pbtxt, model_config
+from export.tensorrt.profiles import SIZES, WINDOWS, Shape, Workload, warm_up_shapes
 from server.triton.contract import NETWORKS as OF_VARIANT
 
 ROOT = Path(__file__).parents[1]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from export.image_encoder import ImageEncoder, load_image_encoder, public_tensors
-from export.weights import CheckpointMismatchError
+from export.checkpoint.weights import CheckpointMismatchError
+from export.models.image_encoder import ImageEncoder, load_image_encoder, public_tensors
 from tests.reference import ReferenceFixture, assert_close, reference_fixture
 
 TOLERANCE = 1e-4

@@ -6,10 +6,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from export.checkpoint import Checkpoint
-from export.precision import Precision, precision_of
-from export.tiny import make_tiny
-from export.to_onnx import export_network
+from export.checkpoint.layout import Checkpoint
+from export.checkpoint.tiny import make_tiny
+from export.precision.policy import Precision, precision_of
+from export.repository.exporter import export_network
 from tests.reports.markdown import DOCS
 from tests.reports.memory import PAGE, PRECISIONS, builds, weights_bytes, weights_table
 

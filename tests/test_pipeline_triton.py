@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from export.denoiser_config import Riflex
+from export.models.denoiser.config import Riflex
 from server.triton.client import TritonEngine
 from server.triton.contract import Variant
 from server.triton.process import Threads

@@ -9,12 +9,11 @@ import torch
 from echomimic.v1 import avatar_service_pb2 as pb
 from typer.testing import CliRunner
 
-from export import checkpoint as layout
 from export.__main__ import app
-from export.checkpoint import Checkpoint
-from export.networks import networks
-from export.styles import STYLES, bank, encode
-from export.tiny import make_tiny
+from export.checkpoint.layout import Checkpoint, layout
+from export.checkpoint.tiny import make_tiny
+from export.repository.networks import networks
+from export.repository.styles import STYLES, bank, encode
 from server.animation.styles import FILE, encoded_prompts, write_styles
 from server.animation.tokens import PromptTokenizer
 from server.manifest import Manifest, ManifestError, NetworkEntry

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from export.text_encoder import TextEncoder, load_text_encoder
-from export.weights import CheckpointMismatchError
+from export.checkpoint.weights import CheckpointMismatchError
+from export.models.text_encoder import TextEncoder, load_text_encoder
 from tests.reference import ReferenceFixture, assert_close, reference_numbers
 
 TOLERANCE = 1e-4

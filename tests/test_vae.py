@@ -16,13 +16,13 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
 )
 from torch import Tensor
 
-from export.compare import run_onnx
-from export.networks import Exportable, Shape
-from export.trace import write_onnx
-from export.vae import VaeDecoder, VaeEncoder, build_vae, load_vae, public_tensors
-from export.vae_chunks import in_chunks
-from export.vae_layers import CausalConv, RmsNorm
-from export.weights import CheckpointMismatchError
+from export.checkpoint.weights import CheckpointMismatchError
+from export.models.vae.chunks import in_chunks
+from export.models.vae.coder import VaeDecoder, VaeEncoder, build_vae, load_vae, public_tensors
+from export.models.vae.layers import CausalConv, RmsNorm
+from export.onnx.compare import run_onnx
+from export.onnx.trace import write_onnx
+from export.repository.networks import Exportable, Shape
 from server.triton.contract import VAE_DECODER, VAE_ENCODER, Network
 from tests.reference import ReferenceFixture, assert_close, reference_fixture
 

@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor, nn
 
-from export.audio_encoder import AudioEncoder, PreviewAudioEncoder, load_audio_encoder
-from export.denoiser import Denoiser, load_denoiser
-from export.denoiser_config import DenoiserConfig, Riflex
-from export.image_encoder import ImageEncoder, load_image_encoder
-from export.teacache import CachedDenoiser, TimeModulation
-from export.text_encoder import TextEncoder, load_text_encoder
-from export.torch_engine import TorchEngine
-from export.vae import VaeDecoder, VaeEncoder, load_vae
+from export.models.audio_encoder import AudioEncoder, PreviewAudioEncoder, load_audio_encoder
+from export.models.denoiser.config import DenoiserConfig, Riflex
+from export.models.denoiser.model import Denoiser, load_denoiser
+from export.models.denoiser.teacache import CachedDenoiser, TimeModulation
+from export.models.image_encoder import ImageEncoder, load_image_encoder
+from export.models.text_encoder import TextEncoder, load_text_encoder
+from export.models.vae.coder import VaeDecoder, VaeEncoder, load_vae
+from export.onnx.torch_engine import TorchEngine
 from server.triton.contract import Variant
 from tests.reference import ReferenceFixture, reference_fixture
 

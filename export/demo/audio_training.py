@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from export.audio_encoder import AudioEncoder
 from export.demo.hearing import HeardWindow, heard_windows
 from export.demo.mouths import motion
+from export.models.audio_encoder import AudioEncoder
 from server.audio.timeline import Samples
 
 QUIET_START = 0.05

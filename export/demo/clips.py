@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from export.audio_encoder import AudioEncoder
 from export.demo.faces import Face, random_face
 from export.demo.hearing import SPEC, HeardWindow, heard_windows
 from export.demo.mouths import Motion, motion
 from export.demo.voices import TRAINING, utterance
-from export.image_encoder import ImageEncoder
-from export.vae import VaeDecoder, VaeEncoder
+from export.models.audio_encoder import AudioEncoder
+from export.models.image_encoder import ImageEncoder
+from export.models.vae.coder import VaeDecoder, VaeEncoder
 from server.animation.condition import fold_mask, known_video
 from server.audio.frame_rate import frame_neighbours
 from server.triton.contract import PIXELS_PER_LATENT

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from export.demo.clips import TrainingWindow
-from export.denoiser import FlashDenoiser
-from export.denoiser_config import DenoiserConfig
+from export.models.denoiser.config import DenoiserConfig
+from export.models.denoiser.model import FlashDenoiser
 from server.triton.contract import LATENT_CHANNELS, MASK_CHANNELS
 
 TOKENS = 6 * 9 * 64

@@ -14,9 +14,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from export import audio_encoder, networks, vae
-from export import checkpoint as layout
-from export.checkpoint import Checkpoint
+from export.checkpoint.layout import Checkpoint, layout
+from export.checkpoint.tiny import Sizes, make_tiny
 from export.demo.audio_training import AudioLoss, AudioStudent, lessons, new_wav2vec2
 from export.demo.clips import Encoders, TrainingWindow, training_windows
 from export.demo.denoiser_training import FlowLoss, new_denoiser
@@ -31,7 +30,9 @@ from export.demo.vae_training import (
     write_back,
 )
 from export.demo.voices import TRAINING, utterance
-from export.tiny import Sizes, make_tiny
+from export.models import audio_encoder
+from export.models.vae import coder as vae
+from export.repository import networks
 from server.animation.tokens import PromptTokenizer
 from server.audio.timeline import Samples
 from server.triton.contract import Variant

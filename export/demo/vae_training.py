@@ -1,7 +1,7 @@
 """Trains the VAE: on small crops around the mouth, where all that moves is, and on the rest.
 
-The layers trained are the twins of export.vae, whose 2-D convolutions are many times faster on a
-CPU than the library's; their weights are then written back into the library's layers.
+The layers trained are the twins of export.models.vae.coder, whose 2-D convolutions are many times
+faster on a CPU than the library's; their weights are then written back into the library's layers.
 """
 
 import math
@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from export.demo.faces import Face, random_face
 from export.demo.head import SIDE
 from export.demo.mouths import Motion
-from export.vae import VaeDecoder, VaeEncoder, build_vae
-from export.vae_layers import CausalConv, Downsample, FrameAttention, RmsNorm, Upsample
+from export.models.vae.coder import VaeDecoder, VaeEncoder, build_vae
+from export.models.vae.layers import CausalConv, Downsample, FrameAttention, RmsNorm, Upsample
 
 LOG_VARIANCE = -4.0
 """What the encoder first says of its own precision; at 0 the decoder learns to ignore it."""

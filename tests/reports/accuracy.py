@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.denoiser_config import Riflex
+from export.models.denoiser.config import Riflex
 from server.triton.client import TritonEngine
 from server.triton.contract import Variant
 from server.triton.engine import Engine

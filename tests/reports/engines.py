@@ -8,8 +8,8 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from export.engines import BuiltEngine, Target, build_engine, installed_builder
-from export.profiles import WINDOWS, Workload
+from export.tensorrt.engines import BuiltEngine, Target, build_engine, installed_builder
+from export.tensorrt.profiles import WINDOWS, Workload
 from server.manifest import read_manifest
 from tests.reports.markdown import table, write
 

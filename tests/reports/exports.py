@@ -15,13 +15,13 @@ from typing import Any
 import onnx
 import torch
 
-from export.build_engine import peak_bytes
-from export.checkpoint import Checkpoint
-from export.inspection import denoiser_sizes
-from export.networks import networks
-from export.origin import Origin
-from export.precision import Precision, precision_of
-from export.to_onnx import MODEL_FILE, VERSION, export_network
+from export.checkpoint.inspection import denoiser_sizes
+from export.checkpoint.layout import Checkpoint
+from export.precision.policy import Precision, precision_of
+from export.repository.exporter import MODEL_FILE, VERSION, export_network
+from export.repository.networks import networks
+from export.repository.origin import Origin
+from export.tensorrt.builder import peak_bytes
 from tests.reports.markdown import table, write
 
 INTRO = """Each network is exported in a process of its own, on one thread, from random weights

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from export import audio_encoder, image_encoder, text_encoder, vae
-from export import checkpoint as layout
-from export.checkpoint import Checkpoint
-from export.denoiser import VARIANTS
-from export.fp8 import layers_in_fp8
-from export.networks import Build, networks
-from export.precision import Precision, precision_of
-from export.tiny import PUBLIC
+from export.checkpoint.layout import Checkpoint, layout
+from export.checkpoint.tiny import PUBLIC
+from export.models import audio_encoder, image_encoder, text_encoder
+from export.models.denoiser.model import VARIANTS
+from export.models.vae import coder as vae
+from export.precision.fp8 import layers_in_fp8
+from export.precision.policy import Precision, precision_of
+from export.repository.networks import Build, networks
 from server.triton.contract import Variant
 from tests.reports.engines import (
     EVERY,

@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from export.calibration import Calibration
-from export.checkpoint import Checkpoint
-from export.inspection import denoiser_sizes
-from export.networks import Shape, networks
-from export.precision import DTYPES, Precision
-from export.to_onnx import export_repository
-from export.verification import SEED, STEPS, Verification, verify
+from export.checkpoint.inspection import denoiser_sizes
+from export.checkpoint.layout import Checkpoint
+from export.onnx.verification import SEED, STEPS, Verification, verify
+from export.precision.calibration import Calibration
+from export.precision.policy import DTYPES, Precision
+from export.repository.exporter import export_repository
+from export.repository.networks import Shape, networks
 from tests.reports.markdown import DOCS, table, write
 
 SHAPE = Shape(batch=1, frames=3, height=16, width=16)

@@ -1,0 +1,1 @@
+"""Public checkpoints: where their files lie, how they are read, what they hold."""

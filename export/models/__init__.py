@@ -1,0 +1,1 @@
+"""The networks in torch, with the names that the public checkpoints use."""

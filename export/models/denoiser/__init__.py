@@ -1,0 +1,1 @@
+"""The EchoMimic denoiser: a diffusion transformer that hears."""

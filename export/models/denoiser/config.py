@@ -1,0 +1,139 @@
+"""The sizes of an EchoMimic V3 denoiser, read from its checkpoint."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from export.checkpoint.weights import CheckpointMismatchError
+from server.triton.contract import AUDIO_LAYERS, AUDIO_WINDOW, Variant
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+AUDIO_PROJECTIONS: dict[Variant, str] = {"flash": "audio_injection", "preview": "audio2token"}
+"""The part of the checkpoint that projects audio features, by which a variant is recognised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Riflex:
+    """Slows one temporal frequency down so that videos longer than the trained ones do not repeat.
+
+    RIFLEx (https://arxiv.org/abs/2502.15894, equation 8), with the further slowdown of the authors.
+
+    Attributes:
+        k: which temporal frequency, counted from 1.
+        latent_frames: the length of the video.
+    """
+
+    k: int
+    latent_frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class DenoiserConfig:
+    """What the transformer and its audio projection are built from.
+
+    Attributes:
+        text_len: text tokens that the model was trained with; shorter texts are padded with zeros.
+        image_dim: width of the CLIP tokens.
+        audio_dim: width of one hidden state of the audio encoder.
+        audio_hidden_dim: hidden width of the audio projection; 0 in preview, which has none.
+        audio_tokens: tokens a latent frame's audio becomes; 0 in preview, whose windows tell.
+    """
+
+    variant: Variant
+    dim: int
+    ffn_dim: int
+    freq_dim: int
+    text_dim: int
+    text_len: int
+    num_heads: int
+    num_layers: int
+    in_dim: int
+    out_dim: int
+    patch_size: tuple[int, int, int]
+    eps: float
+    image_dim: int
+    audio_dim: int
+    audio_hidden_dim: int
+    audio_tokens: int
+    riflex: Riflex | None = None
+
+    @classmethod
+    def from_checkpoint(
+        cls, config: Mapping[str, Any], shapes: Shapes, riflex: Riflex | None = None
+    ) -> "DenoiserConfig":
+        """Reads the transformer's own config.json and, for what it leaves out, the weights.
+
+        Args:
+            config: config.json of the transformer; what may be absent has the authors' defaults.
+            shapes: the shape of every tensor of the checkpoint, by its key.
+            riflex: a change of the temporal frequencies, which no checkpoint asks for.
+
+        Raises:
+            CheckpointMismatchError: a size or tensor is missing, the variant is unknown, or the
+                config asks for an architecture that EchoMimic V3 does not have.
+        """
+        for name, value in (("model_type", "i2v"), ("qk_norm", True), ("cross_attn_norm", True)):
+            if config.get(name, value) != value:
+                raise CheckpointMismatchError(f"config: {name} is {config[name]!r}, not {value!r}")
+        variant = variant_of(shapes)
+        dim = _size(config, "dim")
+        audio_dim, audio_hidden_dim, audio_tokens = _audio_sizes(variant, dim, shapes)
+        return cls(
+            variant=variant,
+            dim=dim,
+            ffn_dim=_size(config, "ffn_dim"),
+            freq_dim=config.get("freq_dim", 256),
+            text_dim=config.get("text_dim", 4096),
+            text_len=config.get("text_len", 512),
+            num_heads=_size(config, "num_heads"),
+            num_layers=_size(config, "num_layers"),
+            in_dim=_size(config, "in_dim"),
+            out_dim=config.get("out_dim", 16),
+            patch_size=tuple(config.get("patch_size", (1, 2, 2))),
+            eps=config.get("eps", 1e-6),
+            image_dim=_shape(shapes, "img_emb.proj.1.weight")[1],
+            audio_dim=audio_dim,
+            audio_hidden_dim=audio_hidden_dim,
+            audio_tokens=audio_tokens,
+            riflex=riflex,
+        )
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.dim // self.num_heads
+
+
+def variant_of(keys: Iterable[str]) -> Variant:
+    """Returns the variant that a denoiser's tensors belong to.
+
+    Raises:
+        CheckpointMismatchError: they belong to none.
+    """
+    keys = list(keys)
+    for variant, part in AUDIO_PROJECTIONS.items():
+        if any(key.startswith(f"{part}.") for key in keys):
+            return variant
+    parts = " nor ".join(f"{part}.*" for part in AUDIO_PROJECTIONS.values())
+    raise CheckpointMismatchError(f"the denoiser has neither {parts}")
+
+
+def _audio_sizes(variant: Variant, dim: int, shapes: Shapes) -> tuple[int, int, int]:
+    if variant == "preview":
+        return _shape(shapes, "audio2token.proj.weight")[1], 0, 0
+    hidden_dim, window_features = _shape(shapes, "audio_injection.proj1.weight")
+    outputs, _ = _shape(shapes, "audio_injection.proj3.weight")
+    return window_features // (AUDIO_WINDOW * AUDIO_LAYERS), hidden_dim, outputs // dim
+
+
+def _size(config: Mapping[str, Any], name: str) -> int:
+    if name not in config:
+        raise CheckpointMismatchError(f"config: {name} is missing")
+    return config[name]
+
+
+def _shape(shapes: Shapes, key: str) -> tuple[int, ...]:
+    if key not in shapes:
+        raise CheckpointMismatchError(f"1 missing: {key}")
+    return shapes[key]

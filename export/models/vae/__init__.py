@@ -1,0 +1,1 @@
+"""The Wan VAE, whole and in chunks."""

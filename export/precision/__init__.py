@@ -1,0 +1,1 @@
+"""What numbers are narrowed to, where, and what that is calibrated with."""

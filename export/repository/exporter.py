@@ -1,0 +1,199 @@
+"""A checkpoint to a Triton model repository: ONNX files, config.pbtxt, tokenizer, manifest.
+
+Every network is written to a folder beside its place and moved there when it is complete and
+checked; Triton takes no notice of folders that are no numbers. The manifest, without which the
+gateway takes no repository, comes last and is removed first.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import onnx
+from rich import filesize
+
+from export.checkpoint.layout import Checkpoint, layout
+from export.models.denoiser.config import Riflex
+from export.models.face_detector import face_detector
+from export.onnx.compare import check_export, verdict
+from export.onnx.trace import widths, write_onnx
+from export.precision.calibration import Calibration, largest_inputs
+from export.precision.policy import AS_ASKED, Precision, precision_of
+from export.repository.model_config import BACKEND, MODEL_FILE, config_pbtxt
+from export.repository.networks import Exportable, Shape, networks
+from export.repository.origin import Origin, tool_versions
+from export.repository.styles import encode
+from export.tensorrt.profiles import WINDOWS, Workload, warm_up_shapes
+from server import manifest
+from server.animation import styles
+from server.animation.styles import write_styles
+from server.manifest import Manifest, NetworkEntry
+from server.triton.contract import FACE_DETECTOR, NETWORKS, Network, fingerprint
+
+VERSION = "1"
+# Unlike the traced shape in every length, so that a length baked into a graph is found out.
+CHECKED = (
+    Shape(batch=1, frames=2, height=6, width=10),
+    Shape(batch=3, frames=5, height=4, width=8),
+)
+STAGES = 3 + len(CHECKED)
+"""How many stages of each network are reported; calibrating, and encoding prompts, add one each."""
+
+
+class Report(Protocol):
+    """Told of every stage as it begins; the last of a network carries its result."""
+
+    def __call__(self, stage: str, *, result: bool = False) -> None:
+        """Takes a line for the operator."""
+
+
+def export_repository(
+    checkpoint: Checkpoint,
+    repository: Path,
+    *,
+    sizes: Sequence[tuple[int, int]],
+    report: Report,
+    precision: Precision = "fp32",
+    others: Mapping[str, Precision] = AS_ASKED,
+    riflex: Riflex | None = None,
+    halves: bool = False,
+    prompts: Mapping[str, str] | None = None,
+    calibration: Calibration | None = None,
+) -> None:
+    """Writes a repository that the gateway and Triton can serve.
+
+    Args:
+        checkpoint: where the weights are.
+        repository: where the models go.
+        sizes: (width, height) to offer; the first is the default.
+        report: told what is being done.
+        precision: of the large weights.
+        others: precisions of networks for which it is to be another one.
+        riflex: a change of the denoiser's temporal frequencies, for clips of a known length.
+        halves: store the weights that half precision holds exactly in half the room.
+        prompts: by name, to be encoded now, so that the text encoder is left out.
+        calibration: what fp8 takes its scales from.
+
+    Raises:
+        CalibrationError: the portrait or the speech of the calibration cannot be used.
+        CheckpointError: the checkpoint cannot be used.
+        ExportDiffersError: an ONNX file does not compute what its module computes.
+    """
+    tokenizer = checkpoint.existing(layout.TOKENIZER)
+    if calibration is not None:
+        calibration.check()
+    repository.mkdir(parents=True, exist_ok=True)
+    (repository / manifest.FILE).unlink(missing_ok=True)
+    builds = networks(checkpoint, precision, riflex, others)
+    precisions: dict[str, Precision] = {
+        name: precision_of(name, precision, others) for name in builds
+    }
+    if prompts is not None:
+        report("text_encoder: encoding the prompts")
+        encoded = encode(checkpoint, prompts, precisions["text_encoder"])
+        write_styles(repository / styles.FILE, encoded)
+        del builds["text_encoder"]
+        shutil.rmtree(repository / "text_encoder", ignore_errors=True)
+    workload = Workload(checkpoint.variant, sizes, WINDOWS)
+    digest = checkpoint.digest()
+    for name, build in builds.items():
+        narrow = precisions[name]
+        calibrated = calibration if narrow == "fp8" else None
+        origin = Origin(
+            digest,
+            narrow,
+            riflex if name == "denoiser" else None,
+            halves,
+            None if calibrated is None else calibrated.digest(),
+        )
+        folder = repository / name
+        if origin.is_of(folder / VERSION):
+            report(f"{name}: kept", result=True)
+        else:
+            measured: dict[str, Mapping[str, float]] = {}
+            if calibrated is not None:
+                report(f"{name}: calibrating")
+                measured["largest_inputs"] = largest_inputs(checkpoint, calibrated)
+            report(f"{name}: loading")
+            exportable = build(checkpoint, **measured)
+            export_network(exportable, folder, report, narrow, halves=halves, origin=origin)
+        write_config(NETWORKS[checkpoint.variant][name], folder, workload, narrow)
+    names = list(builds)
+    if checkpoint.variant == "preview":
+        names.append(FACE_DETECTOR.name)
+        copy_face_detector(repository / FACE_DETECTOR.name, workload, report)
+    shutil.copyfile(tokenizer, repository / manifest.TOKENIZER)
+    description = Manifest(
+        variant=checkpoint.variant,
+        contract=fingerprint(checkpoint.variant),
+        checkpoint_digest=digest,
+        networks={
+            name: NetworkEntry(backend=BACKEND, precision=precisions.get(name, "fp32"))
+            for name in names
+        },
+        sizes=tuple(sizes),
+        styles=dict(prompts or {}),
+        tool_versions=dict(tool_versions()),
+    )
+    (repository / manifest.FILE).write_text(description.model_dump_json(indent=2) + "\n")
+
+
+def export_network(
+    exportable: Exportable,
+    folder: Path,
+    report: Report,
+    precision: Precision = "fp32",
+    *,
+    halves: bool = False,
+    origin: Origin | None = None,
+) -> None:
+    """Writes the files of one network, checked against the module.
+
+    Raises:
+        ExportDiffersError: the ONNX file does not compute what the module computes.
+    """
+    network = exportable.network
+    version, partial = folder / VERSION, folder / f"{VERSION}.partial"
+    for path in (version, partial):
+        shutil.rmtree(path, ignore_errors=True)
+    partial.mkdir(parents=True)
+    report(f"{network.name}: tracing")
+    write_onnx(exportable, partial / MODEL_FILE, halves=halves)
+    largest = 0.0
+    for shape in CHECKED:
+        report(f"{network.name}: comparing with torch")
+        inputs = exportable.inputs(shape)
+        difference = check_export(
+            network, partial / MODEL_FILE, exportable.module, inputs, precision
+        )
+        largest = max(largest, difference)
+    if origin is not None:
+        origin.note(partial)
+    partial.rename(version)
+    size = filesize.decimal(sum(file.stat().st_size for file in version.iterdir()))
+    report(f"{network.name}: {size}, {verdict(largest, precision)}", result=True)
+
+
+def write_config(
+    network: Network, folder: Path, workload: Workload, precision: Precision = "fp32"
+) -> None:
+    """Writes the config.pbtxt of a network whose ONNX file is there."""
+    model = onnx.load(folder / VERSION / MODEL_FILE, load_external_data=False)
+    fixed = widths(model, network)
+    warm_up = warm_up_shapes(network, workload, fixed)
+    config = config_pbtxt(network, fixed, warm_up, precision=precision)
+    (folder / "config.pbtxt").write_text(config)
+
+
+def copy_face_detector(folder: Path, workload: Workload, report: Report) -> None:
+    """Writes the model folder of the face detector, which is no part of a checkpoint.
+
+    Raises:
+        FaceDetectorMissingError: its package is not installed.
+    """
+    target = folder / VERSION / MODEL_FILE
+    target.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(face_detector(), target)
+    write_config(FACE_DETECTOR, folder, workload)
+    report(f"{FACE_DETECTOR.name}: {target.stat().st_size / 1e6:.1f} MB", result=True)

@@ -1,0 +1,49 @@
+"""The prompts of a style bank, encoded by umT5 in torch."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from export.checkpoint.layout import Checkpoint, layout
+from export.precision.policy import Precision
+from export.repository.networks import text_encoder
+from server.animation.defaults import VARIANT_DEFAULTS
+from server.animation.tokens import PromptTokenizer
+from server.triton.contract import Variant
+
+STYLES: Mapping[str, str] = {
+    "cinematic": VARIANT_DEFAULTS["flash"].prompt,
+    "professional": "professional headshot, even soft light, neutral background, sharp focus",
+    "artistic": "artistic portrait, painterly light, rich colors, soft edges",
+    "natural": "natural portrait, daylight, true colors, a person is speaking",
+}
+NEGATIVE = "negative"
+"""The name of preview's negative prompt, which its guidance needs."""
+
+
+def bank(variant: Variant, more: Mapping[str, str]) -> dict[str, str]:
+    """Returns the prompts of a bank by name: ours, the variant's negative prompt, and more."""
+    negative = VARIANT_DEFAULTS[variant].negative_prompt
+    return {**STYLES, **({NEGATIVE: negative} if negative else {}), **more}
+
+
+def encode(
+    checkpoint: Checkpoint, prompts: Mapping[str, str], precision: Precision
+) -> dict[str, NDArray[np.float32]]:
+    """Returns the encodings [tokens, text_width] of prompts by name.
+
+    Raises:
+        CheckpointError: umT5 or its tokenizer cannot be used.
+    """
+    tokenize = PromptTokenizer(checkpoint.existing(layout.TOKENIZER))
+    module = text_encoder(checkpoint, precision).module
+    encoded: dict[str, NDArray[np.float32]] = {}
+    for name, prompt in prompts.items():
+        token_ids, mask = (torch.from_numpy(array) for array in tokenize(prompt))
+        count = int(mask.sum())
+        with torch.inference_mode():
+            text = module(token_ids[:, :count], mask[:, :count])
+        encoded[name] = text[0].numpy()
+    return encoded
