@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reference import reference_folder
+from tests.support.reference import reference_folder
 
 
 @pytest.fixture(scope="session")

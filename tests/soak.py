@@ -21,7 +21,7 @@ from client.gateway_process import running_gateway
 from client.progress import frame_bar
 from client.results import GenerationSettings, VideoFormat
 from server.audio.clock import FRAME_RATE
-from tests.serving import portrait
+from tests.support.serving import portrait
 
 RATE_HZ = 16_000
 CHUNK_S = 0.5

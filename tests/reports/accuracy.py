@@ -19,16 +19,16 @@ from server.triton.client import TritonEngine
 from server.triton.contract import Variant
 from server.triton.engine import Engine
 from server.triton.process import Threads
-from tests.network_cases import network_cases
-from tests.onnx_engine import OnnxEngine
-from tests.pipeline_reference import Case, cases
-from tests.prepost_cases import prepost_cases
-from tests.reference import reference_fixture
-from tests.reference_repository import reference_repository
 from tests.reports.markdown import table, write
-from tests.test_samplers import recorded_runs
-from tests.torch_engine import reference_engine
-from tests.toy_triton import Scene, find_installation
+from tests.server.animation.test_samplers import recorded_runs
+from tests.support.network_cases import network_cases
+from tests.support.onnx_engine import OnnxEngine
+from tests.support.pipeline_reference import Case, cases
+from tests.support.prepost_cases import prepost_cases
+from tests.support.reference import reference_fixture
+from tests.support.reference_repository import reference_repository
+from tests.support.torch_engine import reference_engine
+from tests.support.toy_triton import Scene, find_installation
 
 ENGINES = ("torch", "ONNX Runtime", "Triton")
 Export = tuple[Variant, Riflex | None]

@@ -19,10 +19,18 @@ from server.audio.clock import FRAME_RATE, MODEL_SAMPLES_PER_FRAME
 from server.manifest import read_manifest
 from server.pictures.portrait import cropped
 from server.sessions.jobs import SAMPLERS, GenerationSettings
-from tests.lip_sync import LipSync, lip_sync
-from tests.onnx_engine import OnnxEngine
 from tests.reports.markdown import DOCS, table, write
-from tests.talking import FLASH, SIDE, SwappedBranches, TalkingClip, film, held_out_clip, seams
+from tests.support.lip_sync import LipSync, lip_sync
+from tests.support.onnx_engine import OnnxEngine
+from tests.support.talking import (
+    FLASH,
+    SIDE,
+    SwappedBranches,
+    TalkingClip,
+    film,
+    held_out_clip,
+    seams,
+)
 
 MEDIA = DOCS / "media"
 CLIPS, SECONDS = 12, 5.0

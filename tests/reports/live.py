@@ -30,8 +30,8 @@ from server.manifest import TOKENIZER, read_manifest
 from server.pictures.face import everywhere
 from server.pictures.portrait import cropped
 from server.sessions.jobs import VARIANT_DEFAULTS
-from tests.onnx_engine import OnnxEngine
 from tests.reports.markdown import DOCS, table, write
+from tests.support.onnx_engine import OnnxEngine
 
 MEDIA = DOCS / "media"
 LEFT_FRAMES = (0, 5, 12, 25, 50, 100)

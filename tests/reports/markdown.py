@@ -1,9 +1,10 @@
 """Tables and pages."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
-DOCS = Path(__file__).parents[2] / "docs"
+from tests.support.paths import ROOT
+
+DOCS = ROOT / "docs"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

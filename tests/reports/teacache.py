@@ -26,10 +26,10 @@ from server.manifest import TOKENIZER, read_manifest
 from server.pictures.face import everywhere
 from server.pictures.portrait import cropped
 from server.sessions.jobs import VARIANT_DEFAULTS, GenerationSettings
-from tests.onnx_engine import OnnxEngine
-from tests.pipeline_reference import Recorder
 from tests.reports.live import MEDIA, speech
 from tests.reports.markdown import table, write
+from tests.support.onnx_engine import OnnxEngine
+from tests.support.pipeline_reference import Recorder
 
 FRAMES = 33
 STEPS = (8, 25)

@@ -1,0 +1,135 @@
+"""Real TensorRT engines, built ahead of time on a CPU with TensorRT-RTX."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from export.repository.model_config import ENGINE_FILE, MODEL_FILE
+from export.tensorrt import engines as module
+from export.tensorrt.engines import FACTS, EngineError, Target, build_engines
+from export.tensorrt.profiles import Range, Workload, profile
+from server.manifest import FILE
+from server.triton.contract import NETWORKS, Network, Variant
+from tests.support.paths import ROOT
+
+REPOSITORY = ROOT / "build" / "tiny" / "model_repository"
+FLASH = Workload("flash", [(128, 128)], [33, 17, 5])
+WIDTHS = {"text_width": 64, "image_width": 48, "audio_width": 32, "denoiser_width": 96}
+
+
+def quiet(stage: str, *, result: bool = False) -> None:
+    """A report that nobody reads."""
+
+
+@pytest.mark.parametrize(
+    ("compute_capability", "names"),
+    [("8.9", list(NETWORKS["flash"])), ("12.0", ["denoiser", "vae_decoder"])],
+)
+def test_every_network_becomes_an_engine(
+    tmp_path: Path, compute_capability: str, names: list[str]
+) -> None:
+    target = Target(compute_capability)
+    built = build_engines(REPOSITORY, tmp_path, FLASH, target, names, quiet)
+    assert [engine.network for engine in built] == sorted(names, key=_order)
+    for engine in built:
+        version = tmp_path / engine.network / "1"
+        assert (version / ENGINE_FILE).stat().st_size == engine.engine_bytes > 100_000
+        assert engine.layers > 10
+        config = model_config_pb2.ModelConfig()  # pyright: ignore[reportAttributeAccessIssue]
+        text_format.Parse((version.parent / "config.pbtxt").read_text(), config)
+        assert config.backend == "tensorrt"
+        assert config.default_model_filename == ENGINE_FILE
+    # Triton's TensorRT cannot load engines of TensorRT-RTX, so nobody is to serve them.
+    assert not (tmp_path / FILE).exists()
+
+
+def _order(name: str) -> int:
+    manifest = json.loads((REPOSITORY / FILE).read_text())
+    return list(manifest["networks"]).index(name)
+
+
+def test_a_build_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    names = ["time_modulation", "denoiser_cached"]
+
+    def interrupt(stage: str, *, result: bool = False) -> None:
+        if stage == "denoiser_cached: building":
+            raise KeyboardInterrupt
+
+    def build(report: module.Report, target: Target) -> int:
+        build_engines(REPOSITORY, tmp_path, FLASH, target, names, report)
+        return (tmp_path / "time_modulation" / "1" / FACTS).stat().st_mtime_ns
+
+    with pytest.raises(KeyboardInterrupt):
+        build(interrupt, Target("8.9"))
+    assert not (tmp_path / "denoiser_cached").exists()
+    first = (tmp_path / "time_modulation" / "1" / FACTS).stat().st_mtime_ns
+    assert build(quiet, Target("8.9")) == first
+    assert (tmp_path / "denoiser_cached" / "1" / ENGINE_FILE).exists()
+    assert build(quiet, Target("8.6")) > first
+
+
+def test_a_graph_that_tensorrt_does_not_take_is_one_line(tmp_path: Path) -> None:
+    repository = Path(shutil.copytree(REPOSITORY, tmp_path / "onnx"))
+    source = repository / "time_modulation" / "1" / MODEL_FILE
+    # Another name of the operator, of the same length.
+    source.write_bytes(source.read_bytes().replace(b"Sigmoid", b"Sigmojd"))
+    with pytest.raises(EngineError) as caught:
+        build_engines(repository, tmp_path, FLASH, Target("8.9"), ["time_modulation"], quiet)
+    assert str(source) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_tensorrt_the_remedy_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export.tensorrt.engines.find_tensorrt", lambda: None)
+    with pytest.raises(EngineError, match="pip install"):
+        build_engines(REPOSITORY, tmp_path, FLASH, Target("8.9"), ["denoiser"], quiet)
+
+
+@pytest.mark.parametrize("variant", NETWORKS)
+def test_a_profile_holds_every_size_and_window_offered(variant: Variant) -> None:
+    sizes, windows = [(512, 512), (256, 256), (768, 512), (512, 768)], [33, 17, 81]
+    workload = Workload(variant, sizes, windows, streams=2)
+    for network in NETWORKS[variant].values():
+        ranges = _ranges(network, workload)
+        for size in sizes:
+            for frames in windows:
+                for batch in (1, 2, 3)[: 3 if variant == "preview" else 2]:
+                    lengths = _asked(network, size, frames, batch)
+                    for name, length in lengths.items():
+                        if name in ranges:
+                            assert ranges[name].low <= length <= ranges[name].high, name
+
+
+def _ranges(network: Network, workload: Workload) -> dict[str, Range]:
+    found: dict[str, Range] = {}
+    for tensor in network.inputs:
+        shapes = profile(network, workload, WIDTHS)[tensor.name]
+        for axis, dim in enumerate(("batch", *tensor.dims)):
+            if isinstance(dim, str):
+                found[dim] = Range(*(shape[axis] for shape in shapes))
+    return found
+
+
+def _asked(network: Network, size: tuple[int, int], frames: int, batch: int) -> dict[str, int]:
+    width, height = size
+    latents = (frames - 1) // 4 + 1
+    asked = {
+        "latent_frames": latents,
+        "latent_height": height // 8,
+        "latent_width": width // 8,
+        "token_rows": height // 16,
+        "token_columns": width // 16,
+        "tokens": latents * (height // 16) * (width // 16),
+        "height": height,
+        "width": width,
+        "samples": (frames + 55) * 640,
+        "audio_tokens": frames * 2,
+        "frames": frames,
+    }
+    return asked | ({"batch": batch} if "denoiser" in network.name else {"batch": 1})

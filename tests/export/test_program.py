@@ -1,0 +1,106 @@
+"""`python -m export` as people run it."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from export.__main__ import app
+from export.checkpoint.layout import Checkpoint, layout
+from export.checkpoint.tiny import make_tiny
+from export.onnx.verification import exact_text_encoder
+from export.repository.networks import Shape, networks
+from server.manifest import FILE
+from server.triton.contract import NETWORKS, Variant
+from tests.support.paths import ROOT
+
+VARIANTS: tuple[Variant, ...] = ("flash", "preview")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_inspect_shows_what_was_found(tmp_path: Path, variant: Variant) -> None:
+    make_tiny(tmp_path, seed=0, variant=variant)
+    result = CliRunner().invoke(app, ["inspect", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert f"variant {variant}, digest {Checkpoint(tmp_path).digest()}" in result.stdout
+    for network in ("denoiser", "vae", "text_encoder", "image_encoder", "audio_encoder"):
+        assert network in result.stdout
+    assert "2 layers, 96 wide" in result.stdout
+
+
+def test_inspect_of_half_a_checkpoint_is_one_line(tmp_path: Path) -> None:
+    make_tiny(tmp_path, seed=0)
+    (tmp_path / layout.VAE).unlink()
+    result = CliRunner().invoke(app, ["inspect", str(tmp_path)])
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert str(tmp_path / layout.VAE) in result.stderr
+
+
+BUILT = ROOT / "build" / "tiny"
+
+
+def test_verify_shows_every_network_and_the_frames() -> None:
+    arguments = [str(BUILT / "model_repository"), "--checkpoint", str(BUILT / "checkpoint")]
+    result = CliRunner().invoke(app, ["verify", *arguments, "--size", "64x64", "--frames", "5"])
+    assert result.exit_code == 0, result.output
+    for network in NETWORKS["flash"]:
+        assert network in result.stdout
+    psnr = re.search(r"PSNR ([\d.]+) dB", result.stdout)
+    assert psnr is not None
+    assert float(psnr[1]) > 90
+
+
+def test_verify_compares_the_networks_that_are_asked_for() -> None:
+    arguments = [str(BUILT / "model_repository"), "--checkpoint", str(BUILT / "checkpoint")]
+    result = CliRunner().invoke(app, ["verify", *arguments, "--network", "time_modulation"])
+    assert result.exit_code == 0, result.output
+    assert "time_modulation" in result.stdout
+    assert "denoiser_cached" not in result.stdout
+    assert "PSNR" not in result.stdout
+
+
+def test_verify_takes_a_style_bank_for_what_it_has(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    shutil.copytree(BUILT / "model_repository", repository)
+    described = json.loads((repository / FILE).read_text())
+    del described["networks"]["text_encoder"]
+    (repository / FILE).write_text(json.dumps(described | {"styles": {"plain": "a portrait"}}))
+    arguments = [str(repository), "--checkpoint", str(BUILT / "checkpoint")]
+    result = CliRunner().invoke(app, ["verify", *arguments, "--size", "64x64", "--frames", "5"])
+    assert result.exit_code == 0, result.output
+    assert "text_encoder" not in result.stdout
+    assert "PSNR" in result.stdout
+    result = CliRunner().invoke(app, ["verify", *arguments, "--network", "text_encoder"])
+    assert result.exit_code == 1
+    assert "has no text_encoder, only audio_encoder" in " ".join(result.stderr.split())
+
+
+def test_the_text_encoder_is_exact_whatever_it_is_stored_in(tmp_path: Path) -> None:
+    make_tiny(tmp_path, seed=0)
+    checkpoint = Checkpoint(tmp_path)
+    with checkpoint.fitting(layout.TEXT_ENCODER) as weights:
+        narrow = {key: tensor.bfloat16() for key, tensor in weights.items()}
+    torch.save(narrow, tmp_path / layout.TEXT_ENCODER)
+    plain, light = networks(checkpoint)["text_encoder"], exact_text_encoder
+    inputs = plain(checkpoint).inputs(Shape(2, 2, 4, 4)).values()
+    module = light(checkpoint).module
+    with torch.inference_mode():
+        expected, actual = plain(checkpoint).module(*inputs), module(*inputs)
+    assert torch.equal(actual, expected)
+    kept = {layer.weight.dtype for layer in module.modules() if isinstance(layer, nn.Linear)}
+    assert kept == {torch.bfloat16}
+
+
+def test_verify_refuses_another_checkpoint(tmp_path: Path) -> None:
+    make_tiny(tmp_path, seed=9)
+    arguments = [str(BUILT / "model_repository"), "--checkpoint", str(tmp_path)]
+    result = CliRunner().invoke(app, ["verify", *arguments])
+    assert result.exit_code == 1
+    assert "was exported from checkpoint" in result.stderr

@@ -1,0 +1,70 @@
+"""Files in git that are generated from others."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from export.repository.model_config import PUBLIC_WIDTHS, config_pbtxt, model_config
+from export.tensorrt.profiles import SIZES, WINDOWS, Shape, Workload, warm_up_shapes
+from server.triton.contract import NETWORKS as OF_VARIANT
+from tests.support.paths import ROOT
+
+PROTOS = ROOT / "protos"
+NETWORKS = OF_VARIANT["flash"]
+WORKLOAD = Workload("flash", SIZES, WINDOWS)
+
+
+def warm_up(name: str) -> Mapping[str, Shape]:
+    return warm_up_shapes(NETWORKS[name], WORKLOAD, PUBLIC_WIDTHS)
+
+
+def test_the_generated_code_is_that_of_the_contract(tmp_path: Path) -> None:
+    sources = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.rglob("*.proto"))
+    outputs = [f"--{kind}={tmp_path}" for kind in ("python_out", "pyi_out", "grpc_python_out")]
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={PROTOS}"]
+    subprocess.run([*command, *outputs, *sources], cwd=PROTOS, check=True)
+    generated = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    assert len(generated) == 3 * len(sources)
+    for path in generated:
+        committed = PROTOS / path.relative_to(tmp_path)
+        assert path.read_text() == committed.read_text(), f"{committed} is stale: run `make proto`"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_config_pbtxt_in_git_is_what_the_export_writes(name: str) -> None:
+    committed = (ROOT / "model_repository" / name / "config.pbtxt").read_text()
+    assert committed == config_pbtxt(NETWORKS[name], PUBLIC_WIDTHS, warm_up(name))
+
+
+def test_every_model_folder_is_a_network() -> None:
+    folders = {path.parent.name for path in (ROOT / "model_repository").glob("*/config.pbtxt")}
+    assert folders == set(NETWORKS)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_config_names_every_tensor_with_its_shape(name: str) -> None:
+    network = NETWORKS[name]
+    fixed = {"text_width": 64, "image_width": 48, "audio_width": 32, "denoiser_width": 96}
+    config = model_config(network, fixed, warm_up_shapes(network, WORKLOAD, fixed))
+    assert [tensor.name for tensor in config.input] == [tensor.name for tensor in network.inputs]
+    for printed, tensor in zip(config.output, network.outputs, strict=True):
+        assert len(printed.dims) == len(tensor.dims)
+        expected = [dim if isinstance(dim, int) else fixed.get(dim, -1) for dim in tensor.dims]
+        assert list(printed.dims) == expected
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_config_says_who_goes_first_and_what_is_kept(name: str) -> None:
+    config = model_config(NETWORKS[name], PUBLIC_WIDTHS, warm_up(name))
+    assert config.version_policy.latest.num_versions == 1
+    batching = config.dynamic_batching
+    assert (batching.priority_levels, batching.default_priority_level) == (2, 2)
+    assert list(batching.preferred_batch_size) == ([2, 4, 6, 8] if name == "denoiser" else [])
+    assert config.response_cache.enable == (name in ("text_encoder", "image_encoder"))
+    (request,) = config.model_warmup
+    assert {name: list(given.dims) for name, given in request.inputs.items()} == {
+        name: list(shape[1:]) for name, shape in warm_up(name).items()
+    }

@@ -1,0 +1,128 @@
+"""What one client may take, over real gRPC, with a fake engine."""
+
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from echomimic.v1 import avatar_service_pb2 as pb
+from echomimic.v1.avatar_service_pb2_grpc import AvatarServiceStub
+
+from tests.support.fake_engine import FakeEngine
+from tests.support.serving import (
+    END,
+    PAUSE,
+    animate,
+    chunk,
+    frames,
+    refusal,
+    said,
+    served,
+    small_windows,
+    speech,
+    start,
+    until,
+)
+
+RATE = 16_000
+
+
+async def test_a_full_server_refuses_at_once_and_says_when_to_come_back(tmp_path: Path) -> None:
+    async with served(FakeEngine(), tmp_path, small_windows(max_streams=1)) as server:
+        first = server.stub.Animate()
+        await first.write(start())
+        assert (await first.read()).WhichOneof("message") == "started"
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await animate(server, [start(), *said(speech(640))])
+        refused = refusal(caught.value)
+        assert refused.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert refused.reason == "NO_FREE_STREAM"
+        await first.write(END)
+        assert (await first.read()).WhichOneof("message") == "summary"
+        assert len(frames(await animate(server, [start(), *said(speech(640))]))) == 1
+
+
+async def test_a_stream_longer_than_the_limit_is_refused(tmp_path: Path) -> None:
+    async with served(FakeEngine(), tmp_path, small_windows(max_stream_audio_s=1)) as server:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await animate(server, [start(), *said(speech(RATE + 1), [1_000] * 16)])
+        assert refusal(caught.value).reason == "LIMIT_EXCEEDED"
+        assert len(frames(await animate(server, [start(), *said(speech(RATE))]))) == 25
+
+
+async def test_a_chunk_longer_than_the_buffer_is_refused(tmp_path: Path) -> None:
+    async with served(FakeEngine(), tmp_path, small_windows(max_buffered_audio_s=1)) as server:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await animate(server, [start(), chunk(speech(RATE + 1).tobytes())])
+        assert refusal(caught.value).reason == "LIMIT_EXCEEDED"
+
+
+async def test_a_silent_client_is_sent_away(tmp_path: Path) -> None:
+    async with served(FakeEngine(), tmp_path, small_windows(idle_timeout_s=0.2)) as server:
+        call = server.stub.Animate()
+        await call.write(start())
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            async for _ in call:
+                pass
+        assert refusal(caught.value).reason == "IDLE_CLIENT"
+        assert server.sessions.gateway.active == 0
+
+
+async def _read_into(answers: list[pb.AnimateResponse], call: Any) -> None:
+    async for answer in call:
+        answers.append(answer)
+
+
+async def test_a_client_that_is_still_being_answered_is_not_silent(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    engine.delay_s = 0.02
+    async with served(engine, tmp_path, small_windows(idle_timeout_s=0.5)) as server:
+        call = server.stub.Animate()
+        for message in [start(), chunk(speech(4 * RATE).tobytes()), PAUSE]:
+            await call.write(message)
+        answers: list[pb.AnimateResponse] = []
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await _read_into(answers, call)
+        assert len(frames(answers)) == 100
+        assert refusal(caught.value).reason == "IDLE_CLIENT"
+
+
+async def test_a_message_over_the_size_limit_is_refused(tmp_path: Path) -> None:
+    async with served(FakeEngine(), tmp_path, small_windows(max_message_bytes=2**20)) as server:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await animate(server, [start(), chunk(bytes(2**20 + 2))])
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_client_that_writes_everything_before_it_reads_is_served(tmp_path: Path) -> None:
+    async with served(FakeEngine(), tmp_path, small_windows()) as server:
+        call = server.stub.Animate()
+        await call.write(start())
+        for message in said(speech(20 * RATE), [RATE] * 20):
+            await call.write(message)
+        await call.done_writing()
+        assert len(frames([answer async for answer in call])) == 500
+
+
+async def test_a_client_that_never_reads_is_sent_away_and_others_go_on(tmp_path: Path) -> None:
+    settings = small_windows(read_timeout_s=0.5, max_buffered_audio_s=2)
+    # Small flow control windows, so that little fits on the way to the client.
+    options = [("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0)]
+    async with (
+        served(FakeEngine(), tmp_path, settings) as server,
+        grpc.aio.insecure_channel(server.address, options=options) as channel,
+    ):
+        never_reads = AvatarServiceStub(channel).Animate()
+        await never_reads.write(start())
+        await never_reads.write(chunk(speech(2 * RATE).tobytes()))
+        other = frames(await animate(server, [start(), *said(speech(2 * RATE))]))
+        assert len(other) == 50
+        await until(lambda: server.sessions.gateway.active == 0)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await _read_all(never_reads)
+        assert refusal(caught.value).reason == "SLOW_READER"
+
+
+async def _read_all(call: Any) -> None:
+    async for _ in call:
+        pass

@@ -1,0 +1,129 @@
+"""The Render call and GetServerInfo over real gRPC, with a fake engine."""
+
+import io
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import av
+import grpc
+import numpy as np
+import pytest
+from echomimic.v1 import avatar_service_pb2 as pb
+
+from tests.support.fake_engine import FakeEngine
+from tests.support.serving import (
+    SIZE,
+    Served,
+    animate,
+    frames,
+    portrait,
+    refusal,
+    said,
+    served,
+    small_windows,
+    speech,
+    start,
+)
+
+RATE = 22_050
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Served]:
+    async with served(FakeEngine(), tmp_path, small_windows(max_render_audio_s=5)) as running:
+        yield running
+
+
+def request(seconds: float = 1, **changes: Any) -> pb.RenderRequest:
+    fields: dict[str, Any] = {
+        "portrait": pb.Portrait(image=portrait()),
+        "audio_format": pb.AudioFormat(
+            encoding=pb.AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=RATE, channels=1
+        ),
+        "audio": speech(int(RATE * seconds), RATE).tobytes(),
+        "video_format": pb.VideoFormat(encoding=pb.FRAME_ENCODING_RGB),
+    }
+    return pb.RenderRequest(**fields | changes)
+
+
+async def render(server: Served, message: pb.RenderRequest) -> list[pb.RenderResponse]:
+    return [answer async for answer in server.stub.Render(message)]
+
+
+async def test_frames_are_those_of_a_stream(server: Served) -> None:
+    rendered = await render(server, request(output=pb.RENDER_OUTPUT_FRAMES))
+    assert rendered[0].WhichOneof("message") == "started"
+    assert rendered[-1].summary.frames == 25
+    streamed = await animate(server, [start(RATE), *said(speech(RATE, RATE))])
+    data = [answer.frame.data for answer in rendered if answer.WhichOneof("message") == "frame"]
+    assert data == [frame.data for frame in frames(streamed)]
+
+
+async def test_an_mp4_has_every_frame_and_the_sound(server: Served) -> None:
+    answers = await render(server, request(seconds=1.3))
+    kinds = [answer.WhichOneof("message") for answer in answers]
+    assert kinds[0] == "started"
+    assert kinds[-1] == "summary"
+    progress = [answer.progress for answer in answers if answer.WhichOneof("message") == "progress"]
+    assert (progress[-1].frames, progress[-1].total_frames) == (33, 33)
+    data = b"".join(answer.mp4_chunk.data for answer in answers)
+    with av.open(io.BytesIO(data), "r") as file:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    with av.open(io.BytesIO(data), "r") as file:
+        sound = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
+        sound_rate = file.streams.audio[0].rate
+    assert len(pictures) == 33
+    assert pictures[0].shape == (SIZE, SIZE, 3)
+    assert abs(len(sound) / sound_rate - 1.3) < 0.05
+    assert np.abs(sound).max() > 0.05
+
+
+async def test_without_the_extra_an_mp4_is_a_failed_precondition(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await render(server, request())
+    refused = refusal(caught.value)
+    assert (refused.code, refused.reason) == (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "MISSING_EXTRA",
+    )
+    assert "mp4" in refused.text
+
+
+BAD: dict[str, tuple[dict[str, Any], grpc.StatusCode, str]] = {
+    "no audio": ({"audio": b""}, grpc.StatusCode.INVALID_ARGUMENT, "audio"),
+    "half a sample": ({"audio": b"\0\0\0"}, grpc.StatusCode.INVALID_ARGUMENT, "audio"),
+    "no portrait": ({"portrait": None}, grpc.StatusCode.INVALID_ARGUMENT, "portrait"),
+    "no picture": (
+        {"portrait": pb.Portrait(image=b"x")},
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "portrait.image",
+    ),
+    "output": ({"output": 99}, grpc.StatusCode.INVALID_ARGUMENT, "output"),
+    "avatar": ({"portrait": None, "avatar_id": "a"}, grpc.StatusCode.UNIMPLEMENTED, ""),
+    "too long": ({"audio": bytes(RATE * 12)}, grpc.StatusCode.RESOURCE_EXHAUSTED, ""),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_a_bad_request_names_its_field(server: Served, name: str) -> None:
+    changes, code, field = BAD[name]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await render(server, request(**changes))
+    refused = refusal(caught.value)
+    assert (refused.code, refused.field) == (code, field)
+
+
+async def test_server_info_tells_what_is_offered(server: Served) -> None:
+    info = await server.stub.GetServerInfo(pb.GetServerInfoRequest())
+    assert info.variant == "flash"
+    assert [(size.width, size.height) for size in info.sizes] == [(SIZE, SIZE), (96, SIZE)]
+    assert pb.SAMPLER_FLOW_UNIPC in info.samplers
+    assert info.models[0].name == "denoiser"
+    assert info.limits.max_render_audio.seconds == 5
+    assert info.default_generation.steps == 2
+    assert info.version
