@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from export.checkpoint.layout import layout
+from export.checkpoint import layout
 from export.models import audio_encoder, image_encoder, text_encoder
 from export.models.denoiser.config import DenoiserConfig
 from export.models.denoiser.model import VARIANTS

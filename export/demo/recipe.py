@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from export.checkpoint.layout import Checkpoint, layout
+from export.checkpoint import layout
+from export.checkpoint.layout import Checkpoint
 from export.checkpoint.tiny import Sizes, make_tiny
 from export.demo.audio_training import AudioLoss, AudioStudent, lessons, new_wav2vec2
 from export.demo.clips import Encoders, TrainingWindow, training_windows

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers.models.umt5.modeling_umt5 import UMT5Block
 
-from export.checkpoint.layout import Checkpoint, layout
+from export.checkpoint import layout
+from export.checkpoint.layout import Checkpoint
 from export.precision.int8 import EXACT_INT8
 from export.repository.exporter import VERSION
 from export.repository.model_config import MODEL_FILE

@@ -15,7 +15,8 @@ import numpy as np
 import soundfile
 from torch import Tensor, nn
 
-from export.checkpoint.layout import Checkpoint, layout
+from export.checkpoint import layout
+from export.checkpoint.layout import Checkpoint
 from export.onnx.torch_engine import TorchEngine
 from export.precision.fp8 import layers_in_fp8
 from export.repository.networks import Build, networks

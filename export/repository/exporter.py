@@ -13,7 +13,8 @@ from typing import Protocol
 import onnx
 from rich import filesize
 
-from export.checkpoint.layout import Checkpoint, layout
+from export.checkpoint import layout
+from export.checkpoint.layout import Checkpoint
 from export.models.denoiser.config import Riflex
 from export.models.face_detector import face_detector
 from export.onnx.compare import check_export, verdict

@@ -9,7 +9,8 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch import Tensor, nn
 from transformers import Wav2Vec2Model
 
-from export.checkpoint.layout import Checkpoint, layout
+from export.checkpoint import layout
+from export.checkpoint.layout import Checkpoint
 from export.models.audio_encoder import AudioEncoder, PreviewAudioEncoder, load_audio_encoder
 from export.models.denoiser.config import DenoiserConfig, Riflex
 from export.models.denoiser.model import Denoiser, load_denoiser

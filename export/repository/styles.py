@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from export.checkpoint.layout import Checkpoint, layout
+from export.checkpoint import layout
+from export.checkpoint.layout import Checkpoint
 from export.precision.policy import Precision
 from export.repository.networks import text_encoder
 from server.animation.defaults import VARIANT_DEFAULTS

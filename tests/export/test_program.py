@@ -11,7 +11,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 from export.__main__ import app
-from export.checkpoint.layout import Checkpoint, layout
+from export.checkpoint import layout
+from export.checkpoint.layout import Checkpoint
 from export.checkpoint.tiny import make_tiny
 from export.onnx.verification import exact_text_encoder
 from export.repository.networks import Shape, networks

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from export.checkpoint.layout import Checkpoint, layout
+from export.checkpoint import layout
+from export.checkpoint.layout import Checkpoint
 from export.checkpoint.tiny import PUBLIC
 from export.models import audio_encoder, image_encoder, text_encoder
 from export.models.denoiser.model import VARIANTS

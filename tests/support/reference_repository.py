@@ -17,7 +17,8 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
-from export.checkpoint.layout import Checkpoint, layout
+from export.checkpoint import layout
+from export.checkpoint.layout import Checkpoint
 from export.models.denoiser.config import Riflex
 from export.repository.exporter import export_network, write_config
 from export.repository.networks import networks

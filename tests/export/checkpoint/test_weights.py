@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from export.checkpoint.layout import Checkpoint, layout
+from export.checkpoint import layout
+from export.checkpoint.layout import Checkpoint
 from export.checkpoint.tiny import make_tiny
 from export.checkpoint.weights import INDEX, CheckpointError, CheckpointMismatchError
 from export.repository.networks import networks

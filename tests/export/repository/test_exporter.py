@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoTokenizer
 
-from export.checkpoint.layout import Checkpoint, layout
+from export.checkpoint import layout
+from export.checkpoint.layout import Checkpoint
 from export.checkpoint.tiny import make_tiny
 from export.onnx.compare import ExportDiffersError, check_export, run_onnx
 from export.precision.int8 import EXACT_INT8, MIN_ROWS, quantize_matrices

@@ -10,7 +10,8 @@ from echomimic.v1 import avatar_service_pb2 as pb
 from typer.testing import CliRunner
 
 from export.__main__ import app
-from export.checkpoint.layout import Checkpoint, layout
+from export.checkpoint import layout
+from export.checkpoint.layout import Checkpoint
 from export.checkpoint.tiny import make_tiny
 from export.repository.networks import networks
 from export.repository.styles import STYLES, bank, encode
