@@ -1,0 +1,123 @@
+"""Imports run one way: along a chunk's way through the server, and between the packages."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.support.paths import ROOT
+
+LAYERS = (
+    ("server.__main__",),
+    ("server.app",),
+    ("server.api",),
+    ("server.sessions",),
+    ("server.animation",),
+    ("server.audio", "server.pictures"),
+    ("server.triton",),
+    ("server.errors", "server.logs", "server.manifest", "server.memory", "server.settings"),
+    ("server.triton.contract",),
+)
+"""From top to bottom. Each imports from those below it only; neighbours do not know each other."""
+
+FORBIDDEN = {
+    "server": ("client", "export", "tests", "torch"),
+    "client": ("server", "export", "tests", "torch"),
+    "export": ("client", "server.__main__", "server.app", "server.api", "server.sessions", "tests"),
+    # Protobuf and gRPC end in api/, which runs no network.
+    **dict.fromkeys(
+        ("server.sessions", "server.animation", "server.audio", "server.pictures"),
+        ("echomimic", "google", "grpc", "tritonclient"),
+    ),
+    "server.api": ("server.triton.engine", "tritonclient"),
+    "server.triton": ("echomimic",),
+}
+"""What a package may not import besides."""
+
+EXCEPTIONS = {
+    ("client.recording", "server.pictures.mp4"),
+    ("server.api.health", "server.triton.engine"),
+    ("server.sessions.answers", "echomimic.v1"),
+    ("server.sessions.answers", "server.api.calls"),
+    ("server.sessions.answers", "server.api.responses"),
+    ("server.sessions.live", "echomimic.v1"),
+    ("server.sessions.live", "server.api.calls"),
+    ("server.sessions.live", "server.api.requests"),
+    ("server.sessions.live", "server.api.responses"),
+    ("server.sessions.render", "echomimic.v1"),
+    ("server.sessions.render", "server.api.calls"),
+    ("server.sessions.render", "server.api.requests"),
+    ("server.sessions.render", "server.api.responses"),
+}
+"""Imports against the rules, as (importer, imported). This list only shrinks."""
+
+
+def within(module: str, package: str) -> bool:
+    return f"{module}.".startswith(f"{package}.")
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+SOURCES = {
+    module_name(path): path
+    for package in ("server", "export", "client")
+    for path in (ROOT / package).rglob("*.py")
+    if "backends" not in path.parts  # Programs of Triton's, in its environment.
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yields the modules that a file imports, wherever in it that is."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module and not node.level, f"{path}: imports are absolute"
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names} & SOURCES.keys()
+            yield from submodules or {node.module}
+
+
+def layer(module: str) -> tuple[int, str]:
+    """Returns the depth of the layer that a module of the server is in, and its part of it."""
+    found = [
+        (depth, part)
+        for depth, parts in enumerate(LAYERS)
+        for part in parts
+        if within(module, part)
+    ]
+    assert found, f"{module} has no layer: say in LAYERS where it belongs"
+    return max(found, key=lambda place: len(place[1]))
+
+
+def runs_up(importer: str, imported: str) -> bool:
+    above, below = layer(importer), layer(imported)
+    return above[1] != below[1] and above[0] >= below[0]
+
+
+def is_forbidden(importer: str, imported: str) -> bool:
+    return any(
+        within(importer, package) and within(imported, other)
+        for package, others in FORBIDDEN.items()
+        for other in others
+    )
+
+
+def test_imports_run_one_way() -> None:
+    wrong = {
+        (importer, imported)
+        for importer, path in SOURCES.items()
+        for imported in imports(path)
+        if is_forbidden(importer, imported)
+        or (within(importer, "server") and imported in SOURCES and runs_up(importer, imported))
+    }
+    assert wrong == EXCEPTIONS
+
+
+def test_the_rules_tell_the_directions_apart() -> None:
+    assert runs_up("server.sessions.live", "server.api.calls")
+    assert runs_up("server.audio.clock", "server.pictures.face")
+    assert not runs_up("server.api.calls", "server.sessions.live")
+    assert not runs_up("server.settings", "server.triton.contract")
+    assert is_forbidden("client.recording", "server.pictures.mp4")
+    assert not is_forbidden("export.onnx.trace", "torch")
