@@ -19,11 +19,11 @@ from server.api.requests import (
 from server.audio.clock import FRAME_RATE, NANOSECONDS, presentation_time_ns
 from server.pictures.encoding import FrameEncoding
 from server.pictures.portrait import RECOMMENDED_SIDE_PX
+from server.sessions.conversation import EncodedFrame
 from server.sessions.gateway import Sitter
 from server.sessions.jobs import SAMPLERS as OFFERED_SAMPLERS
 from server.sessions.jobs import GenerationSettings, Job, Offer, VideoFormat
 from server.sessions.report import Report
-from server.sessions.session import EncodedFrame
 from server.sessions.speech import Speech
 from server.triton.contract import Variant
 

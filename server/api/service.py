@@ -7,11 +7,11 @@ from echomimic.v1 import avatar_service_pb2 as pb
 from echomimic.v1 import avatar_service_pb2_grpc as pb_grpc
 
 from server.api import responses
+from server.api.animate import animate_stream, hearing_out
 from server.api.calls import Call, Context, serving
+from server.api.render import render
 from server.errors import NotBuiltError
 from server.sessions.gateway import Gateway
-from server.sessions.live import animate_stream, hearing_out
-from server.sessions.render import render
 
 
 class AvatarService(pb_grpc.AvatarServiceServicer):

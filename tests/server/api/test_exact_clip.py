@@ -184,9 +184,7 @@ async def test_speech_of_less_than_five_frames_is_refused(flash: Served) -> None
 
 
 async def test_the_missing_extra_is_named(flash: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "server.sessions.render.find_spec", lambda name: None if name == "cv2" else name
-    )
+    monkeypatch.setattr("server.api.render.find_spec", lambda name: None if name == "cv2" else name)
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await render(flash, request(1.0, pb.ExactClip()))
     assert error.value.code() == grpc.StatusCode.FAILED_PRECONDITION

@@ -19,9 +19,9 @@ from server.api.calls import Call
 from server.api.requests import read_start
 from server.errors import CapacityError, IdleClientError, InvalidFieldError, NotBuiltError
 from server.pictures.portrait import Picture
-from server.sessions.answers import Answers
+from server.sessions.conversation import Session, open_session
 from server.sessions.gateway import Gateway
-from server.sessions.session import Session, open_session
+from server.sessions.outbox import Answers
 from server.sessions.speech import AudioLimits, Speech
 
 Requests = AsyncIterator[pb.AnimateRequest]

@@ -8,7 +8,7 @@ from echomimic.v1 import avatar_service_pb2 as pb
 from server.api import responses
 from server.api.calls import Call
 from server.pictures.portrait import Picture
-from server.sessions.session import EncodedFrame, Session
+from server.sessions.conversation import EncodedFrame, Session
 from server.sessions.speech import Speech
 
 

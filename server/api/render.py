@@ -11,9 +11,9 @@ from server.api.requests import read_render
 from server.audio.clock import FRAME_RATE
 from server.audio.timeline import decode_pcm
 from server.errors import MissingExtraError
+from server.sessions.conversation import Session, open_session
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Job
-from server.sessions.session import Session, open_session
 from server.sessions.speech import AudioLimits, Speech
 
 CHUNK_BYTES = 1 << 20
