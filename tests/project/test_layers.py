@@ -73,7 +73,8 @@ def imports(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.module and not node.level, f"{path}: imports are absolute"
+            assert node.module, f"{path}: imports are absolute"
+            assert not node.level, f"{path}: imports are absolute"
             submodules = {f"{node.module}.{alias.name}" for alias in node.names} & SOURCES.keys()
             yield from submodules or {node.module}
 

@@ -22,6 +22,7 @@ from export.checkpoint.layout import Checkpoint
 from export.models.denoiser.config import Riflex
 from export.repository.exporter import export_network, write_config
 from export.repository.networks import networks
+from export.repository.origin import exporter_digest
 from export.tensorrt.profiles import WINDOWS, Workload
 from server.triton.contract import NETWORKS, Variant
 from tests.support.paths import ROOT
@@ -103,8 +104,7 @@ def _kept() -> Path:
     for fixture in map(reference_fixture, folders):
         digest.update((fixture.folder / "weights.safetensors").read_bytes())
         digest.update((fixture.folder / "config.json").read_bytes())
-    for source in (*sorted((ROOT / "export").rglob("*.py")), ROOT / "server" / "contract.py"):
-        digest.update(source.read_bytes())
+    digest.update(exporter_digest().encode())
     folder = ROOT / "build" / "reference" / digest.hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     return folder
