@@ -15,7 +15,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 from export.demo.hearing import HeardWindow, heard_windows
 from export.demo.mouths import motion
 from export.models.audio_encoder import AudioEncoder
-from server.audio.timeline import Samples
+from server.audio.pcm import Samples
 
 QUIET_START = 0.05
 """The first convolution begins small against the epsilon of the norm that follows. So that norm

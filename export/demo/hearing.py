@@ -8,11 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from server.animation.features import RunningNormalizer, Segment, next_segment
+from server.animation.features import Segment, next_segment
 from server.animation.windows import Window, WindowSpec, windows
 from server.audio.clock import MODEL_SAMPLES_PER_FRAME
 from server.audio.frame_rate import conv_frames, interpolation
-from server.audio.timeline import AudioBudget, AudioTimeline, Samples
+from server.audio.normalizer import RunningNormalizer
+from server.audio.pcm import Samples
+from server.audio.timeline import AudioBudget, AudioTimeline
 
 SPEC = WindowSpec(first=17, later=33, overlap=5, audio_lookahead=5, audio_left_context=50)
 """How the server cuts live speech unless told otherwise."""

@@ -35,7 +35,7 @@ from export.models import audio_encoder
 from export.models.vae import coder as vae
 from export.repository import networks
 from server.animation.tokens import PromptTokenizer
-from server.audio.timeline import Samples
+from server.audio.pcm import Samples
 from server.triton.contract import Variant
 
 VARIANT: Variant = "flash"

@@ -23,14 +23,16 @@ from export.repository.networks import Build, networks
 from server.animation.cache import ByteCache
 from server.animation.condition import Conditioner
 from server.animation.defaults import VARIANT_DEFAULTS
-from server.animation.features import VARIANCE_FLOOR
 from server.animation.generation import seeded_noise
 from server.animation.pipeline import animate
 from server.animation.tokens import PromptTokenizer
 from server.animation.variant import generation, needs_negative_text
 from server.animation.windows import WindowSpec
 from server.audio.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
-from server.audio.timeline import AudioBudget, AudioTimeline, Resampler, Samples
+from server.audio.normalizer import VARIANCE_FLOOR
+from server.audio.pcm import Samples
+from server.audio.resampler import Resampler
+from server.audio.timeline import AudioBudget, AudioTimeline
 from server.errors import InvalidFieldError
 from server.pictures.face import everywhere
 from server.pictures.portrait import Picture, cropped, decode_portrait

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from server.animation.blend import blended_latents
 from server.animation.condition import Avatar, Conditioner
 from server.animation.denoise import plan_steps
-from server.animation.features import RunningNormalizer
 from server.animation.generation import FloatArray, Generation, generate
 from server.animation.stitch import Clip, fade
 from server.animation.windows import Window
 from server.audio.clock import FRAME_RATE
-from server.audio.timeline import Samples
+from server.audio.normalizer import RunningNormalizer
+from server.audio.pcm import Samples
 from server.pictures.colors import ColorMatcher
 from server.triton.contract import FRAMES_PER_LATENT, VAE_DECODER, Variant
 from server.triton.engine import Engine

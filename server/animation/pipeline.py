@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from server.animation.condition import Avatar, Conditioner
 from server.animation.denoise import plan_steps
-from server.animation.features import RunningNormalizer, hear, next_segment
+from server.animation.features import hear, next_segment
 from server.animation.generation import Generation, generate
 from server.animation.stitch import Clip, Stitcher
 from server.animation.windows import Window, WindowSpec, windows
 from server.audio.clock import MODEL_SAMPLES_PER_FRAME
+from server.audio.normalizer import RunningNormalizer
 from server.audio.timeline import AudioTimeline
 from server.pictures.portrait import Picture
 from server.triton.contract import VAE_DECODER

@@ -9,7 +9,7 @@ from server.api import responses
 from server.api.calls import Call
 from server.api.requests import read_render
 from server.audio.clock import FRAME_RATE
-from server.audio.timeline import decode_pcm
+from server.audio.pcm import decode_pcm
 from server.errors import MissingExtraError
 from server.sessions.conversation import Session, open_session
 from server.sessions.gateway import Gateway

@@ -10,7 +10,7 @@ from server.animation.clip import MIN_FRAMES, ExactClip
 from server.animation.samplers.sampler import SamplerName
 from server.animation.teacache import Policy, TeaCache
 from server.animation.variant import in_exact_clip
-from server.audio.timeline import AudioFormat, SampleEncoding
+from server.audio.pcm import AudioFormat, SampleEncoding
 from server.errors import InvalidFieldError, NotBuiltError
 from server.pictures.encoding import FrameEncoding
 from server.pictures.face import FaceBox

@@ -6,7 +6,7 @@
 import warnings
 
 from server.audio.clock import MODEL_RATE_HZ
-from server.audio.timeline import Samples
+from server.audio.pcm import Samples
 
 TARGET_LUFS = -23.0
 BLOCK_S = 0.4

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from server.audio.clock import FRAME_RATE, MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
 from server.audio.frame_rate import EXTRA_SAMPLES, conv_frames, frame_neighbours, interpolation
 from server.audio.loudness import normalize_loudness
-from server.audio.timeline import Samples
+from server.audio.pcm import Samples
 from server.audio.token_windows import window_index
 from server.triton.contract import (
     AUDIO_ENCODER,

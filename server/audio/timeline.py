@@ -1,89 +1,15 @@
-"""Client PCM of any rate and chunking to mono 16 kHz, as a stream.
+"""The 16 kHz audio of an utterance, from where it comes in to the windows that take it.
 
-bytes -> floats -> mono -> soxr -> AudioTimeline -> the samples that a window needs
+bytes -> floats -> mono (pcm) -> 16 kHz (resampler) -> AudioTimeline -> the samples of a window
 """
 
-# These libraries' own annotations are missing or partial.
-# pyright: reportMissingTypeStubs=false
-
 import asyncio
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-import soxr
-from numpy.typing import NDArray
 
-from server.audio.clock import MODEL_RATE_HZ
-from server.errors import InvalidFieldError
+from server.audio.pcm import Samples
 
-Samples = NDArray[np.float32]
-
-SampleEncoding = Literal["s16le", "f32le"]
-_BYTES: dict[SampleEncoding, int] = {"s16le": 2, "f32le": 4}
-S16_FULL_SCALE = 32768.0
 SAMPLE_BYTES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class AudioFormat:
-    """How a client's audio bytes are to be read."""
-
-    encoding: SampleEncoding
-    sample_rate_hz: int
-    channels: int
-
-    @property
-    def bytes_per_sample(self) -> int:
-        """Bytes of one sample of every channel."""
-        return _BYTES[self.encoding] * self.channels
-
-
-def decode_pcm(data: bytes, audio_format: AudioFormat, *, field: str) -> Samples:
-    """Returns mono float samples in [-1, 1] of interleaved PCM bytes.
-
-    Raises:
-        InvalidFieldError: a sample is cut in two, or is not a number.
-    """
-    whole = audio_format.bytes_per_sample
-    if len(data) % whole:
-        raise InvalidFieldError(
-            field,
-            f"{len(data)} bytes are no whole number of {audio_format.channels}-channel "
-            f"{audio_format.encoding} samples; send multiples of {whole} bytes",
-        )
-    if audio_format.encoding == "s16le":
-        samples = np.frombuffer(data, dtype="<i2").astype(np.float32) / np.float32(S16_FULL_SCALE)
-    else:
-        samples = np.frombuffer(data, dtype="<f4").astype(np.float32)
-        if not np.isfinite(samples).all():
-            raise InvalidFieldError(field, "holds NaN or infinity; send finite samples")
-        samples = np.clip(samples, -1.0, 1.0)
-    return samples.reshape(-1, audio_format.channels).mean(axis=1, dtype=np.float32)
-
-
-class Resampler:
-    """Mono audio of one rate to 16 kHz; the result does not depend on the chunking."""
-
-    def __init__(self, sample_rate_hz: int) -> None:
-        self._stream = (
-            None
-            if sample_rate_hz == MODEL_RATE_HZ
-            else soxr.ResampleStream(sample_rate_hz, MODEL_RATE_HZ, 1, dtype="float32")
-        )
-
-    def push(self, samples: Samples) -> Samples:
-        """Returns the 16 kHz samples that these complete, often none."""
-        return samples if self._stream is None else self._chunk(samples, last=False)
-
-    def finish(self) -> Samples:
-        """Returns the 16 kHz samples still inside the filter."""
-        nothing = np.zeros(0, np.float32)
-        return nothing if self._stream is None else self._chunk(nothing, last=True)
-
-    def _chunk(self, samples: Samples, *, last: bool) -> Samples:
-        assert self._stream is not None
-        return np.asarray(self._stream.resample_chunk(samples, last=last), np.float32)
 
 
 class AudioBudget:

@@ -6,7 +6,7 @@ from server.animation.clip import ExactClip
 from server.animation.defaults import VARIANT_DEFAULTS, GenerationSettings
 from server.animation.samplers.sampler import SamplerName
 from server.animation.windows import WindowSpec
-from server.audio.timeline import AudioFormat
+from server.audio.pcm import AudioFormat
 from server.manifest import Manifest, ManifestError
 from server.pictures.encoding import FrameEncoding
 from server.pictures.face import FaceBox

@@ -4,14 +4,9 @@ import asyncio
 from dataclasses import dataclass
 
 from server.audio.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME, Clock
-from server.audio.timeline import (
-    AudioBudget,
-    AudioFormat,
-    AudioTimeline,
-    Resampler,
-    Samples,
-    decode_pcm,
-)
+from server.audio.pcm import AudioFormat, Samples, decode_pcm
+from server.audio.resampler import Resampler
+from server.audio.timeline import AudioBudget, AudioTimeline
 from server.errors import InvalidFieldError, LimitError
 from server.sessions.report import Report
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from server.animation.cache import ByteCache
 from server.animation.condition import Conditioner
-from server.animation.features import RunningNormalizer, next_segment
+from server.animation.features import next_segment
 from server.animation.generation import seeded_noise
 from server.animation.pipeline import animate
 from server.animation.tokens import PromptTokenizer
@@ -24,8 +24,11 @@ from server.animation.variant import generation
 from server.animation.windows import Window, WindowSpec, windows
 from server.audio.clock import FRAME_RATE, MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
 from server.audio.loudness import normalize_loudness
+from server.audio.normalizer import RunningNormalizer
 from server.audio.paths import FlashAudio
-from server.audio.timeline import AudioBudget, AudioTimeline, Resampler, Samples
+from server.audio.pcm import Samples
+from server.audio.resampler import Resampler
+from server.audio.timeline import AudioBudget, AudioTimeline
 from server.manifest import TOKENIZER, read_manifest
 from server.pictures.face import everywhere
 from server.pictures.portrait import cropped

@@ -23,7 +23,7 @@ from server.animation.samplers.sampler import SamplerName
 from server.animation.teacache import Policy, TeaCache
 from server.animation.variant import generation, in_exact_clip, needs_negative_text
 from server.audio.clock import MODEL_RATE_HZ
-from server.audio.timeline import Resampler
+from server.audio.resampler import Resampler
 from server.pictures.face import FaceBox, everywhere, face_mask
 from server.pictures.portrait import Placement, whole
 from server.sessions.jobs import GenerationSettings
