@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from client.audio import AudioFormat
-from client.blocking import AvatarClient
-from client.gateway_process import running_gateway
-from client.progress import frame_bar
-from client.results import GenerationSettings, VideoFormat
+from client.demo.gateway_process import running_gateway
+from echomimic_client.audio import AudioFormat
+from echomimic_client.blocking import AvatarClient
+from echomimic_client.progress import frame_bar
+from echomimic_client.results import GenerationSettings, VideoFormat
 from server.audio.clock import FRAME_RATE
 from tests.support.serving import portrait
 

@@ -63,7 +63,7 @@ def _total_frames(gateway: Gateway, job: Job, speech: Speech) -> int:
 
 
 async def _send_mp4(call: Call, session: Session, speech: Speech, total: int, audio: bytes) -> None:
-    from server.pictures.mp4 import Mp4Writer
+    from echomimic_client.mp4 import Mp4Writer
 
     job, report = session.job, session.report
     writer = Mp4Writer(

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from client.audio import AudioFormat, read_audio
-from client.demo import PORTRAIT
-from client.errors import AudioFileError
-from client.pacing import paced
+from client.demo.media import PORTRAIT
+from echomimic_client.audio import AudioFormat, read_audio
+from echomimic_client.errors import AudioFileError
+from echomimic_client.pacing import paced
 from tests.support.speech_clips import RATE, SlowClock, clip
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from echomimic.v1 import avatar_service_pb2 as pb
 
-from client.aio import AsyncAvatarClient
-from client.audio import AudioFormat
-from client.blocking import AvatarClient
-from client.errors import CallError
-from client.results import FrameEncoding, GenerationSettings, VideoFormat
+from echomimic_client.aio import AsyncAvatarClient
+from echomimic_client.audio import AudioFormat
+from echomimic_client.blocking import AvatarClient
+from echomimic_client.errors import CallError
+from echomimic_client.results import FrameEncoding, GenerationSettings, VideoFormat
 from tests.support import serving as gateway
 from tests.support.fake_engine import FakeEngine
 from tests.support.fake_service import (

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from client.audio import AudioFormat, read_audio
-from client.blocking import AvatarClient
-from client.contact_sheet import contact_sheet, spaced
-from client.demo import PORTRAIT, SPEECH, demonstrate
-from client.gateway_process import GatewayError, running_gateway
+from client.demo.__main__ import demonstrate
+from client.demo.contact_sheet import contact_sheet, spaced
+from client.demo.gateway_process import GatewayError, running_gateway
+from client.demo.media import PORTRAIT, SPEECH
+from echomimic_client.audio import AudioFormat, read_audio
+from echomimic_client.blocking import AvatarClient
 from tests.support.fake_service import SIZE, colour
 from tests.support.speech_clips import unhurried
 
@@ -98,8 +99,8 @@ def test_the_demo_leaves_a_film_a_sheet_and_the_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept_s: list[float] = []
-    monkeypatch.setattr("client.recording.paced", unhurried(slept_s))
-    monkeypatch.setattr("client.demo.LOG", tmp_path / "gateway.log")
+    monkeypatch.setattr("echomimic_client.recording.paced", unhurried(slept_s))
+    monkeypatch.setattr("client.demo.__main__.LOG", tmp_path / "gateway.log")
     out = tmp_path / "out"
     demonstrate(tmp_path, tmp_path, out)
     assert slept_s

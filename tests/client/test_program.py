@@ -11,9 +11,9 @@ import soundfile
 from echomimic.v1 import avatar_service_pb2 as pb
 from typer.testing import CliRunner, Result
 
-from client.__main__ import app
-from client.audio import read_audio
-from client.demo import PORTRAIT
+from client.demo.media import PORTRAIT
+from echomimic_client.__main__ import app
+from echomimic_client.audio import read_audio
 from tests.support.fake_service import FIELD_REFUSED, FakeService, colour, served
 from tests.support.speech_clips import unhurried
 
@@ -36,7 +36,7 @@ def test_the_program_writes_a_film_with_sound(
     tmp_path: Path, speech_file: Path, monkeypatch: pytest.MonkeyPatch, live: bool
 ) -> None:
     slept_s: list[float] = []
-    monkeypatch.setattr("client.recording.paced", unhurried(slept_s))
+    monkeypatch.setattr("echomimic_client.recording.paced", unhurried(slept_s))
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     out = tmp_path / "new" / "film.mp4"
     service = FakeService()
@@ -118,7 +118,7 @@ def test_a_value_that_no_message_can_hold_is_a_wrong_call(
 def test_a_missing_extra_is_named_before_any_work(
     tmp_path: Path, speech_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("client.recording.find_spec", lambda _: None)
+    monkeypatch.setattr("echomimic_client.recording.find_spec", lambda _: None)
     result = run("127.0.0.1:1", speech_file, tmp_path / "film.mp4")
     assert result.exit_code == 1
     assert result.stderr == "error: an MP4 file needs the extra `mp4` installed here\n"
@@ -130,7 +130,7 @@ def test_ctrl_c_ends_it_quietly(
     def interrupted(*_: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("server.pictures.mp4.Mp4Writer", interrupted)
+    monkeypatch.setattr("echomimic_client.mp4.Mp4Writer", interrupted)
     with served(FakeService()) as address:
         result = run(address, speech_file, tmp_path / "film.mp4")
     assert result.exit_code == 130

@@ -22,8 +22,8 @@ from echomimic.v1 import avatar_service_pb2 as pb
 from echomimic.v1 import avatar_service_pb2_grpc as pb_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from client.audio import read_audio
-from client.demo import SPEECH
+from client.demo.media import SPEECH
+from echomimic_client.audio import read_audio
 from tests.support.paths import ROOT
 from tests.support.serving import END, chunk, portrait, said, speech, start
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from client.audio import AudioClip, AudioFormat
-from client.pacing import paced
+from echomimic_client.audio import AudioClip, AudioFormat
+from echomimic_client.pacing import paced
 
 RATE = 16_000
 

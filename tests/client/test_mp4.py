@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from server.pictures.mp4 import Mp4Writer
+from echomimic_client.mp4 import Mp4Writer
 
 WIDTH, HEIGHT, FPS = 128, 96, 25
 

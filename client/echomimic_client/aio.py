@@ -3,17 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any
 
 import grpc
 from echomimic.v1 import avatar_service_pb2 as pb
 from echomimic.v1 import avatar_service_pb2_grpc as pb_grpc
 
-from client import wire
-from client.audio import AudioClip, AudioFormat
-from client.errors import call_errors
-from client.results import Frame, GenerationSettings, Rendering, ServerInfo, VideoFormat
-from client.transcript import CHANNEL_OPTIONS, DEFAULT_GENERATION, DEFAULT_VIDEO, Transcript
+from echomimic_client import wire
+from echomimic_client.audio import AudioClip, AudioFormat
+from echomimic_client.errors import call_errors
+from echomimic_client.results import Frame, GenerationSettings, Rendering, ServerInfo, VideoFormat
+from echomimic_client.transcript import (
+    CHANNEL_OPTIONS,
+    DEFAULT_GENERATION,
+    DEFAULT_VIDEO,
+    Transcript,
+)
 
 
 class AsyncAnimation(Transcript):
@@ -85,7 +90,7 @@ class AsyncAvatarClient:
         )
         self._stub = pb_grpc.AvatarServiceStub(self._channel)
 
-    async def __aenter__(self) -> Self:
+    async def __aenter__(self) -> "AsyncAvatarClient":
         return self
 
     async def __aexit__(self, *_: object) -> None:

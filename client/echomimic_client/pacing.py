@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from client.audio import AudioFormat
+from echomimic_client.audio import AudioFormat
 
 
 def paced(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from client.results import Picture
+from echomimic_client.results import Picture
 
 CELL_PX = 240
 LABEL_PX = 26

@@ -11,18 +11,16 @@ from typing import Annotated, Any
 import typer
 from PIL import Image
 
-from client.__main__ import JPEG_QUALITY, one_line_errors, summary
-from client.audio import FRAME_RATE, AudioClip, read_audio
-from client.blocking import AvatarClient
-from client.contact_sheet import contact_sheet, spaced
-from client.gateway_process import running_gateway
-from client.progress import frame_bar
-from client.recording import Recording, record
-from client.results import Frame, GenerationSettings, Picture, ServerInfo, VideoFormat
+from client.demo.contact_sheet import contact_sheet, spaced
+from client.demo.gateway_process import running_gateway
+from client.demo.media import PORTRAIT, SPEECH
+from echomimic_client.__main__ import JPEG_QUALITY, one_line_errors, summary
+from echomimic_client.audio import FRAME_RATE, AudioClip, read_audio
+from echomimic_client.blocking import AvatarClient
+from echomimic_client.progress import frame_bar
+from echomimic_client.recording import Recording, record
+from echomimic_client.results import Frame, GenerationSettings, Picture, ServerInfo, VideoFormat
 
-MEDIA = Path(__file__).parent.parent / "docs" / "media"
-PORTRAIT = MEDIA / "portrait.png"
-SPEECH = MEDIA / "speech.wav"
 LOG = Path("build/gateway.log")
 CHUNK_MS = 40
 SHOTS = 11

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from client.errors import ClientError
+from echomimic_client.errors import ClientError
 
 LOOPBACK = "127.0.0.1"
 TRITON_PORTS = ("--triton-http-port", "--triton-grpc-port", "--triton-metrics-port")

@@ -6,9 +6,16 @@ from contextlib import contextmanager
 
 from echomimic.v1 import avatar_service_pb2 as pb
 
-from client.errors import CallError, call_errors
-from client.results import Frame, GenerationSettings, ServerWarning, Started, Summary, VideoFormat
-from client.wire import read_frame, read_started, read_summary
+from echomimic_client.errors import CallError, call_errors
+from echomimic_client.results import (
+    Frame,
+    GenerationSettings,
+    ServerWarning,
+    Started,
+    Summary,
+    VideoFormat,
+)
+from echomimic_client.wire import read_frame, read_started, read_summary
 
 CHANNEL_OPTIONS = (("grpc.max_receive_message_length", -1),)
 """Raw frames of large pictures go beyond gRPC's 4 MiB."""

@@ -3,7 +3,6 @@
 ClientError
 |- AudioFileError       a file cannot be read as speech
 |- MissingExtraError    this installation lacks an optional package
-|- GatewayError         the demo's own gateway did not start
 `- CallError            the server refused a call or broke it off, or cannot be reached
 """
 

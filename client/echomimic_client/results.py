@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from client.audio import AudioFormat
+from echomimic_client.audio import AudioFormat
 
 FrameEncoding = Literal["jpeg", "png", "rgb"]
 SamplerName = Literal["flow_unipc", "flow_euler", "flow_dpmpp"]

@@ -6,11 +6,18 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import chain
 
-from client.audio import FRAME_RATE, AudioClip
-from client.blocking import AvatarClient
-from client.errors import MissingExtraError
-from client.pacing import paced
-from client.results import Frame, GenerationSettings, Picture, ServerWarning, Started, VideoFormat
+from echomimic_client.audio import FRAME_RATE, AudioClip
+from echomimic_client.blocking import AvatarClient
+from echomimic_client.errors import MissingExtraError
+from echomimic_client.pacing import paced
+from echomimic_client.results import (
+    Frame,
+    GenerationSettings,
+    Picture,
+    ServerWarning,
+    Started,
+    VideoFormat,
+)
 
 OnPicture = Callable[[Frame, Picture], None]
 
@@ -74,7 +81,7 @@ def record(
 
 
 def _film(frames: Iterator[Frame], clip: AudioClip, on_picture: OnPicture) -> bytes:
-    from server.pictures.mp4 import Mp4Writer
+    from echomimic_client.mp4 import Mp4Writer
 
     first = next(frames)
     writer = Mp4Writer(first.width, first.height, FRAME_RATE, clip.format.sample_rate_hz)

@@ -1,17 +1,22 @@
 """The client for scripts: plain iterators."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Self
+from typing import Any
 
 import grpc
 from echomimic.v1 import avatar_service_pb2 as pb
 from echomimic.v1 import avatar_service_pb2_grpc as pb_grpc
 
-from client import wire
-from client.audio import AudioClip, AudioFormat
-from client.errors import call_errors
-from client.results import Frame, GenerationSettings, Rendering, ServerInfo, VideoFormat
-from client.transcript import CHANNEL_OPTIONS, DEFAULT_GENERATION, DEFAULT_VIDEO, Transcript
+from echomimic_client import wire
+from echomimic_client.audio import AudioClip, AudioFormat
+from echomimic_client.errors import call_errors
+from echomimic_client.results import Frame, GenerationSettings, Rendering, ServerInfo, VideoFormat
+from echomimic_client.transcript import (
+    CHANNEL_OPTIONS,
+    DEFAULT_GENERATION,
+    DEFAULT_VIDEO,
+    Transcript,
+)
 
 
 class Animation(Transcript):
@@ -69,7 +74,7 @@ class AvatarClient:
         )
         self._stub = pb_grpc.AvatarServiceStub(self._channel)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "AvatarClient":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from client.errors import AudioFileError
+from echomimic_client.errors import AudioFileError
 
 FRAME_RATE = 25
 """Frames a second that the server makes: the model's own rate."""

@@ -1,4 +1,4 @@
-"""`animate`, or `python -m client`: a portrait and a sound file to an MP4."""
+"""`animate`, or `python -m echomimic_client`: a portrait and a sound file to an MP4."""
 
 import re
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ from typing import Annotated, NamedTuple
 import grpc
 import typer
 
-from client.audio import read_audio
-from client.blocking import AvatarClient
-from client.errors import CallError, ClientError
-from client.progress import frame_bar
-from client.recording import Recording, record
-from client.results import GenerationSettings, SamplerName, VideoFormat
+from echomimic_client.audio import read_audio
+from echomimic_client.blocking import AvatarClient
+from echomimic_client.errors import CallError, ClientError
+from echomimic_client.progress import frame_bar
+from echomimic_client.recording import Recording, record
+from echomimic_client.results import GenerationSettings, SamplerName, VideoFormat
 
 JPEG_QUALITY = 95
 """Frames travel as JPEG of this quality: no loss to be seen, a sixth of the raw size."""

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 from echomimic.v1 import avatar_service_pb2 as pb
 from google.protobuf.message import Message
 
-from client.audio import AudioClip, AudioFormat, SampleEncoding
-from client.results import (
+from echomimic_client.audio import AudioClip, AudioFormat, SampleEncoding
+from echomimic_client.results import (
     Frame,
     FrameEncoding,
     GenerationSettings,

@@ -1,0 +1,1 @@
+"""The demo: a gateway of its own, a live stream, and the files it leaves."""
