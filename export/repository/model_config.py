@@ -14,10 +14,9 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from export.precision.int8 import EXACT_INT8
-from export.tensorrt.profiles import BRANCHES, Shape
+from export.tensorrt.profiles import Shape
 from server.triton.contract import (
     IMAGE_ENCODER,
-    PRIORITY_LEVELS,
     TEXT_ENCODER,
     DType,
     Network,
@@ -82,13 +81,10 @@ def model_config(
         ],
         version_policy=pb.ModelVersionPolicy(latest=pb.ModelVersionPolicy.Latest(num_versions=1)),
         instance_group=[pb.ModelInstanceGroup(count=1, kind=_place(backend, precision))],
-        # Merges what different streams ask for at the same moment; waits for nobody. Who has seen
-        # no frame yet goes first.
-        dynamic_batching=pb.ModelDynamicBatching(
-            preferred_batch_size=_preferred_batches(network),
-            priority_levels=PRIORITY_LEVELS,
-            default_priority_level=PRIORITY_LEVELS,
-        ),
+        # Merges what different streams ask for at the same moment; waits for nobody. No more is
+        # said: levels of priority and limits of the queue make Triton hold executions back for half
+        # a second, and preferred sizes close a waiting batch before it is full (docs/triton.md).
+        dynamic_batching=pb.ModelDynamicBatching(),
         model_warmup=[_warm_up(network, warm_up)],
         parameters=_parameters(precision),
         # Triton keeps no answer unless it is started with --cache-config.
@@ -107,14 +103,6 @@ def _parameters(precision: str) -> dict[str, pb.ModelParameter]:
         return {}
     key, value = EXACT_INT8
     return {key: pb.ModelParameter(string_value=value)}
-
-
-def _preferred_batches(network: Network) -> list[int]:
-    """Returns the batches that hold whole steps: all branches of one stream or of several."""
-    branches = BRANCHES.get(network, 1)
-    if branches == 1:
-        return []
-    return list(range(branches, network.max_batch_size + 1, branches))
 
 
 def _warm_up(network: Network, shapes: Mapping[str, Shape]) -> pb.ModelWarmup:

@@ -57,12 +57,12 @@ def test_a_config_names_every_tensor_with_its_shape(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_config_says_who_goes_first_and_what_is_kept(name: str) -> None:
+def test_a_config_merges_what_waits_and_says_what_is_kept(name: str) -> None:
     config = model_config(NETWORKS[name], PUBLIC_WIDTHS, warm_up(name))
     assert config.version_policy.latest.num_versions == 1
-    batching = config.dynamic_batching
-    assert (batching.priority_levels, batching.default_priority_level) == (2, 2)
-    assert list(batching.preferred_batch_size) == ([2, 4, 6, 8] if name == "denoiser" else [])
+    # Anything more may hold executions back, or keep them apart: docs/triton.md.
+    assert config.HasField("dynamic_batching")
+    assert config.dynamic_batching.ByteSize() == 0
     assert config.response_cache.enable == (name in ("text_encoder", "image_encoder"))
     (request,) = config.model_warmup
     assert {name: list(given.dims) for name, given in request.inputs.items()} == {
