@@ -1,14 +1,15 @@
 """Audio files to PCM: file -> AudioClip -> chunks."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
+from echomimic_client.decoding import Sound, decode
 from echomimic_client.errors import AudioFileError
 
 FRAME_RATE = 25
@@ -17,11 +18,10 @@ MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ = 8_000, 48_000
 """What the server takes."""
 MAX_CHANNELS = 2
 
+Bytes = bytes | bytearray | memoryview
 SampleEncoding = Literal["s16le", "f32le"]
 _DTYPES: dict[SampleEncoding, np.dtype] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
 _FULL_SCALE: dict[SampleEncoding, float] = {"s16le": 32768.0, "f32le": 1.0}
-_S16_SUBTYPES = frozenset({"PCM_S8", "PCM_U8", "PCM_16"})
-"""libsndfile's names of what 16 bits hold without loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,35 +77,46 @@ class AudioClip:
         return np.clip(averaged, -1, 1)
 
 
-def read_audio(path: Path) -> AudioClip:
-    """Reads a WAV, FLAC, OGG or MP3 file at its own rate; more than two channels are averaged.
+def read_audio(source: str | os.PathLike[str] | Bytes) -> AudioClip:
+    """Reads a sound file at its own rate; more than two channels are averaged.
+
+    WAV, FLAC, OGG and MP3 always; M4A, AAC, WebM and the sound of videos with the extra `mp4`. What
+    cannot be sought in, as a pipe, is read to its end first.
+
+    Args:
+        source: the file's path, or its bytes.
 
     Raises:
-        AudioFileError: it is no such file, is empty, or has a rate that the server does not take.
+        AudioFileError: it is no such file, is empty, holds what is no number, or has a rate that
+            the server does not take.
     """
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _clip(decode(bytes(source), "the audio"), "the audio")
+    path = Path(source)
     try:
-        with path.open("rb") as file, soundfile.SoundFile(file) as sound:
-            return _read(sound, path)
+        data = path.read_bytes()
     except OSError as error:
         raise AudioFileError(f"{path}: {error.strerror}") from error
-    except soundfile.LibsndfileError as error:
-        raise AudioFileError(f"{path}: {error.error_string}") from error
+    return _clip(decode(data, str(path)), str(path))
 
 
-def _read(sound: soundfile.SoundFile, path: Path) -> AudioClip:
-    rate = sound.samplerate
+def _clip(sound: Sound, name: str) -> AudioClip:
+    samples, rate = sound.samples, sound.sample_rate_hz
     if not MIN_SAMPLE_RATE_HZ <= rate <= MAX_SAMPLE_RATE_HZ:
         raise AudioFileError(
-            f"{path} has {rate} samples a second; convert it to "
+            f"{name} has {rate} samples a second; convert it to "
             f"{MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ}"
         )
-    averaged = sound.channels > MAX_CHANNELS
-    exact = sound.subtype in _S16_SUBTYPES and not averaged
-    samples = sound.read(dtype="int16" if exact else "float32", always_2d=True)
     if not len(samples):
-        raise AudioFileError(f"{path} holds no sound")
-    if averaged:
-        samples = samples.mean(axis=1, dtype=np.float32, keepdims=True)
-    encoding: SampleEncoding = "s16le" if exact else "f32le"
+        raise AudioFileError(f"{name} holds no sound")
+    odd = np.flatnonzero(~np.isfinite(samples).all(axis=1))
+    if len(odd):
+        raise AudioFileError(
+            f"{name}: {len(odd)} samples are no finite numbers, the first is {odd[0]}"
+        )
+    if samples.shape[1] > MAX_CHANNELS:
+        full_scale = 32768 if samples.dtype == np.int16 else 1
+        samples = samples.mean(axis=1, dtype=np.float32, keepdims=True) / np.float32(full_scale)
+    encoding: SampleEncoding = "s16le" if samples.dtype == np.int16 else "f32le"
     data = samples.astype(_DTYPES[encoding]).tobytes()
     return AudioClip(AudioFormat(encoding, rate, samples.shape[1]), data)

@@ -40,6 +40,7 @@ class Mp4Writer:
         self._video.color_primaries = ColorPrimaries.BT709
         self._video.color_trc = ColorTrc.BT709
         self._sample_rate_hz = sample_rate_hz
+        self._samples_per_picture = -(-sample_rate_hz // fps)
         self._audio: AudioStream = self._container.add_stream("aac", rate=AAC_RATE_HZ)
         self._audio.layout = "mono"
         self._audio.bit_rate = AAC_BITS_PER_S
@@ -56,8 +57,13 @@ class Mp4Writer:
             self._container.mux(self._video.encode(frame))
 
     def finish(self, samples: NDArray[np.float32]) -> bytes:
-        """Adds the sound, mono floats in [-1, 1], and returns the file, its index in front."""
+        """Adds the sound, mono floats in [-1, 1], and returns the file, its index in front.
+
+        Sound that is shorter than a picture is filled up with silence: of a few samples the encoder
+        makes nothing, and a file without a sound track cannot be joined with others.
+        """
         self._container.mux(self._video.encode(None))
+        samples = np.pad(samples, (0, max(0, self._samples_per_picture - len(samples))))
         for start in range(0, len(samples), self._sample_rate_hz):
             chunk = np.ascontiguousarray(samples[None, start : start + self._sample_rate_hz])
             frame = av.AudioFrame.from_ndarray(chunk, format="fltp", layout="mono")

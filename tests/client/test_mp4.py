@@ -104,3 +104,11 @@ def test_a_file_without_sound_is_a_film_too() -> None:
     data = film(plain(5, (90, 90, 90)), np.zeros(0, np.float32), 16_000)
     with av.open(io.BytesIO(data), "r") as container:
         assert len(list(container.decode(video=0))) == 5
+
+
+@pytest.mark.parametrize("rate", [8_000, 48_000])
+@pytest.mark.parametrize("samples", [0, 1, 30])
+def test_sound_of_a_few_samples_has_a_track(rate: int, samples: int) -> None:
+    heard = sound(film(plain(1, (90, 90, 90)), np.zeros(samples, np.float32), rate))
+    assert len(heard) > 0
+    assert np.abs(heard).max() < 0.001

@@ -96,7 +96,7 @@ def test_a_bad_file_is_named(tmp_path: Path, speech_file: Path) -> None:
     result = run("127.0.0.1:1", PORTRAIT, tmp_path / "film.mp4")
     assert (result.exit_code, result.stderr) == (
         1,
-        f"error: {PORTRAIT}: Format not recognised.\n",
+        f"error: {PORTRAIT} holds no sound\n",
     )
     words = ["--portrait", str(tmp_path / "absent.png")]
     result = run("127.0.0.1:1", speech_file, tmp_path / "film.mp4", *words)
