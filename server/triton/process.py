@@ -15,7 +15,6 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 from server.triton.errors import (
@@ -27,11 +26,11 @@ from server.triton.errors import (
 )
 from server.triton.installation import TritonInstallation
 from server.triton.ports import FREE_PORTS, LOOPBACK, Ports, choose_ports
+from server.triton.workdir import working_directory
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
 PARAMETERS_VARIABLE = "ONNXRUNTIME_BACKEND_PARAMETERS"
 """How thread counts reach backends/onnxruntime/model.py."""
-SHARED_MEMORY = Path("/dev/shm")
 POLL_INTERVAL_S = 0.05
 LOAD_FAILURE = re.compile(
     r"(?:failed to load|Poll failed for model directory) '([^']+)'(?: version \d+)?: (.*)\"$",
@@ -103,7 +102,8 @@ async def start_triton(
     Args:
         installation: which Triton.
         repository: model repository; every model in it must load.
-        runtime_dir: where this Triton's own directory is made, and removed in the end.
+        runtime_dir: where this Triton's own directory is made, and removed in the end. What Tritons
+            of killed processes left there is removed first.
         log_path: what Triton and its models write is appended here.
         ports: where to listen.
         threads: of each model's executions.
@@ -116,11 +116,9 @@ async def start_triton(
     """
     check_engines(repository)
     ports = choose_ports(ports)
-    with (
-        _workdir(installation, repository, runtime_dir) as workdir,
-        _open_log(log_path) as log,
-    ):
-        process = await _spawn(installation, Path(workdir), ports, threads, stop_grace_s, log)
+    with working_directory(runtime_dir) as workdir, _open_log(log_path) as log:
+        _furnish(workdir, installation, repository)
+        process = await _spawn(installation, workdir, ports, threads, stop_grace_s, log)
         grace_s = 0.0
         try:
             await _until_ready(process, ports, startup_deadline_s, log)
@@ -135,7 +133,6 @@ async def start_triton(
             )
         finally:
             await _stop(process, grace_s)
-            _remove_shared_memory(Path(workdir).name)
 
 
 def check_engines(repository: Path) -> None:
@@ -152,18 +149,13 @@ def check_engines(repository: Path) -> None:
             raise EngineMissingError(f"{model.name}/1/model.onnx", repository)
 
 
-def _workdir(
-    installation: TritonInstallation, repository: Path, runtime_dir: Path
-) -> TemporaryDirectory[str]:
-    """A working directory from which Triton sees relative paths only.
+def _furnish(workdir: Path, installation: TritonInstallation, repository: Path) -> None:
+    """Lets Triton see relative paths only.
 
     It hands its paths to a shell unquoted, so they must hold no space, wherever they lead.
     """
-    runtime_dir.mkdir(parents=True, exist_ok=True)
-    workdir = TemporaryDirectory(prefix="triton-", dir=runtime_dir)
-    installation.assemble_backends(Path(workdir.name) / "backends")
-    (Path(workdir.name) / "models").symlink_to(repository.absolute())
-    return workdir
+    installation.assemble_backends(workdir / "backends")
+    (workdir / "models").symlink_to(repository.absolute())
 
 
 def _open_log(path: Path) -> BinaryIO:
@@ -273,9 +265,3 @@ def _kill(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-
-
-def _remove_shared_memory(prefix: str) -> None:
-    """Removes what Triton or its stubs leave if they were killed."""
-    for region in SHARED_MEMORY.glob(f"{prefix}-*"):
-        region.unlink(missing_ok=True)

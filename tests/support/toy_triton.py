@@ -19,7 +19,8 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import np_to_triton_dtype
 
 from server.triton.installation import TritonInstallation
-from server.triton.process import SHARED_MEMORY, RunningTriton, Threads, start_triton
+from server.triton.process import RunningTriton, Threads, start_triton
+from server.triton.workdir import regions
 from tests.support.paths import ROOT
 
 Value = tuple[str, int, Sequence[int | str]]
@@ -192,7 +193,7 @@ class Scene:
     def shared_memory(self) -> list[Path]:
         """Regions of the Triton that runs here."""
         (workdir,) = self.runtime_dir.iterdir()
-        return list(SHARED_MEMORY.glob(f"{workdir.name}-*"))
+        return regions(workdir)
 
     def processes(self) -> list[psutil.Process]:
         """Processes of the Triton that runs here, told by their working directory."""

@@ -16,6 +16,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from server.triton.errors import ModelLoadError
+from server.triton.workdir import regions
 from tests.support.paths import ROOT
 from tests.support.toy_triton import Scene, find_installation, infer, toy_scene
 
@@ -115,14 +116,19 @@ async def test_a_broken_engine_is_named_with_the_reason(scene: Scene):
 PARENT = """
 import asyncio, json, sys
 from pathlib import Path
+import numpy as np
 import psutil
+from tritonclient.grpc.aio import InferenceServerClient
 from server.triton.process import start_triton
-from tests.support.toy_triton import find_installation
+from tests.support.toy_triton import find_installation, infer
 
 async def main(repository, runtime_dir, log_path):
     async with start_triton(
         find_installation(), repository, runtime_dir=runtime_dir, log_path=log_path
     ) as triton:
+        # A stub that has worked does not outlive Triton, not even to clean up.
+        async with InferenceServerClient(triton.grpc_url) as client:
+            await infer(client, "doubling", {"x": np.ones((1, 3), np.float32)})
         children = psutil.Process(triton.pid).children()
         print(json.dumps([triton.pid, *(child.pid for child in children)]), flush=True)
         await asyncio.sleep(600)
@@ -157,6 +163,29 @@ def test_triton_ends_with_a_parent_that_is_killed(
     assert len(tritons) == 3
     process.kill()
     assert gone(tritons)
+
+
+async def test_what_a_killed_parent_left_is_removed_at_the_next_start(
+    parent: tuple[subprocess.Popen[str], list[psutil.Process]], scene: Scene
+):
+    process, tritons = parent
+    (left,) = scene.runtime_dir.iterdir()
+    memory = regions(left)
+    assert memory
+    async with scene.start(find_installation()):
+        # Nothing of a living one is touched, whether another starts or stops.
+        assert len(list(scene.runtime_dir.iterdir())) == 2
+    assert list(scene.runtime_dir.iterdir()) == [left]
+    assert regions(left) == memory
+
+    process.kill()
+    assert gone(tritons)
+    assert left.exists()
+    assert regions(left)
+    async with scene.start(find_installation()):
+        assert not left.exists()
+        assert not regions(left)
+        assert scene.shared_memory()
 
 
 def test_ctrl_c_reaches_the_parent_which_stops_triton(
