@@ -9,7 +9,7 @@ share directories and memory, but not processes.
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 
 @contextmanager
-def working_directory(runtime_dir: Path) -> Iterator[Path]:
+def working_directory(runtime_dir: Path) -> Generator[Path]:
     """Makes a directory, and removes it and the shared memory that is named after it in the end.
 
     Those of processes that were killed are removed first.
@@ -66,7 +66,7 @@ def _remove(workdir: Path) -> None:
 
 
 @contextmanager
-def _locked(directory: Path, kind: int = fcntl.LOCK_EX) -> Iterator[None]:
+def _locked(directory: Path, kind: int = fcntl.LOCK_EX) -> Generator[None]:
     held = _lock(directory, kind)
     try:
         yield
