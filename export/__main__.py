@@ -30,7 +30,7 @@ from export.onnx.verification import STEPS, verify
 from export.precision.calibration import Calibration, CalibrationError
 from export.precision.policy import Precision
 from export.repository.exporter import STAGES, Report, export_repository
-from export.repository.networks import Shape
+from export.networks.catalogue import Shape
 from export.repository.styles import bank
 from export.tensorrt.engines import EngineError, Target, build_engines
 from export.tensorrt.profiles import SIZES, WINDOWS, Workload

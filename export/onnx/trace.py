@@ -16,7 +16,7 @@ from torch._subclasses import FakeTensorMode
 from export.onnx.loop import AXIS, Loop, join
 from export.precision.half_storage import store_halves
 from export.repository.model_config import PUBLIC_WIDTHS
-from export.repository.networks import Exportable, Shape
+from export.networks.catalogue import Exportable, Shape
 from server.triton.contract import Dim, Network, Tensor
 
 OPSET = 20

@@ -21,7 +21,7 @@ from export.checkpoint.layout import Checkpoint
 from export.precision.int8 import EXACT_INT8
 from export.repository.exporter import VERSION
 from export.repository.model_config import MODEL_FILE
-from export.repository.networks import Build, Exportable, Inputs, Shape, networks, text_encoder
+from export.networks.catalogue import Build, Exportable, Inputs, Shape, networks, text_encoder
 from server.animation.samplers.sampler import make_sampler
 from server.manifest import Manifest, ManifestError, read_manifest
 

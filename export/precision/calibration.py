@@ -19,7 +19,7 @@ from export.checkpoint import layout
 from export.checkpoint.layout import Checkpoint
 from export.onnx.torch_engine import TorchEngine
 from export.precision.fp8 import layers_in_fp8
-from export.repository.networks import Build, networks
+from export.networks.catalogue import Build, networks
 from server.animation.cache import ByteCache
 from server.animation.condition import Conditioner
 from server.animation.defaults import VARIANT_DEFAULTS

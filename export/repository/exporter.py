@@ -22,7 +22,7 @@ from export.onnx.trace import widths, write_onnx
 from export.precision.calibration import Calibration, largest_inputs
 from export.precision.policy import AS_ASKED, Precision, precision_of
 from export.repository.model_config import BACKEND, MODEL_FILE, config_pbtxt
-from export.repository.networks import Exportable, Shape, networks
+from export.networks.catalogue import Exportable, Shape, networks
 from export.repository.origin import Origin, tool_versions
 from export.repository.styles import encode
 from export.tensorrt.profiles import WINDOWS, Workload, warm_up_shapes

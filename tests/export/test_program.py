@@ -15,7 +15,7 @@ from export.checkpoint import layout
 from export.checkpoint.layout import Checkpoint
 from export.checkpoint.tiny import make_tiny
 from export.onnx.verification import exact_text_encoder
-from export.repository.networks import Shape, networks
+from export.networks.catalogue import Shape, networks
 from server.manifest import FILE
 from server.triton.contract import NETWORKS, Variant
 from tests.support.paths import ROOT

@@ -19,7 +19,7 @@ from export.checkpoint.inspection import denoiser_sizes
 from export.checkpoint.layout import Checkpoint
 from export.precision.policy import Precision, precision_of
 from export.repository.exporter import MODEL_FILE, VERSION, export_network
-from export.repository.networks import networks
+from export.networks.catalogue import networks
 from export.repository.origin import Origin
 from export.tensorrt.builder import peak_bytes
 from tests.reports.markdown import table, write

@@ -23,7 +23,7 @@ from export.models.denoiser.model import VARIANTS
 from export.models.vae import coder as vae
 from export.precision.fp8 import layers_in_fp8
 from export.precision.policy import Precision, precision_of
-from export.repository.networks import Build, networks
+from export.networks.catalogue import Build, networks
 from server.triton.contract import Variant
 from tests.reports.engines import (
     EVERY,

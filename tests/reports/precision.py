@@ -21,7 +21,7 @@ from export.onnx.verification import SEED, STEPS, Verification, verify
 from export.precision.calibration import Calibration
 from export.precision.policy import DTYPES, Precision
 from export.repository.exporter import export_repository
-from export.repository.networks import Shape, networks
+from export.networks.catalogue import Shape, networks
 from tests.reports.markdown import DOCS, table, write
 
 SHAPE = Shape(batch=1, frames=3, height=16, width=16)

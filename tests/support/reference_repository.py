@@ -20,8 +20,8 @@ from torch import Tensor
 from export.checkpoint import layout
 from export.checkpoint.layout import Checkpoint
 from export.models.denoiser.config import Riflex
+from export.networks.catalogue import networks
 from export.repository.exporter import export_network, write_config
-from export.repository.networks import networks
 from export.repository.origin import exporter_digest
 from export.tensorrt.profiles import WINDOWS, Workload
 from server.triton.contract import NETWORKS, Variant

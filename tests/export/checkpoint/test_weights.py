@@ -14,7 +14,7 @@ from export.checkpoint import layout
 from export.checkpoint.layout import Checkpoint
 from export.checkpoint.tiny import make_tiny
 from export.checkpoint.weights import INDEX, CheckpointError, CheckpointMismatchError
-from export.repository.networks import networks
+from export.networks.catalogue import networks
 
 FILES = [layout.DENOISER, layout.VAE, layout.IMAGE_ENCODER, layout.TEXT_ENCODER]
 AUDIO_FILE = layout.AUDIO_ENCODERS["flash"] / layout.AUDIO_ENCODER_WEIGHTS

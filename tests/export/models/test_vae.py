@@ -22,7 +22,7 @@ from export.models.vae.coder import VaeDecoder, VaeEncoder, build_vae, load_vae,
 from export.models.vae.layers import CausalConv, RmsNorm
 from export.onnx.compare import run_onnx
 from export.onnx.trace import write_onnx
-from export.repository.networks import Exportable, Shape
+from export.networks.catalogue import Exportable, Shape
 from server.triton.contract import VAE_DECODER, VAE_ENCODER, Network
 from tests.support.reference import ReferenceFixture, assert_close, reference_fixture
 

@@ -17,7 +17,7 @@ from export.onnx.compare import ROUNDING
 from export.precision.calibration import Calibration, CalibrationError, largest_inputs
 from export.precision.fp8 import E4M3, LARGEST, Fp8Linear, layers_in_fp8, quantize_blocks
 from export.repository.exporter import export_network, export_repository, write_config
-from export.repository.networks import networks
+from export.networks.catalogue import networks
 from export.tensorrt.engines import (
     BuiltEngine,
     EngineError,

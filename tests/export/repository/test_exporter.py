@@ -21,7 +21,7 @@ from export.onnx.compare import ExportDiffersError, check_export, run_onnx
 from export.precision.int8 import EXACT_INT8, MIN_ROWS, quantize_matrices
 from export.precision.policy import DTYPES, IN_32_BITS, Precision
 from export.repository.exporter import export_network, export_repository, write_config
-from export.repository.networks import Exportable, Shape, networks
+from export.networks.catalogue import Exportable, Shape, networks
 from export.tensorrt.profiles import SIZES, WINDOWS, Workload
 from server.animation.tokens import PromptTokenizer
 from server.manifest import FILE, ManifestError, read_manifest

@@ -13,7 +13,7 @@ from export.__main__ import app
 from export.checkpoint import layout
 from export.checkpoint.layout import Checkpoint
 from export.checkpoint.tiny import make_tiny
-from export.repository.networks import networks
+from export.networks.catalogue import networks
 from export.repository.styles import STYLES, bank, encode
 from server.animation.styles import FILE, encoded_prompts, write_styles
 from server.animation.tokens import PromptTokenizer

@@ -1,0 +1,1 @@
+"""The networks of a checkpoint, each as a module to export with inputs to try it with."""
