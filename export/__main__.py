@@ -25,12 +25,12 @@ from export.checkpoint.tiny import PUBLIC, TINY, make_tiny
 from export.checkpoint.weights import CheckpointError
 from export.models.denoiser.config import Riflex
 from export.models.face_detector import FaceDetectorMissingError
+from export.networks.catalogue import Shape
 from export.onnx.compare import ExportDiffersError
 from export.onnx.verification import STEPS, verify
 from export.precision.calibration import Calibration, CalibrationError
 from export.precision.policy import Precision
 from export.repository.exporter import STAGES, Report, export_repository
-from export.networks.catalogue import Shape
 from export.repository.styles import bank
 from export.tensorrt.engines import EngineError, Target, build_engines
 from export.tensorrt.profiles import SIZES, WINDOWS, Workload

@@ -4,8 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.checkpoint.layout import DENOISER, DENOISER_CONFIG, Checkpoint
-from export.models.denoiser.config import DenoiserConfig
+from export.checkpoint.layout import Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +44,3 @@ def _found(checkpoint: Checkpoint, network: str, path: Path) -> Found:
         parameters=sum(dtypes.values()),
         size_bytes=sum(file.stat().st_size for file in weights.files),
     )
-
-
-def denoiser_sizes(checkpoint: Checkpoint) -> DenoiserConfig:
-    """Returns the sizes of the denoiser.
-
-    Raises:
-        CheckpointError: its config or weights are missing or contradict each other.
-    """
-    with checkpoint.fitting(DENOISER) as tensors:
-        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        return DenoiserConfig.from_checkpoint(checkpoint.json(DENOISER_CONFIG), shapes)

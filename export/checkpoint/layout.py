@@ -1,15 +1,15 @@
 """The public checkpoint layout: where each network's weights and sizes are.
 
-CHECKPOINT_DIR/
-config.yaml                                  sizes that differ from the public ones (optional)
-Wan2.1-Fun-V1.1-1.3B-InP/
-config.json                                the denoiser's sizes
-Wan2.1_VAE.pth
-models_t5_umt5-xxl-enc-bf16.pth
-models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth
-google/umt5-xxl/tokenizer.json
-chinese-wav2vec2-base/                       flash, or wav2vec2-base-960h/ for preview
-transformer/diffusion_pytorch_model.safetensors
+    CHECKPOINT_DIR/
+      config.yaml                                  sizes unlike the public ones (optional)
+      Wan2.1-Fun-V1.1-1.3B-InP/
+        config.json                                the denoiser's sizes
+        Wan2.1_VAE.pth
+        models_t5_umt5-xxl-enc-bf16.pth
+        models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth
+        google/umt5-xxl/tokenizer.json
+      chinese-wav2vec2-base/                       flash, or wav2vec2-base-960h/ for preview
+      transformer/diffusion_pytorch_model.safetensors
 
 Each file of weights may also be in shards beside an index.json, or pickled.
 """
@@ -26,13 +26,13 @@ from typing import Any
 import yaml
 from torch import Tensor
 
+from export.checkpoint.variant import variant_of
 from export.checkpoint.weights import (
     CheckpointError,
     CheckpointMismatchError,
     WeightFile,
     find_weights,
 )
-from export.models.denoiser.config import variant_of
 from server.triton.contract import Variant
 
 BASE = Path("Wan2.1-Fun-V1.1-1.3B-InP")

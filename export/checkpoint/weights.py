@@ -16,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from export.errors import ExportError
+
 INDEX = ".index.json"
 """What the name of a sharded file goes on with."""
 PICKLES = (".pth", ".bin", ".pt")
@@ -33,7 +35,7 @@ NAMED = 3
 """How many keys an error names; the others it counts."""
 
 
-class CheckpointError(Exception):
+class CheckpointError(ExportError):
     """The checkpoint cannot be used; the text is one line that says what and why."""
 
 

@@ -5,7 +5,7 @@
 CLIP and umT5 keep their random weights: the denoiser learns to read them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ from export.demo.vae_training import (
 from export.demo.voices import TRAINING, utterance
 from export.models import audio_encoder
 from export.models.vae import coder as vae
-from export.repository import networks
+from export.networks.catalogue import BUILDS
+from export.networks.exportable import Build
 from server.animation.tokens import PromptTokenizer
 from server.audio.pcm import Samples
 from server.triton.contract import Variant
@@ -174,11 +175,12 @@ def train_denoiser(root: Path, work: Path, seed: int, report: Report) -> None:
 
 def encoders(checkpoint: Checkpoint) -> Encoders:
     """Loads the networks around the denoiser as every checkpoint's are loaded."""
-    named: Mapping[str, Callable[[Checkpoint], networks.Exportable]] = {
-        "audio": networks.audio_encoder,
-        "image": networks.image_encoder,
-        "vae_encoder": networks.vae_encoder,
-        "vae_decoder": networks.vae_decoder,
+    builds = BUILDS[VARIANT]
+    named: Mapping[str, Build] = {
+        "audio": builds["audio_encoder"],
+        "image": builds["image_encoder"],
+        "vae_encoder": builds["vae_encoder"],
+        "vae_decoder": builds["vae_decoder"],
     }
     modules: dict[str, Any] = {name: load(checkpoint).module for name, load in named.items()}
     return Encoders(**modules)
@@ -188,7 +190,7 @@ def encoders(checkpoint: Checkpoint) -> Encoders:
 def texts(checkpoint: Checkpoint) -> Tensor:
     """Returns the prompts as the denoiser gets them, [prompts, 512, C]."""
     tokenize = PromptTokenizer(checkpoint.existing(layout.TOKENIZER))
-    encode = networks.text_encoder(checkpoint).module
+    encode = BUILDS[VARIANT]["text_encoder"](checkpoint).module
     tokens = [map(torch.from_numpy, tokenize(prompt)) for prompt in PROMPTS]
     return torch.cat([encode(token_ids, mask) for token_ids, mask in tokens]).clone()
 

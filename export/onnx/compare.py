@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.errors import ExportError
 from export.precision.int8 import EXACT_INT8
 from export.precision.policy import Precision
 from server.triton.contract import Network
@@ -23,7 +24,7 @@ step, and layer after layer adds more of them: both are within a sixteenth, whic
 wrong graph differs by all of it."""
 
 
-class ExportDiffersError(Exception):
+class ExportDiffersError(ExportError):
     """An exported network does not compute what its module computes."""
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ from torch import Tensor as Array
 from torch import nn
 from torch._subclasses import FakeTensorMode
 
+from export.networks.exportable import Exportable, Shape
 from export.onnx.loop import AXIS, Loop, join
+from export.onnx.widths import PUBLIC_WIDTHS, dimensions
 from export.precision.half_storage import store_halves
-from export.repository.model_config import PUBLIC_WIDTHS
-from export.networks.catalogue import Exportable, Shape
-from server.triton.contract import Dim, Network, Tensor
+from server.triton.contract import Tensor
 
 OPSET = 20
 TRACED = Shape(batch=2, frames=3, height=8, width=6)
@@ -36,21 +36,12 @@ def write_onnx(exportable: Exportable, path: Path, *, halves: bool = False) -> N
         model = _trace_whole(exportable, path)
     else:
         model = _trace_loop(exportable, exportable.loop)
-    for axis, dim in _dimensions(model, exportable.network):
+    for axis, dim in dimensions(model, exportable.network):
         if isinstance(dim, str) and dim not in PUBLIC_WIDTHS:
             axis.dim_param = dim
     if halves:
         store_halves(model)
     onnx.save(model, path)
-
-
-def widths(model: ModelProto, network: Network) -> dict[str, int]:
-    """Returns the dimensions that the checkpoint fixes, though the contract does not."""
-    return {
-        dim: axis.dim_value
-        for axis, dim in _dimensions(model, network)
-        if isinstance(dim, str) and dim in PUBLIC_WIDTHS
-    }
 
 
 def _trace_whole(exportable: Exportable, path: Path) -> ModelProto:
@@ -127,16 +118,6 @@ def forget_sources(model: ModelProto) -> None:
         part.ClearField("doc_string")
     for weight in graph.initializer:
         weight.ClearField("metadata_props")
-
-
-def _dimensions(
-    model: ModelProto, network: Network
-) -> Iterator[tuple[onnx.TensorShapeProto.Dimension, Dim]]:
-    """Yields every dimension of the graph's inputs and outputs with its name in the contract."""
-    values = [*model.graph.input, *model.graph.output]
-    for value, tensor in zip(values, (*network.inputs, *network.outputs), strict=True):
-        axes = value.type.tensor_type.shape.dim
-        yield from zip(axes, ("batch", *tensor.dims), strict=True)
 
 
 def _dynamic_axes(tensor: Tensor) -> dict[int, Any]:

@@ -18,10 +18,12 @@ from transformers.models.umt5.modeling_umt5 import UMT5Block
 
 from export.checkpoint import layout
 from export.checkpoint.layout import Checkpoint
+from export.networks.catalogue import networks
+from export.networks.exportable import Build, Exportable, Inputs, Shape
+from export.networks.text_encoder import text_encoder
 from export.precision.int8 import EXACT_INT8
 from export.repository.exporter import VERSION
 from export.repository.model_config import MODEL_FILE
-from export.networks.catalogue import Build, Exportable, Inputs, Shape, networks, text_encoder
 from server.animation.samplers.sampler import make_sampler
 from server.manifest import Manifest, ManifestError, read_manifest
 

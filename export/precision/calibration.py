@@ -15,11 +15,14 @@ import numpy as np
 import soundfile
 from torch import Tensor, nn
 
+from export import sources
 from export.checkpoint import layout
 from export.checkpoint.layout import Checkpoint
+from export.errors import ExportError
+from export.networks.catalogue import networks
+from export.networks.exportable import Build
 from export.onnx.torch_engine import TorchEngine
 from export.precision.fp8 import layers_in_fp8
-from export.networks.catalogue import Build, networks
 from server.animation.cache import ByteCache
 from server.animation.condition import Conditioner
 from server.animation.defaults import VARIANT_DEFAULTS
@@ -49,10 +52,9 @@ WINDOWS = WindowSpec(
     audio_lookahead=LOOKAHEAD_FRAMES,
     audio_left_context=0,
 )
-GATEWAY = Path(__file__).parents[2] / "server"
 
 
-class CalibrationError(Exception):
+class CalibrationError(ExportError):
     """A portrait or speech cannot be used; the text is one line."""
 
 
@@ -64,9 +66,9 @@ class Calibration:
     speech: Path
 
     def digest(self) -> str:
-        """Returns a name for the two and for the gateway's code that animates."""
-        digest = hashlib.sha256()
-        for path in (self.portrait, self.speech, *sorted(GATEWAY.rglob("*.py"))):
+        """Returns a name for the two and for the code that animates, the gateway's own."""
+        digest = hashlib.sha256(sources.digest(__name__).encode())
+        for path in (self.portrait, self.speech):
             digest.update(path.read_bytes())
         return digest.hexdigest()[:16]
 

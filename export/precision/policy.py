@@ -13,22 +13,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-import torch
-from torch import nn
-
-from export.models.denoiser.transformer import LayerNorm, Linear
-from export.precision.int8 import quantize_matrices
-
 Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
 
-DTYPES: dict[Precision, torch.dtype] = {
-    "fp32": torch.float32,
-    "fp16": torch.float16,
-    "bf16": torch.bfloat16,
-    "int8": torch.float32,
-    "fp8": torch.float16,
-}
-"""The types of what is computed with."""
 AS_ASKED: Mapping[str, Precision] = MappingProxyType({})
 """Nothing else is asked of any network."""
 IN_32_BITS = frozenset({"audio_encoder", "time_modulation", "denoiser_cached", "face_detector"})
@@ -55,19 +41,3 @@ def precision_of(
         # umT5 is known to overflow in fp16.
         return "bf16" if network == "text_encoder" else "fp16"
     return asked
-
-
-def narrow_matrices(module: nn.Module, precision: Precision) -> None:
-    """Narrows a library's linear layers and token tables in place; its norms compute in float32."""
-    if precision == "int8":
-        quantize_matrices(module)
-        return
-    dtype = DTYPES[precision]
-    for layer in module.modules():
-        if type(layer) is nn.Linear:
-            layer.__class__ = Linear
-            layer.to(dtype)
-        elif type(layer) is nn.LayerNorm:
-            layer.__class__ = LayerNorm
-        elif isinstance(layer, nn.Embedding):
-            layer.to(dtype)

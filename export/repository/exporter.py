@@ -17,20 +17,22 @@ from export.checkpoint import layout
 from export.checkpoint.layout import Checkpoint
 from export.models.denoiser.config import Riflex
 from export.models.face_detector import face_detector
+from export.networks.catalogue import networks
+from export.networks.exportable import Exportable, Shape
 from export.onnx.compare import check_export, verdict
-from export.onnx.trace import widths, write_onnx
+from export.onnx.trace import write_onnx
+from export.onnx.widths import widths
 from export.precision.calibration import Calibration, largest_inputs
 from export.precision.policy import AS_ASKED, Precision, precision_of
 from export.repository.model_config import BACKEND, MODEL_FILE, config_pbtxt
-from export.networks.catalogue import Exportable, Shape, networks
-from export.repository.origin import Origin, tool_versions
+from export.repository.origin import Origin, exporter_digest, tool_versions
 from export.repository.styles import encode
 from export.tensorrt.profiles import WINDOWS, Workload, warm_up_shapes
 from server import manifest
 from server.animation import styles
 from server.animation.styles import write_styles
 from server.manifest import Manifest, NetworkEntry
-from server.triton.contract import FACE_DETECTOR, NETWORKS, Network, fingerprint
+from server.triton.contract import FACE_DETECTOR, NETWORKS, Network, Variant, fingerprint
 
 VERSION = "1"
 # Unlike the traced shape in every length, so that a length baked into a graph is found out.
@@ -39,7 +41,7 @@ CHECKED = (
     Shape(batch=3, frames=5, height=4, width=8),
 )
 STAGES = 3 + len(CHECKED)
-"""How many stages of each network are reported; calibrating, and encoding prompts, add one each."""
+"""How many stages of each network are reported."""
 
 
 class Report(Protocol):
@@ -47,6 +49,13 @@ class Report(Protocol):
 
     def __call__(self, stage: str, *, result: bool = False) -> None:
         """Takes a line for the operator."""
+
+
+def count_stages(
+    variant: Variant, prompts: Mapping[str, str] | None, calibration: Calibration | None
+) -> int:
+    """Returns how many stages an export reports, if it keeps nothing."""
+    return STAGES * len(NETWORKS[variant]) + (prompts is not None) + (calibration is not None)
 
 
 def export_repository(
@@ -102,11 +111,12 @@ def export_repository(
         narrow = precisions[name]
         calibrated = calibration if narrow == "fp8" else None
         origin = Origin(
-            digest,
-            narrow,
-            riflex if name == "denoiser" else None,
-            halves,
-            None if calibrated is None else calibrated.digest(),
+            checkpoint=digest,
+            precision=narrow,
+            riflex=riflex if name == "denoiser" else None,
+            halves=halves,
+            calibration=None if calibrated is None else calibrated.digest(),
+            exporter=exporter_digest(checkpoint.variant, name),
         )
         folder = repository / name
         if origin.is_of(folder / VERSION):
@@ -182,8 +192,12 @@ def write_config(
     """Writes the config.pbtxt of a network whose ONNX file is there."""
     model = onnx.load(folder / VERSION / MODEL_FILE, load_external_data=False)
     fixed = widths(model, network)
-    warm_up = warm_up_shapes(network, workload, fixed)
-    config = config_pbtxt(network, fixed, warm_up, precision=precision)
+    config = config_pbtxt(
+        network,
+        fixed,
+        warm_up_shapes(network, workload, fixed),
+        precision=precision,
+    )
     (folder / "config.pbtxt").write_text(config)
 
 

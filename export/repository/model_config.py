@@ -14,7 +14,6 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from export.precision.int8 import EXACT_INT8
-from export.tensorrt.profiles import Shape
 from server.triton.contract import (
     IMAGE_ENCODER,
     TEXT_ENCODER,
@@ -29,13 +28,7 @@ FILES = {BACKEND: MODEL_FILE, TENSORRT: ENGINE_FILE}
 """What each of Triton's backends runs."""
 HEADER = "# Written by `python -m export onnx` from server/triton/contract.py. Do not edit.\n"
 
-PUBLIC_WIDTHS: Mapping[str, int] = {
-    "audio_width": 768,
-    "denoiser_width": 1536,
-    "image_width": 1280,
-    "text_width": 4096,
-}
-"""The widths of the public checkpoints."""
+Shape = tuple[int, ...]
 
 REPEATED = (TEXT_ENCODER, IMAGE_ENCODER)
 """Networks that are given the same prompts and portraits again and again."""

@@ -4,21 +4,21 @@ So an export that was stopped goes on at the network where it was, and does not 
 checkpoint, another option or another version of the exporter has left.
 """
 
-import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 
+from export import sources
 from export.models.denoiser.config import Riflex
+from export.networks.catalogue import BUILDS
 from export.precision.policy import Precision
+from server.triton.contract import Variant
 
 FILE = "export.json"
 TOOLS = ("torch", "onnx", "onnxruntime", "transformers", "diffusers")
-ROOT = Path(__file__).parents[2]
-SOURCES = ("export/[!d]*/**/*.py", "server/triton/contract.py")
+TRACING = "export.onnx.trace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,35 +31,32 @@ class Origin:
         riflex: a change of the denoiser's temporal frequencies.
         halves: whether weights that half precision holds exactly take half the room.
         calibration: of fp8, the digest of what it was calibrated with.
+        exporter: the digest of the code that exports it.
     """
 
     checkpoint: str
     precision: Precision
     riflex: Riflex | None
     halves: bool
-    calibration: str | None = None
+    calibration: str | None
+    exporter: str
 
     def note(self, folder: Path) -> None:
         """Writes it beside a file that is complete."""
         (folder / FILE).write_text(json.dumps(self._facts(), indent=2) + "\n")
 
     def is_of(self, folder: Path) -> bool:
-        """Tells whether the file in a folder came from the same, and from this exporter."""
+        """Tells whether the file in a folder came from the same, and by these tools."""
         noted = folder / FILE
         return noted.is_file() and json.loads(noted.read_text()) == self._facts()
 
     def _facts(self) -> dict[str, object]:
-        return {**asdict(self), "exporter": exporter_digest(), "tools": dict(tool_versions())}
+        return {**asdict(self), "tools": dict(tool_versions())}
 
 
-@cache
-def exporter_digest() -> str:
-    """Returns a digest of the code that exports."""
-    digest = hashlib.sha256()
-    for pattern in SOURCES:
-        for path in sorted(ROOT.glob(pattern)):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+def exporter_digest(variant: Variant, network: str) -> str:
+    """Returns a digest of the code that decides how a network's file turns out."""
+    return sources.digest(BUILDS[variant][network].__module__, TRACING)
 
 
 def tool_versions() -> Mapping[str, str]:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from export.checkpoint import layout
 from export.checkpoint.layout import Checkpoint
+from export.networks.text_encoder import text_encoder
 from export.precision.policy import Precision
-from export.networks.catalogue import text_encoder
 from server.animation.defaults import VARIANT_DEFAULTS
 from server.animation.tokens import PromptTokenizer
 from server.triton.contract import Variant

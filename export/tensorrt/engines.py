@@ -16,7 +16,8 @@ from typing import Any
 
 import onnx
 
-from export.onnx.trace import widths
+from export.errors import ExportError
+from export.onnx.widths import widths
 from export.repository.exporter import VERSION, Report
 from export.repository.model_config import ENGINE_FILE, MODEL_FILE, TENSORRT, config_pbtxt
 from export.tensorrt.builder import find_tensorrt
@@ -31,7 +32,7 @@ TIMING_CACHE = "timing.cache"
 DIGEST_BYTES = 1 << 24
 
 
-class EngineError(Exception):
+class EngineError(ExportError):
     """An engine cannot be built; the text is one line."""
 
 
@@ -190,7 +191,12 @@ def build_engine(
     )
     (partial / FACTS).write_text(json.dumps(asdict(engine), indent=2) + "\n")
     (folder / "config.pbtxt").write_text(
-        config_pbtxt(network, fixed, warm_up_shapes(network, workload, fixed), TENSORRT)
+        config_pbtxt(
+            network,
+            fixed,
+            warm_up_shapes(network, workload, fixed),
+            TENSORRT,
+        )
     )
     partial.rename(version)
     return engine

@@ -14,8 +14,9 @@ from export.__main__ import app
 from export.checkpoint import layout
 from export.checkpoint.layout import Checkpoint
 from export.checkpoint.tiny import make_tiny
+from export.networks.catalogue import networks
+from export.networks.exportable import Shape
 from export.onnx.verification import exact_text_encoder
-from export.networks.catalogue import Shape, networks
 from server.manifest import FILE
 from server.triton.contract import NETWORKS, Variant
 from tests.support.paths import ROOT

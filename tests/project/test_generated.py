@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from export.repository.model_config import PUBLIC_WIDTHS, config_pbtxt, model_config
-from export.tensorrt.profiles import SIZES, WINDOWS, Shape, Workload, warm_up_shapes
+from export.onnx.widths import PUBLIC_WIDTHS
+from export.repository.model_config import config_pbtxt, model_config
+from export.tensorrt.profiles import (
+    SIZES,
+    WINDOWS,
+    Shape,
+    Workload,
+    warm_up_shapes,
+)
 from server.triton.contract import NETWORKS as OF_VARIANT
 from tests.support.paths import ROOT
 

@@ -15,12 +15,12 @@ from typing import Any
 import onnx
 import torch
 
-from export.checkpoint.inspection import denoiser_sizes
 from export.checkpoint.layout import Checkpoint
+from export.networks.catalogue import networks
+from export.networks.denoiser import denoiser_config
 from export.precision.policy import Precision, precision_of
 from export.repository.exporter import MODEL_FILE, VERSION, export_network
-from export.networks.catalogue import networks
-from export.repository.origin import Origin
+from export.repository.origin import Origin, exporter_digest
 from export.tensorrt.builder import peak_bytes
 from tests.reports.markdown import table, write
 
@@ -42,7 +42,14 @@ def export_one(checkpoint: Checkpoint, repository: Path, name: str, precision: P
         repository / name,
         lambda stage, *, result=False: said.append(stage),
         used,
-        origin=Origin(checkpoint.digest(), used, None, halves=False),
+        origin=Origin(
+            checkpoint.digest(),
+            used,
+            riflex=None,
+            halves=False,
+            calibration=None,
+            exporter=exporter_digest(checkpoint.variant, name),
+        ),
     )
     folder = repository / name / VERSION
     model = onnx.load(folder / MODEL_FILE, load_external_data=False)
@@ -100,7 +107,7 @@ def main() -> None:
             )
         )
         print(rows[-1], file=sys.stderr, flush=True)
-    sizes = denoiser_sizes(checkpoint)
+    sizes = denoiser_config(checkpoint)
     write(
         "exports.md",
         "exports",

@@ -21,9 +21,10 @@ from export.checkpoint.tiny import PUBLIC
 from export.models import audio_encoder, image_encoder, text_encoder
 from export.models.denoiser.model import VARIANTS
 from export.models.vae import coder as vae
+from export.networks.catalogue import networks
+from export.networks.exportable import Build
 from export.precision.fp8 import layers_in_fp8
 from export.precision.policy import Precision, precision_of
-from export.networks.catalogue import Build, networks
 from server.triton.contract import Variant
 from tests.reports.engines import (
     EVERY,

@@ -15,13 +15,15 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from export.checkpoint.inspection import denoiser_sizes
 from export.checkpoint.layout import Checkpoint
+from export.networks.catalogue import networks
+from export.networks.denoiser import denoiser_config
+from export.networks.exportable import Shape
 from export.onnx.verification import SEED, STEPS, Verification, verify
 from export.precision.calibration import Calibration
-from export.precision.policy import DTYPES, Precision
+from export.precision.narrowing import DTYPES
+from export.precision.policy import Precision
 from export.repository.exporter import export_repository
-from export.networks.catalogue import Shape, networks
 from tests.reports.markdown import DOCS, table, write
 
 SHAPE = Shape(batch=1, frames=3, height=16, width=16)
@@ -134,7 +136,7 @@ def main() -> None:
         folder, repository = options.public
         public = Checkpoint(folder)
         result = verify(repository, public, PUBLIC_SHAPE, lambda stage: print(stage, flush=True))
-        sizes = denoiser_sizes(public)
+        sizes = denoiser_config(public)
         parts += [
             "## The public sizes, random weights",
             f"The denoiser has {sizes.num_layers} layers and is {sizes.dim} wide.",

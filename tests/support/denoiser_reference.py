@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from export.models.denoiser.config import AUDIO_PROJECTIONS, DenoiserConfig, Riflex
+from export.checkpoint.variant import AUDIO_PROJECTIONS
+from export.models.denoiser.config import DenoiserConfig, Riflex
 from export.models.denoiser.model import VARIANTS, Denoiser, load_denoiser
 from export.precision.policy import Precision
 from tests.support.reference import ReferenceFixture

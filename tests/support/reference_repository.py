@@ -17,12 +17,12 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
+from export import sources
 from export.checkpoint import layout
 from export.checkpoint.layout import Checkpoint
 from export.models.denoiser.config import Riflex
 from export.networks.catalogue import networks
 from export.repository.exporter import export_network, write_config
-from export.repository.origin import exporter_digest
 from export.tensorrt.profiles import WINDOWS, Workload
 from server.triton.contract import NETWORKS, Variant
 from tests.support.paths import ROOT
@@ -104,7 +104,7 @@ def _kept() -> Path:
     for fixture in map(reference_fixture, folders):
         digest.update((fixture.folder / "weights.safetensors").read_bytes())
         digest.update((fixture.folder / "config.json").read_bytes())
-    digest.update(exporter_digest().encode())
+    digest.update(sources.digest("export.repository.exporter").encode())
     folder = ROOT / "build" / "reference" / digest.hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     return folder

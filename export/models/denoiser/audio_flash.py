@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from export.models.denoiser.config import DenoiserConfig
-from export.models.denoiser.transformer import LayerNorm, Linear
+from export.models.layers import LayerNorm, Linear
 from server.triton.contract import AUDIO_LAYERS, AUDIO_WINDOW, FRAMES_PER_LATENT
 
 CENTRE = AUDIO_WINDOW // 2

@@ -7,7 +7,7 @@ Compatible with ``AudioProjModel`` and ``split_tensor_with_padding`` of
 from torch import Tensor, nn
 
 from export.models.denoiser.config import DenoiserConfig
-from export.models.denoiser.transformer import LayerNorm, Linear
+from export.models.layers import LayerNorm, Linear
 from server.audio.token_windows import PADDING
 
 

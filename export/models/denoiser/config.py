@@ -1,16 +1,14 @@
 """The sizes of an EchoMimic V3 denoiser, read from its checkpoint."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from export.checkpoint.variant import variant_of
 from export.checkpoint.weights import CheckpointMismatchError
 from server.triton.contract import AUDIO_LAYERS, AUDIO_WINDOW, Variant
 
 Shapes = Mapping[str, tuple[int, ...]]
-
-AUDIO_PROJECTIONS: dict[Variant, str] = {"flash": "audio_injection", "preview": "audio2token"}
-"""The part of the checkpoint that projects audio features, by which a variant is recognised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,20 +101,6 @@ class DenoiserConfig:
     def head_dim(self) -> int:
         """Width of one attention head."""
         return self.dim // self.num_heads
-
-
-def variant_of(keys: Iterable[str]) -> Variant:
-    """Returns the variant that a denoiser's tensors belong to.
-
-    Raises:
-        CheckpointMismatchError: they belong to none.
-    """
-    keys = list(keys)
-    for variant, part in AUDIO_PROJECTIONS.items():
-        if any(key.startswith(f"{part}.") for key in keys):
-            return variant
-    parts = " nor ".join(f"{part}.*" for part in AUDIO_PROJECTIONS.values())
-    raise CheckpointMismatchError(f"the denoiser has neither {parts}")
 
 
 def _audio_sizes(variant: Variant, dim: int, shapes: Shapes) -> tuple[int, int, int]:

@@ -18,10 +18,12 @@ from export.models.denoiser.audio_flash import AudioInjection
 from export.models.denoiser.audio_preview import AudioToToken, gather_windows
 from export.models.denoiser.config import DenoiserConfig, Variant
 from export.models.denoiser.rotary import Rotation, angles, spread
-from export.models.denoiser.transformer import Block, Context, Head, ImageProjection, Linear
+from export.models.denoiser.transformer import Block, Context, Head, ImageProjection
+from export.models.layers import Linear
 from export.precision.fp8 import UNSEEN, quantize_blocks
 from export.precision.int8 import quantize_matrices
-from export.precision.policy import DTYPES, Precision
+from export.precision.narrowing import DTYPES
+from export.precision.policy import Precision
 
 FLOAT32_PARTS = ("norm", "modulation", "time_", "patch_embedding", "img_emb", "head.")
 """Parts of the keys whose weights stay in float32: they are small, and precision matters there."""

@@ -16,6 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from export.models.denoiser.config import DenoiserConfig
 from export.models.denoiser.rotary import Rotation
+from export.models.layers import LayerNorm, Linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +34,6 @@ class Context:
     image: Tensor
     audio: Tensor
     audio_weight: Tensor | None
-
-
-class Linear(nn.Linear):
-    """Computes in the type of its weights."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Maps [..., in_features] to [..., out_features]."""
-        return super().forward(input.to(self.weight.dtype))
-
-
-class LayerNorm(nn.LayerNorm):
-    """Computes in float32."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalises the last dimension."""
-        return super().forward(input.float())
 
 
 class RMSNorm(nn.Module):

@@ -20,9 +20,9 @@ from export.checkpoint.weights import CheckpointMismatchError
 from export.models.vae.chunks import in_chunks
 from export.models.vae.coder import VaeDecoder, VaeEncoder, build_vae, load_vae, public_tensors
 from export.models.vae.layers import CausalConv, RmsNorm
+from export.networks.exportable import Exportable, Shape
 from export.onnx.compare import run_onnx
 from export.onnx.trace import write_onnx
-from export.networks.catalogue import Exportable, Shape
 from server.triton.contract import VAE_DECODER, VAE_ENCODER, Network
 from tests.support.reference import ReferenceFixture, assert_close, reference_fixture
 

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from export.__main__ import app
 from export.checkpoint.layout import Checkpoint
 from export.checkpoint.tiny import make_tiny
+from export.networks.catalogue import networks
 from export.onnx.compare import ROUNDING
 from export.precision.calibration import Calibration, CalibrationError, largest_inputs
 from export.precision.fp8 import E4M3, LARGEST, Fp8Linear, layers_in_fp8, quantize_blocks
 from export.repository.exporter import export_network, export_repository, write_config
-from export.networks.catalogue import networks
 from export.tensorrt.engines import (
     BuiltEngine,
     EngineError,

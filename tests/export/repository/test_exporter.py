@@ -17,11 +17,13 @@ from transformers import AutoTokenizer
 from export.checkpoint import layout
 from export.checkpoint.layout import Checkpoint
 from export.checkpoint.tiny import make_tiny
+from export.networks.catalogue import networks
+from export.networks.exportable import Exportable, Shape
 from export.onnx.compare import ExportDiffersError, check_export, run_onnx
 from export.precision.int8 import EXACT_INT8, MIN_ROWS, quantize_matrices
-from export.precision.policy import DTYPES, IN_32_BITS, Precision
+from export.precision.narrowing import DTYPES
+from export.precision.policy import IN_32_BITS, Precision
 from export.repository.exporter import export_network, export_repository, write_config
-from export.networks.catalogue import Exportable, Shape, networks
 from export.tensorrt.profiles import SIZES, WINDOWS, Workload
 from server.animation.tokens import PromptTokenizer
 from server.manifest import FILE, ManifestError, read_manifest
@@ -297,7 +299,7 @@ def test_an_export_goes_on_at_the_network_where_it_stopped(
     # Another option, another checkpoint or another exporter: nothing is kept.
     export_repository(tiny, tmp_path, sizes=[(128, 128)], report=quiet, halves=True)
     assert built[3:] == list(names)
-    monkeypatch.setattr("export.repository.origin.exporter_digest", lambda: "another")
+    monkeypatch.setattr("export.repository.exporter.exporter_digest", lambda *_: "another")
     export_repository(tiny, tmp_path, sizes=[(128, 128)], report=quiet, halves=True)
     assert built[5:] == list(names)
 

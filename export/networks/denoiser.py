@@ -1,0 +1,140 @@
+"""The EchoMimic transformer of a checkpoint, and the parts of it that TeaCache needs."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from export.checkpoint import layout
+from export.checkpoint.layout import Checkpoint
+from export.models.denoiser.config import DenoiserConfig, Riflex
+from export.models.denoiser.model import Denoiser, load_denoiser
+from export.models.denoiser.teacache import (
+    load_cached_denoiser,
+    load_time_modulation,
+)
+from export.networks.exportable import Exportable, Inputs, Shape
+from export.precision.fp8 import UNSEEN
+from export.precision.policy import Precision
+from server.audio.token_windows import window_index
+from server.triton import contract
+
+
+def denoiser(
+    checkpoint: Checkpoint,
+    precision: Precision = "fp32",
+    riflex: Riflex | None = None,
+    largest_inputs: Mapping[str, float] = UNSEEN,
+) -> Exportable:
+    """The EchoMimic transformer of flash."""
+    module = _whole(checkpoint, precision, riflex, largest_inputs)
+    config = module.config
+
+    def inputs(shape: Shape) -> Inputs:
+        audio = (shape.video_frames, contract.AUDIO_WINDOW, contract.AUDIO_LAYERS)
+        return {
+            **_noisy(shape),
+            **_context(shape, config),
+            "audio": torch.randn(shape.batch, *audio, config.audio_dim),
+        }
+
+    return Exportable(contract.DENOISER, module, inputs)
+
+
+def preview_denoiser(
+    checkpoint: Checkpoint,
+    precision: Precision = "fp32",
+    riflex: Riflex | None = None,
+    largest_inputs: Mapping[str, float] = UNSEEN,
+) -> Exportable:
+    """The EchoMimic transformer of preview."""
+    module = _whole(checkpoint, precision, riflex, largest_inputs)
+    config = module.config
+
+    def inputs(shape: Shape) -> Inputs:
+        # A few more tokens than the frames need: their number is a length of its own.
+        tokens = shape.video_frames * contract.AUDIO_TOKENS_PER_FRAME + 1
+        index = torch.from_numpy(window_index(tokens))
+        mask = (shape.batch, shape.height // contract.PATCH, shape.width // contract.PATCH)
+        return {
+            **_noisy(shape),
+            **_context(shape, config),
+            "audio": torch.randn(shape.batch, tokens, config.audio_dim),
+            "audio_index": index.expand(shape.batch, -1, -1).contiguous(),
+            "face_mask": torch.randint(2, mask).float(),
+            "audio_scale": torch.rand(shape.batch, 1) + 0.5,
+        }
+
+    return Exportable(contract.PREVIEW_DENOISER, module, inputs)
+
+
+def time_modulation(checkpoint: Checkpoint) -> Exportable:
+    """The time embedding of the transformer."""
+
+    def inputs(shape: Shape) -> Inputs:
+        return {"timestep": _timestep(shape)}
+
+    with checkpoint.fitting(layout.DENOISER) as weights:
+        module = load_time_modulation(_config(checkpoint, weights), weights)
+    return Exportable(contract.TIME_MODULATION, module, inputs)
+
+
+def denoiser_cached(checkpoint: Checkpoint) -> Exportable:
+    """The transformer without its blocks."""
+    with checkpoint.fitting(layout.DENOISER) as weights:
+        config = _config(checkpoint, weights)
+        module = load_cached_denoiser(config, weights)
+
+    def inputs(shape: Shape) -> Inputs:
+        tokens = shape.frames * shape.height * shape.width // contract.PATCH**2
+        return {**_noisy(shape), "residual": torch.randn(shape.batch, tokens, config.dim)}
+
+    return Exportable(contract.DENOISER_CACHED, module, inputs)
+
+
+def denoiser_config(checkpoint: Checkpoint) -> DenoiserConfig:
+    """Returns the sizes of the denoiser.
+
+    Raises:
+        CheckpointError: its config or weights are missing or contradict each other.
+    """
+    with checkpoint.fitting(layout.DENOISER) as weights:
+        return _config(checkpoint, weights)
+
+
+def _whole(
+    checkpoint: Checkpoint,
+    precision: Precision,
+    riflex: Riflex | None,
+    largest_inputs: Mapping[str, float],
+) -> Denoiser:
+    with checkpoint.fitting(layout.DENOISER) as weights:
+        config = _config(checkpoint, weights, riflex)
+        return load_denoiser(config, weights, precision, largest_inputs)
+
+
+def _config(
+    checkpoint: Checkpoint, weights: Mapping[str, Tensor], riflex: Riflex | None = None
+) -> DenoiserConfig:
+    shapes = {key: tuple(tensor.shape) for key, tensor in weights.items()}
+    return DenoiserConfig.from_checkpoint(checkpoint.json(layout.DENOISER_CONFIG), shapes, riflex)
+
+
+def _noisy(shape: Shape) -> Inputs:
+    channels = contract.MASK_CHANNELS + contract.LATENT_CHANNELS
+    return {
+        "latents": torch.randn(shape.latents),
+        "condition": torch.randn(shape.batch, channels, *shape.latents[2:]),
+        "timestep": _timestep(shape),
+    }
+
+
+def _timestep(shape: Shape) -> Tensor:
+    return torch.rand(shape.batch, 1) * 1000
+
+
+def _context(shape: Shape, config: DenoiserConfig) -> Inputs:
+    return {
+        "text": torch.randn(shape.batch, contract.TEXT_TOKENS, config.text_dim),
+        "image_tokens": torch.randn(shape.batch, contract.IMAGE_TOKENS, config.image_dim),
+    }
