@@ -113,7 +113,9 @@ $(TRITON)/ready: server/triton/requirements.txt
 
 # The tests' models: random weights of the public layout.
 
-EXPORT_SOURCES := $(shell find export -name '*.py' -not -path 'export/demo/*') server/triton/contract.py server/manifest.py
+# An export keeps every network whose own sources are the same.
+EXPORT_SOURCES := $(shell find export server/audio -name '*.py' -not -path 'export/demo/*' -not -path 'export/cli/*') \
+	server/triton/contract.py server/manifest.py
 
 $(TINY)/config.yaml: $(EXPORT_SOURCES) | $(EXPORT)/ready
 	$(EXPORT)/bin/python -m export make-tiny $(TINY)

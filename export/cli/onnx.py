@@ -1,0 +1,151 @@
+"""`onnx`: checkpoint to model repository."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from export.cli.console import console
+from export.cli.options import Threads, parse_size, parse_style
+from export.cli.progress import progress
+from export.precision.policy import Precision
+
+
+def onnx(
+    checkpoint_dir: Annotated[Path, typer.Argument(help="Folder in the public layout.")],
+    repository: Annotated[Path, typer.Option(help="Model repository to write.")] = Path(
+        "model_repository"
+    ),
+    size: Annotated[
+        list[str] | None,
+        typer.Option(help="WIDTHxHEIGHT to offer, several times; the first is the default."),
+    ] = None,
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            help="Of the large weights; norms and what layers add to stay in 32 bits. int8 is for "
+            "CPUs: matrices only, widened when used. fp8 is for TensorRT on GPUs of compute "
+            "capability 8.9 and later: the denoiser's blocks, and 16 bits elsewhere."
+        ),
+    ] = "fp32",
+    text_precision: Annotated[
+        Precision | None,
+        typer.Option(
+            help="Of the text encoder, where it is to be another one: int8 keeps it on the CPU and "
+            "out of the GPU's memory."
+        ),
+    ] = None,
+    image_precision: Annotated[
+        Precision | None,
+        typer.Option(help="Of the image encoder, likewise; it runs once for each portrait."),
+    ] = None,
+    vae_precision: Annotated[
+        Precision | None,
+        typer.Option(help="Of the VAE, likewise: bf16 or fp32 where its weights overflow in fp16."),
+    ] = None,
+    portrait: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Picture that fp8 is calibrated with."),
+    ] = None,
+    speech: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Audio file that fp8 is calibrated with: its loudest 0.88 s.",
+        ),
+    ] = None,
+    style_bank: Annotated[
+        bool,
+        typer.Option(
+            "--style-bank",
+            help="Encode some prompts now and leave the text encoder out: 11 GB less at its "
+            "public size. Requests then choose among these styles.",
+        ),
+    ] = False,
+    style: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=PROMPT, a further style of the bank, several times."),
+    ] = None,
+    riflex_latent_frames: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Latent frames of the clips to come, 4 frames each; slows one temporal frequency "
+            "so that long clips do not repeat (RIFLEx). 0 leaves it as it is.",
+        ),
+    ] = 0,
+    riflex_k: Annotated[
+        int, typer.Option(min=1, help="Which temporal frequency RIFLEx slows.")
+    ] = 6,
+    halves: Annotated[
+        bool,
+        typer.Option(
+            "--halves", help="Store weights that half precision holds exactly in half the room."
+        ),
+    ] = False,
+    threads: Threads = 0,
+) -> None:
+    """Write an ONNX file and a config.pbtxt for each network, checked against torch."""
+    sizes = [parse_size(text) for text in size or ()]
+    styles = dict(parse_style(text) for text in style or ())
+    others = _others(text_precision, image_precision, vae_precision)
+    _check_calibration(precision, portrait, speech)
+    if styles and not style_bank:
+        raise typer.BadParameter("--style needs --style-bank")
+
+    import torch
+
+    from export.checkpoint.layout import Checkpoint
+    from export.models.denoiser.config import Riflex
+    from export.precision.calibration import Calibration
+    from export.repository.exporter import count_stages, export_repository
+    from export.repository.styles import bank
+    from export.tensorrt.profiles import SIZES
+
+    if threads:
+        torch.set_num_threads(threads)
+    checkpoint = Checkpoint(checkpoint_dir)
+    prompts = bank(checkpoint.variant, styles) if style_bank else None
+    calibration = Calibration(portrait, speech) if portrait and speech else None
+    with progress(count_stages(checkpoint.variant, prompts, calibration)) as report:
+        export_repository(
+            checkpoint,
+            repository,
+            sizes=sizes or SIZES,
+            report=report,
+            precision=precision,
+            others=others,
+            riflex=Riflex(riflex_k, riflex_latent_frames) if riflex_latent_frames else None,
+            halves=halves,
+            prompts=prompts,
+            calibration=calibration,
+        )
+    console.print(f"wrote {repository}")
+
+
+def _others(
+    text: Precision | None, image: Precision | None, vae: Precision | None
+) -> dict[str, Precision]:
+    """Returns the precisions of networks that are to have one of their own."""
+    asked: dict[str, Precision | None] = {
+        "text_encoder": text,
+        "image_encoder": image,
+        "vae_encoder": vae,
+        "vae_decoder": vae,
+    }
+    others: dict[str, Precision] = {
+        name: precision for name, precision in asked.items() if precision is not None
+    }
+    if "fp8" in others.values():
+        raise typer.BadParameter("fp8 is for the denoiser: --precision fp8")
+    if vae == "int8":
+        raise typer.BadParameter("--vae-precision: int8 is for matrices, of which the VAE has none")
+    return others
+
+
+def _check_calibration(precision: Precision, portrait: Path | None, speech: Path | None) -> None:
+    if (precision == "fp8") != bool(portrait or speech) or bool(portrait) != bool(speech):
+        raise typer.BadParameter(
+            "--portrait and --speech go with --precision fp8, which needs both"
+        )
