@@ -14,17 +14,19 @@ from export.networks.vae import vae_decoder, vae_encoder
 from export.precision.policy import AS_ASKED, IN_32_BITS, Precision, precision_of
 from server.triton.contract import Variant
 
-BOTH: Mapping[str, Build] = {
+FLASH: Mapping[str, Build] = {
+    "audio_encoder": audio_encoder,
     "image_encoder": image_encoder,
     "text_encoder": text_encoder,
     "vae_encoder": vae_encoder,
     "time_modulation": time_modulation,
+    "denoiser": denoiser,
     "denoiser_cached": denoiser_cached,
     "vae_decoder": vae_decoder,
 }
 BUILDS: Mapping[Variant, Mapping[str, Build]] = {
-    "flash": {"audio_encoder": audio_encoder, "denoiser": denoiser, **BOTH},
-    "preview": {"audio_encoder": preview_audio_encoder, "denoiser": preview_denoiser, **BOTH},
+    "flash": FLASH,
+    "preview": {**FLASH, "audio_encoder": preview_audio_encoder, "denoiser": preview_denoiser},
 }
 """What builds the networks of each variant."""
 
