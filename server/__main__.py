@@ -1,15 +1,18 @@
 """`python -m server`: see `--help`."""
 
 import asyncio
+import os
 import sys
+from importlib.metadata import version
 
+import structlog
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
 from server import logs, memory
 from server.app import StartError, serve
 from server.manifest import ManifestError
-from server.settings import Settings
+from server.settings import Settings, changed, mistyped
 from server.triton.errors import TritonStartError
 
 
@@ -27,6 +30,10 @@ def main() -> int:
             print(f"error: {where}: {problem['msg']}", file=sys.stderr)
         return 2
     logs.configure(as_json=settings.log_json)
+    log = structlog.get_logger()
+    log.info("starting", version=version("echomimic-server"), settings=changed(settings))
+    for problem in mistyped(os.environ):
+        log.warning("a variable is ignored", problem=problem)
     status = 0
     try:
         asyncio.run(serve(settings))

@@ -71,7 +71,7 @@ async def _serve(settings: Settings) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
             if keeper:
-                tasks.create_task(keeper.run(on_loss=monitor.suspect))
+                tasks.create_task(keeper.run(on_loss=monitor.suspect, live=engine.live))
             tasks.create_task(monitor.run())
             await monitor.begun.wait()
             await server.start()

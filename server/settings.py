@@ -1,12 +1,17 @@
 """Every setting of the gateway: command line, then environment (ECHOMIMIC_*), then default."""
 
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from server.triton.contract import FRAMES_PER_LATENT
+
+ENVIRONMENT_PREFIX = "ECHOMIMIC_"
+DEFAULT_PORT = 50051
 
 
 def _whole_window(frames: int) -> int:
@@ -22,7 +27,7 @@ class Settings(BaseSettings):
     """The EchoMimic gateway: takes speech by gRPC and answers with video frames."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ECHOMIMIC_",
+        env_prefix=ENVIRONMENT_PREFIX,
         cli_prog_name="python -m server",
         cli_kebab_case=True,
         cli_hide_none_type=True,
@@ -35,7 +40,7 @@ class Settings(BaseSettings):
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(50051, ge=0, le=65535, description="gRPC port; 0 takes a free one.")
+    port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="gRPC port; 0 takes a free one.")
     triton_url: str = Field(
         "",
         pattern=r"^([^\s,:]+:\d+(,[^\s,:]+:\d+)*)?$",
@@ -48,10 +53,18 @@ class Settings(BaseSettings):
     triton_log: Path = Field(
         Path("build/triton.log"), description="Where the log of a Triton started here goes."
     )
-    triton_http_port: int = Field(8000, description="HTTP port of a Triton started here, or 0.")
-    triton_grpc_port: int = Field(8001, description="gRPC port of a Triton started here, or 0.")
+    triton_http_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="HTTP port of a Triton started here; 0 takes 8000 for the gateway on the "
+        "default port, where that is free, and else a free one.",
+    )
+    triton_grpc_port: int = Field(
+        0, ge=0, le=65535, description="Its gRPC port; 0 takes 8001, or a free one, likewise."
+    )
     triton_metrics_port: int = Field(
-        8002, description="Metrics port of a Triton started here, or 0."
+        0, ge=0, le=65535, description="Its metrics port; 0 takes 8002, or a free one, likewise."
     )
     triton_threads: int = Field(
         0, ge=0, description="Threads of each network's execution; 0 takes every core."
@@ -142,3 +155,19 @@ class Settings(BaseSettings):
         if self.max_buffered_audio_s * 25 < frames:
             raise ValueError("max_buffered_audio_s must hold a window and its look-ahead")
         return self
+
+
+def changed(settings: Settings) -> dict[str, Any]:
+    """Returns what was not left at its default, by name, in JSON's types."""
+    return settings.model_dump(mode="json", exclude_defaults=True)
+
+
+def mistyped(variables: Iterable[str]) -> Iterator[str]:
+    """Yields a line for every environment variable that looks like a setting and is none."""
+    known = [name.upper() for name in Settings.model_fields]
+    for variable in sorted(variables):
+        name = variable.upper().removeprefix(ENVIRONMENT_PREFIX)
+        if variable.upper() != name and name not in known:
+            near = get_close_matches(name, known, n=1)
+            remedy = "".join(f"; did you mean {ENVIRONMENT_PREFIX}{other}?" for other in near)
+            yield f"{variable} is no setting{remedy}"

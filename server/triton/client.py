@@ -101,6 +101,17 @@ class TritonEngine:
         check(wanted, arrays, where=network.name)
         return arrays
 
+    async def live(self, timeout_s: float) -> None:
+        """Asks Triton for a sign of life, which a busy one gives as well.
+
+        Raises:
+            EngineUnavailableError: there is none.
+        """
+        try:
+            await self._client.is_server_live(client_timeout=timeout_s)
+        except InferenceServerException as error:
+            raise EngineUnavailableError("triton", "it gives no sign of life") from error
+
     async def close(self) -> None:
         """Closes the connections."""
         await self._client.close()

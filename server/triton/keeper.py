@@ -1,14 +1,18 @@
 """Keeps a Triton of our own running: one that dies, or whose networks fail, is replaced."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
-from server.settings import Settings
+from server.errors import EngineUnavailableError
+from server.settings import DEFAULT_PORT, Settings
 from server.triton.installation import TritonInstallation
-from server.triton.ports import LOOPBACK, Ports, choose_ports
+from server.triton.ports import FREE_PORTS, LOOPBACK, USUAL_PORTS, Ports, choose_ports
 from server.triton.process import RunningTriton, Threads, start_triton
+
+REACH_TIMEOUT_S = 1.0
+REACH_INTERVAL_S = 0.1
 
 log = structlog.get_logger()
 
@@ -28,7 +32,10 @@ class TritonKeeper:
                 http=settings.triton_http_port,
                 grpc=settings.triton_grpc_port,
                 metrics=settings.triton_metrics_port,
-            )
+            ),
+            # A Triton that loads its models does not listen yet. So that two gateways which start
+            # together do not choose the same ports, only one of them prefers any.
+            preferred=USUAL_PORTS if settings.port == DEFAULT_PORT else FREE_PORTS,
         )
         self._ready = asyncio.Event()
         self._broken = asyncio.Event()
@@ -39,15 +46,22 @@ class TritonKeeper:
         return f"{LOOPBACK}:{self._ports.grpc}"
 
     async def ready(self) -> None:
-        """Waits until a Triton is up."""
+        """Waits until a Triton is up and can be reached."""
         await self._ready.wait()
 
     def replace(self) -> None:
         """Says that inferences fail: this Triton is to be replaced."""
         self._broken.set()
 
-    async def run(self, on_loss: Callable[[], None]) -> None:
-        """Runs until cancelled; says when a Triton is lost.
+    async def run(
+        self, on_loss: Callable[[], None], live: Callable[[float], Awaitable[None]]
+    ) -> None:
+        """Runs until cancelled.
+
+        Args:
+            on_loss: told when a Triton is lost.
+            live: asks Triton for a sign of life, by the connection that executions take, and waits
+                for it for so many seconds. That connection may not know yet that a Triton is back.
 
         Raises:
             TritonStartError: a Triton does not start.
@@ -64,21 +78,41 @@ class TritonKeeper:
                 threads=Threads(intra_op=settings.triton_threads),
                 startup_deadline_s=settings.triton_start_timeout_s,
             ) as triton:
-                log.info("triton is up", pid=triton.pid, log=str(triton.log_path))
-                self._ready.set()
-                await self._until_unusable(triton)
+                await self._until_unusable(triton, live)
                 self._ready.clear()
                 on_loss()
 
-    async def _until_unusable(self, triton: RunningTriton) -> None:
+    async def _announce(
+        self, triton: RunningTriton, live: Callable[[float], Awaitable[None]]
+    ) -> None:
+        while True:
+            try:
+                await live(REACH_TIMEOUT_S)
+                break
+            except EngineUnavailableError:
+                await asyncio.sleep(REACH_INTERVAL_S)
+        log.info(
+            "triton is up",
+            pid=triton.pid,
+            grpc=triton.grpc_url,
+            http=triton.http_url,
+            metrics=triton.metrics_url,
+            log=str(triton.log_path),
+        )
+        self._ready.set()
+
+    async def _until_unusable(
+        self, triton: RunningTriton, live: Callable[[float], Awaitable[None]]
+    ) -> None:
         self._broken.clear()
+        announced = asyncio.create_task(self._announce(triton, live))
         died = asyncio.create_task(triton.wait())
         broken = asyncio.create_task(self._broken.wait())
         try:
             await asyncio.wait((died, broken), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            died.cancel()
-            broken.cancel()
+            for task in (announced, died, broken):
+                task.cancel()
         if self._broken.is_set():
             # A Triton whose stub has died no longer reacts to SIGTERM.
             triton.kill()

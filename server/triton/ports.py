@@ -16,7 +16,7 @@ CANDIDATES = range(20_000, 32_768)
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where Triton listens: 0 takes a free port. Triton's own defaults are 8000, 8001 and 8002."""
+    """Where Triton listens: 0 takes a free port."""
 
     http: int = 0
     grpc: int = 0
@@ -24,10 +24,12 @@ class Ports:
 
 
 FREE_PORTS = Ports()
+USUAL_PORTS = Ports(http=8000, grpc=8001, metrics=8002)
+"""Triton's own defaults."""
 
 
-def choose_ports(ports: Ports) -> Ports:
-    """Replaces zeros by free ports.
+def choose_ports(ports: Ports, *, preferred: Ports = FREE_PORTS) -> Ports:
+    """Replaces zeros by free ports: the preferred ones, where they are free.
 
     Raises:
         PortInUseError: a port that was asked for is taken.
@@ -35,14 +37,15 @@ def choose_ports(ports: Ports) -> Ports:
     # Held until all are known, so that no two are the same.
     with ExitStack() as held:
         return Ports(
-            http=_take(ports.http, "HTTP", held),
-            grpc=_take(ports.grpc, "gRPC", held),
-            metrics=_take(ports.metrics, "metrics", held),
+            http=_take(ports.http, preferred.http, "HTTP", held),
+            grpc=_take(ports.grpc, preferred.grpc, "gRPC", held),
+            metrics=_take(ports.metrics, preferred.metrics, "metrics", held),
         )
 
 
-def _take(port: int, service: str, held: ExitStack) -> int:
-    for candidate in [port] if port else random.sample(CANDIDATES, 100):
+def _take(port: int, preferred: int, service: str, held: ExitStack) -> int:
+    free = [*([preferred] if preferred else []), *random.sample(CANDIDATES, 100)]
+    for candidate in [port] if port else free:
         taken = held.enter_context(socket.socket())
         # As Triton does: a port of connections that have just ended can be taken, one that
         # somebody listens on cannot.
