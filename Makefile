@@ -56,6 +56,10 @@ serve: $(GATEWAY)/ready $(TRITON)/ready ## Serve REPOSITORY (the demo's models b
 soak: $(EXPORT)/ready-dev $(TRITON)/ready ## Stream half an hour and see that nothing grows or slows down
 	$(EXPORT)/bin/python -m tests.soak $(DEMO_REPOSITORY) --minutes 30
 
+.PHONY: perf
+perf: $(GATEWAY)/ready $(TRITON)/ready ## Measure each network of REPOSITORY with Triton's perf_analyzer
+	$(GATEWAY)/bin/python -m tests.perf $(REPOSITORY) --triton-venv $(TRITON) $(ARGS)
+
 .PHONY: report
 report: $(EXPORT)/ready-dev $(TRITON)/ready ## Measure again what docs/ states
 	$(EXPORT)/bin/python -m tests.reports.accuracy
