@@ -8,7 +8,6 @@ import signal
 
 import grpc
 import structlog
-from echomimic.v1 import avatar_service_pb2_grpc as pb_grpc
 from grpc_health.v1 import health as health_service
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
@@ -61,7 +60,7 @@ async def _serve(settings: Settings) -> None:
         health,
         lambda: probe(engine, tokenizer, offer, encoded),
         keeper,
-        is_busy=lambda: gateway.active > 0,
+        is_busy=lambda: gateway.admission.active > 0,
         interval_s=settings.health_interval_s,
     )
     server = make_server(
@@ -81,7 +80,7 @@ async def _serve(settings: Settings) -> None:
                 await asyncio.Event().wait()
             finally:
                 grace_s = settings.shutdown_grace_s
-                log.info("stopping", running_calls=gateway.active, grace_s=grace_s)
+                log.info("stopping", running_calls=gateway.admission.active, grace_s=grace_s)
                 await health.enter_graceful_shutdown()
                 await server.stop(grace_s)
     finally:
@@ -100,7 +99,7 @@ def make_server(
             ("grpc.so_reuseport", 0),
         ]
     )
-    pb_grpc.add_AvatarServiceServicer_to_server(avatars, server)
+    avatars.add_to(server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     names = (AVATAR_SERVICE, health_service.SERVICE_NAME, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)

@@ -53,13 +53,17 @@ class MissingExtraError(AvatarError):
 
 @dataclass(eq=False)
 class CapacityError(AvatarError):
-    """All streams are taken."""
+    """All places of a kind are taken."""
 
-    max_streams: int
+    limit: str
+    places: int
     retry_after_s: float
 
     def __str__(self) -> str:
-        return f"all {self.max_streams} streams are taken; try again in {self.retry_after_s:g} s"
+        return (
+            f"all {self.places} places are taken (limit `{self.limit}`); "
+            f"try again in {self.retry_after_s:g} s"
+        )
 
 
 @dataclass(eq=False)
@@ -102,3 +106,22 @@ class EngineUnavailableError(AvatarError):
 
     def __str__(self) -> str:
         return f"{self.network} cannot be run on Triton: {self.problem}"
+
+
+class ShuttingDownError(AvatarError):
+    """The server is going down."""
+
+    def __str__(self) -> str:
+        return "this server is going down; try again, on another if there is one"
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Returns the error that a group of tasks failed with.
+
+    What the client is to be told goes before what nobody foresaw; otherwise the first counts.
+    """
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    inner: tuple[BaseException, ...] = error.exceptions  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    causes = [cause_of(each) for each in inner]
+    return next((cause for cause in causes if isinstance(cause, AvatarError)), causes[0])

@@ -109,6 +109,9 @@ class Settings(BaseSettings):
     seed: int | None = Field(None, ge=0, description="Seed where none is stated: 43.")
 
     max_streams: int = Field(4, ge=1, description="Streams and renders at once.")
+    max_streams_per_caller: int = Field(
+        0, ge=0, description="Of them, those of one client address; 0 means all."
+    )
     max_steps: int = Field(50, ge=1, le=64, description="Denoising steps a request may ask for.")
     max_prompt_bytes: int = Field(2048, ge=1, description="Length of a prompt.")
     max_message_bytes: int = Field(
@@ -119,10 +122,13 @@ class Settings(BaseSettings):
     max_stream_audio_s: float = Field(4 * 3600.0, gt=0, description="Audio of one stream.")
     max_render_audio_s: float = Field(300.0, gt=0, description="Audio of one render.")
     max_buffered_audio_s: float = Field(
-        120.0, gt=0, description="Audio waiting to be computed; beyond it reading stops."
+        600.0, gt=0, description="Audio waiting to be computed; more is refused."
     )
     read_timeout_s: float = Field(
         60.0, gt=0, description="How long a client may leave a message unread."
+    )
+    start_timeout_s: float = Field(
+        30.0, gt=0, description="How long a client may take to say what it wants."
     )
     idle_timeout_s: float = Field(
         300.0, gt=0, description="How long a client may be silent on an open stream."
@@ -137,6 +143,11 @@ class Settings(BaseSettings):
         30.0, gt=0, description="How often every network is tried while the server runs."
     )
     log_json: bool = Field(False, description="Log as JSON lines instead of text.")
+
+    @property
+    def places_per_caller(self) -> int:
+        """Streams and renders of one client address at once."""
+        return min(self.max_streams_per_caller or self.max_streams, self.max_streams)
 
     @property
     def triton_urls(self) -> list[str]:

@@ -23,6 +23,16 @@ class WindowSpec:
     audio_lookahead: int
     audio_left_context: int
 
+    @property
+    def advised_buffer(self) -> int:
+        """Frames that a player is to have before it starts, so that it never runs dry.
+
+        A later window leaves when its audio is there, but the frames of the first one are shown
+        sooner by what it is shorter. A later window that takes longer to compute than the first
+        needs that much more.
+        """
+        return max(0, self.later - self.first)
+
 
 @dataclass(frozen=True, slots=True)
 class Window:

@@ -1,4 +1,4 @@
-"""What every call has around it: an id, a way to answer, a status, a line in the log."""
+"""What every call has around it: an id, messages in and out, a status, two lines in the log."""
 
 # These libraries' own annotations are missing or partial.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
@@ -9,42 +9,79 @@ import time
 import traceback
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
 
 import grpc
 import structlog
 from google.protobuf.message import Message
-from google.rpc import code_pb2
+from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
 
-from server.api.status import reason_of, to_status
-from server.errors import EngineUnavailableError, SlowReaderError
+from server.api.status import facts_of, reason_of, to_status
+from server.errors import EngineUnavailableError, IdleClientError, SlowReaderError, cause_of
+from server.sessions.events import Notice
 from server.sessions.jobs import Job
 from server.sessions.report import Report
 
 log = structlog.get_logger()
 
+M = TypeVar("M", bound=Message)
 Context = grpc.aio.ServicerContext[Any, Any]
 
 REQUEST_ID = "x-request-id"
 _WELL_FORMED_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+STATUS_S = 5.0
+"""How long a status may wait behind what the client has not read, before it is left to gRPC."""
 
 
 class Call:
-    """One call: its id, its answers and what is said of it in the log."""
+    """One call: its id, its messages and what is said of it in the log."""
 
     def __init__(self, context: Context, read_timeout_s: float) -> None:
-        self.request_id = _request_id(context)
+        self.request_id, self.notices = _request_id(context)
+        self.sent_at = 0.0
+        """When the latest answer was sent, on the event loop's clock."""
         self._session_id = ""
         self._report: Report | None = None
         self._context = context
         self._read_timeout_s = read_timeout_s
 
+    @property
+    def peer(self) -> str:
+        """The client's address, with its port."""
+        return self._context.peer()
+
+    @property
+    def caller(self) -> str:
+        """Whom limits for one caller count for: the client's address without its port."""
+        return self.peer.rpartition(":")[0] or self.peer
+
     def describe(self, job: Job, report: Report) -> None:
         """Says what the call is, for the log."""
         self._session_id = job.client_session_id
         self._report = report
+
+    async def read(self, kind: type[M], timeout_s: float | None = None) -> M | None:
+        """Returns the client's next message, or None when it has half-closed.
+
+        Args:
+            kind: of the method's requests.
+            timeout_s: how long it may take.
+
+        Raises:
+            IdleClientError: none came in time.
+            InvalidFieldError: its bytes are no message of this method.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                message = await self._context.read()
+        except TimeoutError as error:
+            raise IdleClientError(timeout_s or 0) from error
+        if isinstance(message, Exception):
+            raise message
+        # gRPC's mark of the end is none.
+        return message if isinstance(message, kind) else None
 
     async def send(self, message: Message) -> None:
         """Sends an answer; waits until the client's side takes it.
@@ -57,10 +94,28 @@ class Call:
                 await self._context.write(message)
         except TimeoutError as error:
             raise SlowReaderError(self._read_timeout_s) from error
+        self.sent_at = asyncio.get_running_loop().time()
+
+    async def fail(self, status: status_pb2.Status) -> None:
+        """Ends the call with the status of an error."""
+        # grpcio's annotations lack it.
+        abort: Callable[[grpc.Status], Awaitable[None]]
+        abort = getattr(self._context, "abort_with_status")  # noqa: B009
+        # A client that reads nothing would hold the call up for ever. The status goes out anyway,
+        # once there is room for it.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STATUS_S):
+                await abort(rpc_status.to_status(status))
+
+    def cancelled_by(self) -> str:
+        """Returns why a call was cancelled: its deadline has passed, or the client is gone."""
+        # None without a deadline, whatever grpcio's annotations say.
+        left_s: Any = self._context.time_remaining()
+        return "DEADLINE_EXCEEDED" if left_s is not None and left_s <= 0 else "CANCELLED"
 
     def facts(self) -> dict[str, object]:
         """Returns what the log says of the call."""
-        facts: dict[str, object] = {"request_id": self.request_id}
+        facts: dict[str, object] = {"request_id": self.request_id, "peer": self.peer}
         if self._session_id:
             facts["session_id"] = self._session_id
         if self._report is not None:
@@ -69,6 +124,7 @@ class Call:
                 "frames": self._report.frames,
                 "windows": self._report.windows,
                 "first_frame_ms": round(1000 * self._report.first_frame_s),
+                "playable_ms": round(1000 * self._report.playable_s),
                 "realtime_factor": round(self._report.realtime_factor, 3),
             }
         return facts
@@ -82,7 +138,7 @@ async def serving(
     read_timeout_s: float,
     on_engine_failure: Callable[[], None],
 ) -> AsyncGenerator[Call]:
-    """Runs a call: whatever it raises becomes its status, and it leaves one line in the log.
+    """Runs a call: whatever it raises becomes its status, and its begin and end are logged.
 
     Args:
         context: the call's.
@@ -91,42 +147,41 @@ async def serving(
         on_engine_failure: told when the call could not use the engine.
     """
     call = Call(context, read_timeout_s)
-    # grpcio's annotations lack it.
-    abort: Callable[[grpc.Status], Awaitable[None]] = getattr(context, "abort_with_status")  # noqa: B009
     began_s = time.monotonic()
+    log.info(f"{method} begins", **call.facts())
 
-    def log_outcome(status: str) -> None:
+    def outcome(status: str) -> dict[str, object]:
         duration_s = round(time.monotonic() - began_s, 3)
-        log.info(method, status=status, duration_s=duration_s, **call.facts())
+        return {"status": status, "duration_s": duration_s, **call.facts()}
 
     try:
         yield call
-        log_outcome("OK")
+        log.info(method, **outcome("OK"))
     except asyncio.CancelledError:
-        log_outcome("CANCELLED")
+        log.info(method, **outcome(call.cancelled_by()))
         raise
     except Exception as error:
-        cause = _first_cause(error)
+        cause = cause_of(error)
         if isinstance(cause, EngineUnavailableError):
             on_engine_failure()
         status = to_status(cause)
-        log_outcome(f"{code_pb2.Code.Name(status.code)}/{reason_of(cause)}")
+        name = f"{code_pb2.Code.Name(status.code)}/{reason_of(cause)}"
+        log.warning(method, **outcome(name), **facts_of(cause))
         # The status waits behind what the client has not read; the call's work shall not.
         traceback.clear_frames(cause.__traceback__)
-        await abort(rpc_status.to_status(status))
+        await call.fail(status)
 
 
-def _first_cause(error: BaseException) -> BaseException:
-    """Returns the error that made a group of tasks fail; the others were only cancelled by it."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    inner: tuple[BaseException, ...] = error.exceptions  # pyright: ignore[reportUnknownVariableType]
-    return _first_cause(inner[0])
-
-
-def _request_id(context: Context) -> str:
+def _request_id(context: Context) -> tuple[str, tuple[Notice, ...]]:
     """Returns the id that the client gave its call, if it is well-formed, or a new one."""
+    notices: tuple[Notice, ...] = ()
     for key, value in context.invocation_metadata() or ():
         if key == REQUEST_ID and isinstance(value, str) and _WELL_FORMED_ID.fullmatch(value):
-            return value
-    return uuid.uuid4().hex
+            return value, ()
+        if key == REQUEST_ID:
+            message = (
+                f"the {REQUEST_ID} sent cannot be used, so that this call has an id of the "
+                "server's; send 1 to 128 letters, digits or _ . : -"
+            )
+            notices = (Notice("REQUEST_ID_REPLACED", message),)
+    return uuid.uuid4().hex, notices

@@ -18,13 +18,12 @@ from server.api.requests import (
 )
 from server.audio.clock import FRAME_RATE, NANOSECONDS, presentation_time_ns
 from server.pictures.encoding import FrameEncoding
-from server.pictures.portrait import RECOMMENDED_SIDE_PX
-from server.sessions.conversation import EncodedFrame
-from server.sessions.gateway import Sitter
+from server.sessions.conversation import MAX_WAITING_UTTERANCES
+from server.sessions.events import Frame, Interrupted, Notice, UtteranceBegan, UtteranceEnded
 from server.sessions.jobs import SAMPLERS as OFFERED_SAMPLERS
 from server.sessions.jobs import GenerationSettings, Job, Offer, VideoFormat
+from server.sessions.outbox import MAX_UNREAD_ANSWERS
 from server.sessions.report import Report
-from server.sessions.speech import Speech
 from server.triton.contract import Variant
 
 _AUDIO_ENCODING = {ours: theirs for theirs, ours in AUDIO_ENCODINGS.items()}
@@ -63,34 +62,52 @@ def _exact_windows(exact: ExactClip, offer: Offer) -> WindowSpec:
     return WindowSpec(frames, frames, overlap, audio_lookahead=0, audio_left_context=0)
 
 
-def frame(index: int, encoded: EncodedFrame, video_format: VideoFormat) -> pb.Frame:
-    """Returns a frame of speech with its place in the call and in time."""
+def frame(frame: Frame, data: bytes, video_format: VideoFormat) -> pb.Frame:
+    """Returns a frame of speech, encoded, with its place in the call and in time."""
     return pb.Frame(
-        index=index,
-        utterance_id=encoded.speech.number,
-        presentation_time=_duration(presentation_time_ns(index)),
-        first_audio_sample=encoded.speech.sample_of(encoded.number),
+        index=frame.index,
+        utterance_id=frame.utterance_id,
+        presentation_time=_duration(presentation_time_ns(frame.index)),
+        first_audio_sample=frame.audio_sample,
         kind=pb.FRAME_KIND_SPEECH,
         encoding=_FRAME_ENCODING[video_format.encoding],
         width=video_format.width,
         height=video_format.height,
-        data=encoded.data,
+        data=data,
     )
 
 
-def utterance(speech: Speech, *, ended: bool, frames: int) -> pb.UtteranceEvent:
-    """Returns the event that an utterance began or ended.
+def event(event: Notice | UtteranceBegan | UtteranceEnded | Interrupted) -> pb.AnimateResponse:
+    """Returns what a conversation answers besides frames."""
+    match event:
+        case Notice():
+            return pb.AnimateResponse(warning=warning(event))
+        case UtteranceBegan():
+            return pb.AnimateResponse(utterance=_utterance(event, pb.UTTERANCE_PHASE_BEGAN))
+        case UtteranceEnded():
+            return pb.AnimateResponse(utterance=_utterance(event, pb.UTTERANCE_PHASE_ENDED))
+        case Interrupted():
+            return pb.AnimateResponse(
+                interrupted=pb.Interrupted(
+                    last_frame_index=event.last_frame_index,
+                    next_audio_sample=event.next_audio_sample,
+                )
+            )
 
-    Args:
-        speech: the utterance.
-        ended: whether it ended.
-        frames: how many frames the call has sent.
-    """
+
+def warning(notice: Notice) -> pb.Warning:
+    """Returns a notice."""
+    return pb.Warning(reason=notice.reason, message=notice.message)
+
+
+def _utterance(
+    event: UtteranceBegan | UtteranceEnded, phase: pb.UtterancePhase
+) -> pb.UtteranceEvent:
     return pb.UtteranceEvent(
-        utterance_id=speech.number,
-        phase=pb.UTTERANCE_PHASE_ENDED if ended else pb.UTTERANCE_PHASE_BEGAN,
-        frame_index=frames - 1 if ended else frames,
-        audio_sample=speech.first_sample + (speech.samples if ended else 0),
+        utterance_id=event.utterance_id,
+        phase=phase,
+        frame_index=event.frame_index,
+        audio_sample=event.audio_sample,
     )
 
 
@@ -104,27 +121,8 @@ def summary(report: Report) -> pb.Summary:
         first_frame_latency=_seconds(report.first_frame_s),
         wall_time=_seconds(report.wall_s),
         realtime_factor=report.realtime_factor,
+        playable_latency=_seconds(report.playable_s),
     )
-
-
-def warnings(sitter: Sitter) -> list[pb.Warning]:
-    """Returns what could be better with the one who is animated."""
-    found: list[pb.Warning] = []
-    width, height = sitter.portrait_px
-    if min(width, height) < RECOMMENDED_SIDE_PX:
-        wanted = f"{RECOMMENDED_SIDE_PX} x {RECOMMENDED_SIDE_PX}"
-        message = f"the portrait has {width} x {height} pixels; at least {wanted} looks better"
-        found.append(pb.Warning(reason="PORTRAIT_SMALL", message=message))
-    if sitter.face_missing:
-        message = "no face was found, so speech acts on the whole picture; send `face_box`"
-        found.append(pb.Warning(reason="FACE_NOT_FOUND", message=message))
-    return found
-
-
-def shortened(frames: int, of_speech: int) -> pb.Warning:
-    """Returns that an exact clip has fewer frames than its speech."""
-    message = f"{of_speech - frames} of {of_speech} frames are not made: windows do not reach them"
-    return pb.Warning(reason="CLIP_SHORTENED", message=message)
 
 
 def server_info(offer: Offer) -> pb.GetServerInfoResponse:
@@ -174,6 +172,7 @@ def _windows(spec: WindowSpec) -> pb.WindowSettings:
         overlap_frames=spec.overlap,
         audio_lookahead=_duration(presentation_time_ns(spec.audio_lookahead)),
         audio_left_context=_duration(presentation_time_ns(spec.audio_left_context)),
+        advised_buffer=_duration(presentation_time_ns(spec.advised_buffer)),
     )
 
 
@@ -191,6 +190,10 @@ def _limits(offer: Offer) -> pb.Limits:
         max_streams=settings.max_streams,
         max_steps=settings.max_steps,
         max_prompt_bytes=settings.max_prompt_bytes,
+        start_timeout=_seconds(settings.start_timeout_s),
+        max_streams_per_caller=settings.places_per_caller,
+        max_waiting_utterances=MAX_WAITING_UTTERANCES,
+        max_unread_answers=MAX_UNREAD_ANSWERS,
     )
 
 

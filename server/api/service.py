@@ -1,56 +1,56 @@
-"""The gRPC service: each method hands over to the module that does it."""
+"""The avatar service: each method hands over to the module that does it."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+# The library's own annotations are partial.
+# pyright: reportUnknownMemberType=false
 
+from collections.abc import Awaitable, Callable
+
+import grpc
 from echomimic.v1 import avatar_service_pb2 as pb
-from echomimic.v1 import avatar_service_pb2_grpc as pb_grpc
 
 from server.api import responses
-from server.api.animate import animate_stream, hearing_out
+from server.api.animate import animate
 from server.api.calls import Call, Context, serving
+from server.api.methods import Behaviour, add_service
 from server.api.render import render
 from server.errors import NotBuiltError
 from server.sessions.gateway import Gateway
 
+SERVICE = pb.DESCRIPTOR.services_by_name["AvatarService"]
 
-class AvatarService(pb_grpc.AvatarServiceServicer):
+
+class AvatarService:
     """`echomimic.v1.AvatarService`; the proto file is its documentation."""
 
     def __init__(self, gateway: Gateway, on_engine_failure: Callable[[], None]) -> None:
         """Serves a gateway; says when a call could not use the engine."""
         self._gateway = gateway
         self._on_engine_failure = on_engine_failure
+        self._methods: dict[str, Callable[[Gateway, Call], Awaitable[None]]] = {
+            "Animate": animate,
+            "Render": render,
+            "GetServerInfo": _get_server_info,
+        }
 
-    async def Animate(  # noqa: N802, D102
-        self, request_iterator: AsyncIterator[pb.AnimateRequest], context: Context
-    ) -> None:
-        async with self._serving(context, "Animate") as call, hearing_out(request_iterator):
-            with self._gateway.slot():
-                await animate_stream(self._gateway, call, request_iterator)
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Adds the methods to a server that has not started."""
+        add_service(server, SERVICE, self._behaviour)
 
-    async def Render(self, request: pb.RenderRequest, context: Context) -> None:  # noqa: N802, D102
-        async with self._serving(context, "Render") as call:
-            with self._gateway.slot():
-                await render(self._gateway, call, request)
+    def _behaviour(self, method: str) -> Behaviour:
+        async def serve(context: Context) -> None:
+            async with serving(
+                context,
+                method,
+                read_timeout_s=self._gateway.offer.settings.read_timeout_s,
+                on_engine_failure=self._on_engine_failure,
+            ) as call:
+                if method not in self._methods:
+                    raise NotBuiltError(method)
+                await self._methods[method](self._gateway, call)
 
-    async def GetServerInfo(  # noqa: N802, D102
-        self, request: pb.GetServerInfoRequest, context: Context
-    ) -> pb.GetServerInfoResponse:
-        return responses.server_info(self._gateway.offer)
+        return serve
 
-    async def CreateAvatar(self, request: pb.CreateAvatarRequest, context: Context) -> None:  # noqa: N802, D102
-        async with self._serving(context, "CreateAvatar"):
-            raise NotBuiltError("CreateAvatar")
 
-    async def DeleteAvatar(self, request: pb.DeleteAvatarRequest, context: Context) -> None:  # noqa: N802, D102
-        async with self._serving(context, "DeleteAvatar"):
-            raise NotBuiltError("DeleteAvatar")
-
-    def _serving(self, context: Context, method: str) -> AbstractAsyncContextManager[Call]:
-        return serving(
-            context,
-            method,
-            read_timeout_s=self._gateway.offer.settings.read_timeout_s,
-            on_engine_failure=self._on_engine_failure,
-        )
+async def _get_server_info(gateway: Gateway, call: Call) -> None:
+    await call.read(pb.GetServerInfoRequest, gateway.offer.settings.start_timeout_s)
+    await call.send(responses.server_info(gateway.offer))

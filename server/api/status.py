@@ -19,6 +19,7 @@ from server.errors import (
     LimitError,
     MissingExtraError,
     NotBuiltError,
+    ShuttingDownError,
     SlowReaderError,
 )
 
@@ -36,12 +37,18 @@ _CODES: dict[type[AvatarError], tuple[int, str]] = {
     SlowReaderError: (code_pb2.RESOURCE_EXHAUSTED, "SLOW_READER"),
     IdleClientError: (code_pb2.DEADLINE_EXCEEDED, "IDLE_CLIENT"),
     EngineUnavailableError: (code_pb2.UNAVAILABLE, "ENGINE_UNAVAILABLE"),
+    ShuttingDownError: (code_pb2.UNAVAILABLE, "SHUTTING_DOWN"),
 }
 
 
 def reason_of(error: BaseException) -> str:
     """Returns the constant that names an error to clients and in the log."""
     return _CODES[type(error)][1] if isinstance(error, AvatarError) else "INTERNAL"
+
+
+def facts_of(error: BaseException) -> dict[str, str]:
+    """Returns what the log says of an error that a client is told about."""
+    return {"message": str(error), **_metadata(error)} if isinstance(error, AvatarError) else {}
 
 
 def to_status(error: BaseException) -> status_pb2.Status:
@@ -76,7 +83,7 @@ def _metadata(error: AvatarError) -> dict[str, str]:
             return {"feature": feature}
         case MissingExtraError(extra=extra):
             return {"extra": extra}
-        case LimitError(limit=limit):
+        case LimitError(limit=limit) | CapacityError(limit=limit):
             return {"limit": limit}
         case EngineUnavailableError(network=network):
             return {"network": network}
@@ -91,11 +98,11 @@ def _details(error: AvatarError) -> list[message.Message]:
                 field=field, description=problem
             )
             return [error_details_pb2.BadRequest(field_violations=[violation])]
-        case CapacityError(max_streams=streams, retry_after_s=retry_s):
-            return [_quota("max_streams", f"{streams} streams at once"), _retry(retry_s)]
+        case CapacityError(limit=limit, places=places, retry_after_s=retry_s):
+            return [_quota(limit, f"{places} at once"), _retry(retry_s)]
         case LimitError(limit=limit, problem=problem):
             return [_quota(limit, problem)]
-        case EngineUnavailableError():
+        case EngineUnavailableError() | ShuttingDownError():
             return [_retry(RETRY_S)]
         case _:
             return []

@@ -18,20 +18,14 @@ class AudioBudget:
     def __init__(self, max_samples: int) -> None:
         self._max_samples = max_samples
         self._waiting = 0
-        self._room = asyncio.Event()
-        self._room.set()
 
-    async def room(self) -> None:
-        """Waits while too much audio waits."""
-        await self._room.wait()
+    def has_room(self, samples: int) -> bool:
+        """Tells whether some more samples may wait."""
+        return self._waiting + samples <= self._max_samples
 
     def change(self, samples: int) -> None:
         """Counts audio that has come in, or with a minus sign audio that has been used."""
         self._waiting += samples
-        if self._waiting < self._max_samples:
-            self._room.set()
-        else:
-            self._room.clear()
 
 
 class AudioTimeline:
@@ -50,6 +44,8 @@ class AudioTimeline:
         self._budget = budget
         self._finished = False
         self._changed = asyncio.Condition()
+        self.is_starving = False
+        """Whether somebody waits for audio that has not come in."""
 
     @property
     def end(self) -> int:
@@ -57,8 +53,7 @@ class AudioTimeline:
         return self._start + len(self._bytes) // SAMPLE_BYTES
 
     async def push(self, samples: Samples) -> None:
-        """Adds audio; waits while too much of the call's audio has not been used."""
-        await self._budget.room()
+        """Adds audio."""
         async with self._changed:
             self._bytes += samples.tobytes()
             self._count()
@@ -84,7 +79,11 @@ class AudioTimeline:
     async def wait_until(self, position: int) -> bool:
         """Waits for the audio before a position, or for the end; tells whether it is all there."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._finished or self.end >= position)
+            self.is_starving = True
+            try:
+                await self._changed.wait_for(lambda: self._finished or self.end >= position)
+            finally:
+                self.is_starving = False
             return self.end >= position
 
     async def take(self, start: int, end: int) -> Samples:

@@ -1,79 +1,179 @@
-"""One call's work, from a checked job to encoded frames; Animate and Render share it."""
+"""One client's conversation, whatever door it came in by: speech in, events out, one outcome.
+
+    push_audio, end_utterance, interrupt, end -> utterances -> draw -> outbox -> events
+
+Taking in never waits for drawing, so that an interruption is heard at once whatever was said before
+it; the audio that waits is bounded, and refused beyond. Drawing waits for whoever takes the events.
+"""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
-from server.animation.stitch import Clip
 from server.audio.clock import MODEL_RATE_HZ
 from server.audio.timeline import AudioBudget
-from server.pictures.encoding import encode_frame
+from server.errors import LimitError, cause_of
 from server.pictures.portrait import Picture
-from server.sessions.gateway import Gateway, Sitter
+from server.sessions.events import Event, Frame
+from server.sessions.gateway import Gateway
 from server.sessions.jobs import Job
+from server.sessions.outbox import Outbox
+from server.sessions.prepared import Prepared
 from server.sessions.report import Report
 from server.sessions.speech import AudioLimits, Speech
 
-
-@dataclass(frozen=True, slots=True)
-class EncodedFrame:
-    """A frame of an utterance, its number counted from the utterance's beginning."""
-
-    speech: Speech
-    number: int
-    picture: Picture
-    data: bytes
+MAX_WAITING_UTTERANCES = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
-    """A job at work: who is animated, within which limits, and what has come of it."""
+class Conversation:
+    """Takes a client's speech and draws it, one utterance after the other."""
 
-    gateway: Gateway
-    job: Job
-    sitter: Sitter
-    limits: AudioLimits
-    budget: AudioBudget
-    report: Report
+    def __init__(self, gateway: Gateway, job: Job, prepared: Prepared, limits: AudioLimits) -> None:
+        """Begins with nothing said; `converse` is how to get one that draws.
 
-    def new_speech(self, number: int) -> Speech:
-        """Begins an utterance."""
-        return Speech(number, self.job.audio_format, self.report, self.limits, self.budget)
-
-    async def clips(self, speech: Speech, opening: Picture | None = None) -> AsyncIterator[Clip]:
-        """Yields an utterance's pictures, a clip for each window and one for the end.
-
-        They begin with ``opening``, or else with the portrait.
+        Args:
+            gateway: draws.
+            job: what is asked for; the output has the size of the prepared picture.
+            prepared: who is animated.
+            limits: on the audio.
         """
+        height, width, _ = prepared.picture.shape
+        self.job = replace(job, video_format=replace(job.video_format, width=width, height=height))
+        self.report = Report(job.audio_format.sample_rate_hz, time.monotonic)
+        self._gateway = gateway
+        self._prepared = prepared
+        self._limits = limits
+        self._budget = AudioBudget(int(limits.max_buffered_s * MODEL_RATE_HZ))
+        self._outbox = Outbox(gateway.offer.settings.window_frames)
+        self._hearing: Speech | None = None
+        self._utterances = 0
+        self._waiting: deque[Speech | None] = deque()
+        self._added = asyncio.Event()
+        self._drawn: Speech | None = None
+        self._drawing: asyncio.Task[None] | None = None
+        self._last: Picture | None = None
+        """The last picture drawn, or after an interruption the last one taken."""
+        self._shown: Picture | None = None
+        """The last picture taken."""
+        for notice in prepared.notices:
+            self._outbox.notice(notice)
+
+    @property
+    def is_working(self) -> bool:
+        """Whether something is left to do for which the client need not send more."""
+        drawing = self._drawn is not None and not self._drawn.timeline.is_starving
+        return drawing or not self._outbox.is_empty
+
+    async def push_audio(self, data: bytes, *, field: str) -> None:
+        """Takes PCM in the job's format; it begins an utterance where none goes on.
+
+        Raises:
+            InvalidFieldError: the bytes are no samples of the format.
+            LimitError: the conversation's audio, or what of it waits, gets too long.
+        """
+        if self._hearing is None:
+            self._hearing = self._begin()
+        await self._hearing.push(data, field=field)
+
+    async def end_utterance(self) -> None:
+        """Says that the utterance is over; does nothing where none goes on."""
+        if self._hearing is not None:
+            await self._hearing.finish()
+        self._hearing = None
+
+    def interrupt(self) -> None:
+        """Drops what has not been taken of all that was said; `Interrupted` answers it."""
+        self._hearing = None
+        for waiting in (*self._waiting, self._drawn):
+            if waiting is not None:
+                waiting.timeline.drop()
+        self._waiting.clear()
+        if self._drawing is not None:
+            self._drawing.cancel()
+        self._outbox.interrupt()
+        self._last = self._shown
+
+    async def end(self) -> None:
+        """Says that nothing more will be said: after what is left, the events end."""
+        await self.end_utterance()
+        self._add(None)
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yields what is to be answered; taking an event makes room for more to be drawn."""
+        async for event in self._outbox.events():
+            if isinstance(event, Frame) and self.job.continues:
+                # A copy, since the picture is a part of its whole window.
+                self._shown = event.picture.copy()
+            yield event
+
+    async def draw(self, tasks: asyncio.TaskGroup) -> None:
+        """Draws what is said until the end; each utterance is a task of its own."""
+        while (speech := await self._next()) is not None:
+            self._drawn = speech
+            self._drawing = tasks.create_task(self._draw(speech))
+            try:
+                await asyncio.wait([self._drawing])
+            finally:
+                self._drawing.cancel()
+                # Not by the task itself, which may be cancelled before its first step.
+                speech.timeline.drop()
+                self._drawn = self._drawing = None
+        self._outbox.end()
+
+    def _begin(self) -> Speech:
+        if len(self._waiting) >= MAX_WAITING_UTTERANCES:
+            problem = f"{MAX_WAITING_UTTERANCES} utterances wait to be drawn"
+            raise LimitError("max_waiting_utterances", problem)
+        speech = Speech(
+            self._utterances, self.job.audio_format, self.report, self._limits, self._budget
+        )
+        self._utterances += 1
+        self._add(speech)
+        return speech
+
+    def _add(self, speech: Speech | None) -> None:
+        self._waiting.append(speech)
+        self._added.set()
+
+    async def _next(self) -> Speech | None:
+        while not self._waiting:
+            self._added.clear()
+            await self._added.wait()
+        return self._waiting.popleft()
+
+    async def _draw(self, speech: Speech) -> None:
+        opening = self._last if self.job.continues else None
         windows = 0
-        async for clip in self.gateway.frames(self.job, self.sitter, speech, opening):
+        async for clip in self._gateway.clips(self.job, self._prepared, speech, opening):
             self.report.windows += clip.window + 1 - windows
             windows = clip.window + 1
-            yield clip
-
-    async def frames(
-        self, speech: Speech, opening: Picture | None = None
-    ) -> AsyncIterator[EncodedFrame]:
-        """Yields an utterance's frames, encoded."""
-        video_format = self.job.video_format
-        async for clip in self.clips(speech, opening):
             for number, picture in enumerate(clip.pictures, clip.start):
-                data = await asyncio.to_thread(
-                    encode_frame, picture, video_format.encoding, video_format.jpeg_quality
-                )
-                yield EncodedFrame(speech, number, picture, data)
+                await self._outbox.picture(speech, number, picture)
+            if self.job.continues and len(clip.pictures):
+                self._last = clip.pictures[-1].copy()
+        self._outbox.ended(speech)
 
 
-async def open_session(gateway: Gateway, job: Job, limits: AudioLimits) -> Session:
-    """Decodes the portrait, which may give the output its shape; nothing has been said yet.
+@asynccontextmanager
+async def converse(gateway: Gateway, job: Job, limits: AudioLimits) -> AsyncGenerator[Conversation]:
+    """Opens a conversation and draws as long as the context lasts.
+
+    Whatever goes wrong in it ends the context with that one error.
 
     Raises:
         InvalidFieldError: the portrait is no usable picture.
+        EngineUnavailableError: a network cannot be run now.
     """
-    sitter = await gateway.sitter(job)
-    height, width, _ = sitter.picture.shape
-    job = replace(job, video_format=replace(job.video_format, width=width, height=height))
-    report = Report(job.audio_format.sample_rate_hz, time.monotonic)
-    budget = AudioBudget(int(limits.max_buffered_s * MODEL_RATE_HZ))
-    return Session(gateway, job, sitter, limits, budget, report)
+    conversation = Conversation(gateway, job, await gateway.prepare(job), limits)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            drawing = tasks.create_task(conversation.draw(tasks))
+            try:
+                yield conversation
+            finally:
+                drawing.cancel()
+    except BaseExceptionGroup as group:
+        raise cause_of(group) from group

@@ -1,98 +1,136 @@
-"""What an Animate stream sends, in order. Frames get their place in the stream as they leave."""
+"""What a conversation has to say, between drawing it and a front end that takes it.
+
+Pictures wait here unencoded, so that nothing is encoded that an interruption drops. They get their
+index as they leave, so that what is dropped leaves no gap.
+"""
 
 import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from enum import Enum
 
-from echomimic.v1 import avatar_service_pb2 as pb
-
-from server.api import responses
-from server.api.calls import Call
+from server.errors import LimitError
 from server.pictures.portrait import Picture
-from server.sessions.conversation import EncodedFrame, Session
+from server.sessions.events import (
+    Event,
+    Frame,
+    Interrupted,
+    Notice,
+    UtteranceBegan,
+    UtteranceEnded,
+)
 from server.sessions.speech import Speech
+
+MAX_UNREAD_ANSWERS = 1024
+"""Answers to the client's own messages; pictures have a bound of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """A picture of an utterance, its number counted from the utterance's beginning."""
+
+    speech: Speech
+    number: int
+    picture: Picture
 
 
 class _Mark(Enum):
-    """What else stands between frames."""
+    """What else stands between pictures and the ends of utterances."""
 
     INTERRUPTED = "what follows was said after the interruption"
     END = "nothing follows"
 
 
-class Answers:
-    """A bounded queue of frames and events, and the state of what has left it.
+class Outbox:
+    """A queue that holds a bounded number of pictures, and the state of what has left it."""
 
-    A frame's index is given when it leaves, so that frames dropped by an interruption leave no gap.
-    """
-
-    def __init__(self, session: Session, capacity: int) -> None:
+    def __init__(self, capacity: int) -> None:
         """Begins empty.
 
         Args:
-            session: what is answered.
-            capacity: frames that may wait.
+            capacity: pictures that may wait.
         """
-        self._session = session
-        self._waiting: asyncio.Queue[EncodedFrame | Speech | _Mark] = asyncio.Queue(capacity)
+        self._capacity = capacity
+        self._waiting: deque[_Drawn | Speech | Notice | _Mark] = deque()
+        self._pictures = 0
+        self._changed = asyncio.Event()
         self._frames = 0
         self._next_sample = 0
-        self._interruptions = 0
-        """How many are still to be answered."""
-        self.sent_at = 0.0
-        """When the latest answer was sent, on the event loop's clock."""
-        self.shown: Picture | None = None
-        """The last picture sent."""
 
-    async def frame(self, frame: EncodedFrame) -> None:
-        """Adds a frame; waits while too many wait."""
-        await self._waiting.put(frame)
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything has left."""
+        return not self._waiting
 
-    async def ended(self, speech: Speech) -> None:
-        """Says that all frames of an utterance have been added."""
-        await self._waiting.put(speech)
+    async def picture(self, speech: Speech, number: int, picture: Picture) -> None:
+        """Adds a picture; waits while too many wait."""
+        while self._pictures >= self._capacity:
+            self._changed.clear()
+            await self._changed.wait()
+        self._pictures += 1
+        self._add(_Drawn(speech, number, picture))
+
+    def ended(self, speech: Speech) -> None:
+        """Says that all pictures of an utterance have been added."""
+        self._add(speech)
+
+    def notice(self, notice: Notice) -> None:
+        """Adds a notice, which no interruption drops."""
+        self._answer(notice)
 
     def interrupt(self) -> None:
-        """Drops everything that waits, and says so to the client."""
-        while not self._waiting.empty():
-            self._waiting.get_nowait()
-        # Each interruption is answered, also those whose answer still waited.
-        self._interruptions += 1
-        self._waiting.put_nowait(_Mark.INTERRUPTED)
+        """Drops the pictures that wait, and says so.
 
-    async def end(self) -> None:
+        Raises:
+            LimitError: the client reads none of the answers to what it sends.
+        """
+        kept = [item for item in self._waiting if not isinstance(item, (_Drawn, Speech))]
+        self._waiting = deque(kept)
+        self._pictures = 0
+        self._answer(_Mark.INTERRUPTED)
+
+    def end(self) -> None:
         """Says that nothing follows."""
-        await self._waiting.put(_Mark.END)
+        self._add(_Mark.END)
 
-    async def send_all(self, call: Call) -> None:
-        """Sends what is added until the end."""
-        while (answer := await self._waiting.get()) is not _Mark.END:
-            match answer:
-                case EncodedFrame():
-                    await self._send_frame(call, answer)
+    async def events(self) -> AsyncIterator[Event]:
+        """Yields what is added until the end, as it is taken."""
+        while True:
+            while not self._waiting:
+                self._changed.clear()
+                await self._changed.wait()
+            item = self._waiting.popleft()
+            match item:
+                case _Drawn():
+                    self._pictures -= 1
+                    self._changed.set()
+                    if item.number == 0:
+                        begins = item.speech.first_sample
+                        yield UtteranceBegan(item.speech.number, self._frames, begins)
+                    yield self._frame(item)
                 case Speech():
-                    await self._send_event(call, answer, ended=True)
-                case _:
-                    await self._send_interrupted(call)
-            self.sent_at = asyncio.get_running_loop().time()
+                    ends = item.first_sample + item.samples
+                    yield UtteranceEnded(item.number, self._frames - 1, ends)
+                case Notice():
+                    yield item
+                case _Mark.INTERRUPTED:
+                    yield Interrupted(self._frames - 1, self._next_sample)
+                case _Mark.END:
+                    return
 
-    async def _send_frame(self, call: Call, frame: EncodedFrame) -> None:
-        self.shown = frame.picture
-        if frame.number == 0:
-            await self._send_event(call, frame.speech, ended=False)
-        message = responses.frame(self._frames, frame, self._session.job.video_format)
+    def _frame(self, drawn: _Drawn) -> Frame:
+        speech, index = drawn.speech, self._frames
         self._frames += 1
-        self._next_sample = frame.speech.sample_of(frame.number + 1)
-        await call.send(pb.AnimateResponse(frame=message))
-        self._session.report.frame_sent()
+        self._next_sample = speech.sample_of(drawn.number + 1)
+        return Frame(index, speech.number, speech.sample_of(drawn.number), drawn.picture)
 
-    async def _send_interrupted(self, call: Call) -> None:
-        interrupted = pb.Interrupted(
-            last_frame_index=self._frames - 1, next_audio_sample=self._next_sample
-        )
-        while self._interruptions > 0:
-            self._interruptions -= 1
-            await call.send(pb.AnimateResponse(interrupted=interrupted))
+    def _answer(self, item: Notice | _Mark) -> None:
+        if len(self._waiting) - self._pictures >= MAX_UNREAD_ANSWERS:
+            problem = f"{MAX_UNREAD_ANSWERS} answers have not been read; read while you write"
+            raise LimitError("max_unread_answers", problem)
+        self._add(item)
 
-    async def _send_event(self, call: Call, speech: Speech, *, ended: bool) -> None:
-        event = responses.utterance(speech, ended=ended, frames=self._frames)
-        await call.send(pb.AnimateResponse(utterance=event))
+    def _add(self, item: _Drawn | Speech | Notice | _Mark) -> None:
+        self._waiting.append(item)
+        self._changed.set()

@@ -1,39 +1,54 @@
-"""What a call came to: its summary for the client and its line in the log."""
+"""What a conversation came to: its summary for the client and its line in the log."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from server.audio.clock import FRAME_RATE
 
 
 @dataclass
 class Report:
-    """Counts a call as it goes; ``now`` is a monotonic clock in seconds."""
+    """Counts a conversation as it goes; ``now`` is a monotonic clock in seconds."""
 
     sample_rate_hz: int
     now: Callable[[], float]
     audio_samples: int = 0
     frames: int = 0
     windows: int = 0
-    _first_audio_s: float | None = None
+    playable_s: float = 0.0
+    """Seconds from an utterance's first audio received to the start of playback that never stalls,
+    in the utterance for which that takes longest."""
     _first_frame_s: float | None = None
     _last_frame_s: float | None = None
+    _begun_s: dict[int, float] = field(default_factory=dict[int, float])
+    """When each utterance's first audio came."""
+    _first_frame_of: dict[int, int] = field(default_factory=dict[int, int])
 
-    def audio_received(self, samples: int) -> None:
+    def audio_received(self, utterance_id: int, samples: int) -> None:
         """Counts samples of one channel."""
-        if self._first_audio_s is None:
-            self._first_audio_s = self.now()
+        self._begun_s.setdefault(utterance_id, self.now())
         self.audio_samples += samples
 
-    def frame_sent(self) -> None:
+    def frame_sent(self, utterance_id: int) -> None:
         """Counts a frame."""
+        now_s = self.now()
+        number = self.frames - self._first_frame_of.setdefault(utterance_id, self.frames)
+        late_s = now_s - self._begun_s[utterance_id] - number / FRAME_RATE
+        self.playable_s = max(self.playable_s, late_s)
         self.frames += 1
-        self._last_frame_s = self.now()
+        self._last_frame_s = now_s
         if self._first_frame_s is None:
-            self._first_frame_s = self._last_frame_s
+            self._first_frame_s = now_s
 
     @property
     def audio_s(self) -> float:
-        """Length of the audio in seconds."""
+        """Length of the audio received, in seconds."""
         return self.audio_samples / self.sample_rate_hz
+
+    @property
+    def media_s(self) -> float:
+        """Length of the frames sent, in seconds."""
+        return self.frames / FRAME_RATE
 
     @property
     def first_frame_s(self) -> float:
@@ -47,10 +62,8 @@ class Report:
 
     @property
     def realtime_factor(self) -> float:
-        """Seconds of media for each second of wall time; 0 without frames."""
-        return self.audio_s / self.wall_s if self.wall_s else 0.0
+        """Seconds of frames for each second of wall time; 0 without frames."""
+        return self.media_s / self.wall_s if self.wall_s else 0.0
 
     def _since_first_audio(self, moment_s: float | None) -> float:
-        if moment_s is None or self._first_audio_s is None:
-            return 0.0
-        return moment_s - self._first_audio_s
+        return 0.0 if moment_s is None else moment_s - min(self._begun_s.values())

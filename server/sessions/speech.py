@@ -55,17 +55,18 @@ class Speech:
         self._report = report
         self._resampler = Resampler(audio_format.sample_rate_hz)
         self._limits = limits
+        self._budget = budget
 
     def sample_of(self, frame: int) -> int:
         """Returns where a frame of this utterance begins in the call's audio."""
         return self.first_sample + min(self.samples, self.clock.first_sample(frame))
 
     async def push(self, data: bytes, *, field: str) -> None:
-        """Takes a chunk; waits while too much audio has not been used.
+        """Takes a chunk.
 
         Raises:
             InvalidFieldError: the bytes are no samples of the format.
-            LimitError: the chunk is, or the call's audio gets, too long.
+            LimitError: the call's audio, or what of it waits to be used, gets too long.
         """
         if not data:
             raise InvalidFieldError(field, "is empty; send at least one sample")
@@ -76,7 +77,7 @@ class Speech:
         else:
             resampled = await asyncio.to_thread(self._resample, data, field)
         self.samples += samples
-        self._report.audio_received(samples)
+        self._report.audio_received(self.number, samples)
         await self.timeline.push(resampled)
 
     async def finish(self) -> None:
@@ -95,8 +96,11 @@ class Speech:
         limits, rate = self._limits, self.clock.sample_rate_hz
         if (self._report.audio_samples + samples) / rate > limits.max_audio_s:
             raise LimitError(limits.limit, f"the audio is longer than {limits.max_audio_s:g} s")
-        if samples / rate > limits.max_buffered_s:
-            problem = f"{field}: one chunk is longer than {limits.max_buffered_s:g} s"
+        if not self._budget.has_room(samples * MODEL_RATE_HZ // rate):
+            problem = (
+                f"{field}: more than {limits.max_buffered_s:g} s of audio wait to be animated; "
+                "send it at the speed of speaking"
+            )
             raise LimitError("max_buffered_audio", problem)
 
     def _resample(self, data: bytes, field: str) -> Samples:

@@ -264,21 +264,23 @@ class Started(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., client_session_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
 
 class WindowSettings(_message.Message):
-    __slots__ = ("first_window_frames", "window_frames", "overlap_frames", "audio_lookahead", "audio_left_context")
+    __slots__ = ("first_window_frames", "window_frames", "overlap_frames", "audio_lookahead", "audio_left_context", "advised_buffer")
     FIRST_WINDOW_FRAMES_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FRAMES_FIELD_NUMBER: _ClassVar[int]
     OVERLAP_FRAMES_FIELD_NUMBER: _ClassVar[int]
     AUDIO_LOOKAHEAD_FIELD_NUMBER: _ClassVar[int]
     AUDIO_LEFT_CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    ADVISED_BUFFER_FIELD_NUMBER: _ClassVar[int]
     first_window_frames: int
     window_frames: int
     overlap_frames: int
     audio_lookahead: _duration_pb2.Duration
     audio_left_context: _duration_pb2.Duration
-    def __init__(self, first_window_frames: _Optional[int] = ..., window_frames: _Optional[int] = ..., overlap_frames: _Optional[int] = ..., audio_lookahead: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., audio_left_context: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    advised_buffer: _duration_pb2.Duration
+    def __init__(self, first_window_frames: _Optional[int] = ..., window_frames: _Optional[int] = ..., overlap_frames: _Optional[int] = ..., audio_lookahead: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., audio_left_context: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., advised_buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_portrait_bytes", "max_portrait_pixels", "max_stream_audio", "max_render_audio", "max_buffered_audio", "read_timeout", "idle_timeout", "max_streams", "max_steps", "max_prompt_bytes")
+    __slots__ = ("max_message_bytes", "max_portrait_bytes", "max_portrait_pixels", "max_stream_audio", "max_render_audio", "max_buffered_audio", "read_timeout", "idle_timeout", "max_streams", "max_steps", "max_prompt_bytes", "start_timeout", "max_streams_per_caller", "max_waiting_utterances", "max_unread_answers")
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_PORTRAIT_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_PORTRAIT_PIXELS_FIELD_NUMBER: _ClassVar[int]
@@ -290,6 +292,10 @@ class Limits(_message.Message):
     MAX_STREAMS_FIELD_NUMBER: _ClassVar[int]
     MAX_STEPS_FIELD_NUMBER: _ClassVar[int]
     MAX_PROMPT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    START_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    MAX_STREAMS_PER_CALLER_FIELD_NUMBER: _ClassVar[int]
+    MAX_WAITING_UTTERANCES_FIELD_NUMBER: _ClassVar[int]
+    MAX_UNREAD_ANSWERS_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_portrait_bytes: int
     max_portrait_pixels: int
@@ -301,7 +307,11 @@ class Limits(_message.Message):
     max_streams: int
     max_steps: int
     max_prompt_bytes: int
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_portrait_bytes: _Optional[int] = ..., max_portrait_pixels: _Optional[int] = ..., max_stream_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_render_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_buffered_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., read_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_streams: _Optional[int] = ..., max_steps: _Optional[int] = ..., max_prompt_bytes: _Optional[int] = ...) -> None: ...
+    start_timeout: _duration_pb2.Duration
+    max_streams_per_caller: int
+    max_waiting_utterances: int
+    max_unread_answers: int
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_portrait_bytes: _Optional[int] = ..., max_portrait_pixels: _Optional[int] = ..., max_stream_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_render_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_buffered_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., read_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_streams: _Optional[int] = ..., max_steps: _Optional[int] = ..., max_prompt_bytes: _Optional[int] = ..., start_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_streams_per_caller: _Optional[int] = ..., max_waiting_utterances: _Optional[int] = ..., max_unread_answers: _Optional[int] = ...) -> None: ...
 
 class Frame(_message.Message):
     __slots__ = ("index", "utterance_id", "presentation_time", "first_audio_sample", "kind", "encoding", "width", "height", "data")
@@ -354,7 +364,7 @@ class Warning(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Summary(_message.Message):
-    __slots__ = ("frames", "audio_samples", "audio_duration", "windows", "first_frame_latency", "wall_time", "realtime_factor")
+    __slots__ = ("frames", "audio_samples", "audio_duration", "windows", "first_frame_latency", "wall_time", "realtime_factor", "playable_latency")
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     AUDIO_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     AUDIO_DURATION_FIELD_NUMBER: _ClassVar[int]
@@ -362,6 +372,7 @@ class Summary(_message.Message):
     FIRST_FRAME_LATENCY_FIELD_NUMBER: _ClassVar[int]
     WALL_TIME_FIELD_NUMBER: _ClassVar[int]
     REALTIME_FACTOR_FIELD_NUMBER: _ClassVar[int]
+    PLAYABLE_LATENCY_FIELD_NUMBER: _ClassVar[int]
     frames: int
     audio_samples: int
     audio_duration: _duration_pb2.Duration
@@ -369,7 +380,8 @@ class Summary(_message.Message):
     first_frame_latency: _duration_pb2.Duration
     wall_time: _duration_pb2.Duration
     realtime_factor: float
-    def __init__(self, frames: _Optional[int] = ..., audio_samples: _Optional[int] = ..., audio_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., windows: _Optional[int] = ..., first_frame_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., wall_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., realtime_factor: _Optional[float] = ...) -> None: ...
+    playable_latency: _duration_pb2.Duration
+    def __init__(self, frames: _Optional[int] = ..., audio_samples: _Optional[int] = ..., audio_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., windows: _Optional[int] = ..., first_frame_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., wall_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., realtime_factor: _Optional[float] = ..., playable_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class RenderRequest(_message.Message):
     __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "audio", "video_format", "generation", "output", "exact_clip")

@@ -65,7 +65,7 @@ async def test_a_silent_client_is_sent_away(tmp_path: Path) -> None:
             async for _ in call:
                 pass
         assert refusal(caught.value).reason == "IDLE_CLIENT"
-        assert server.gateway.active == 0
+        assert server.gateway.admission.active == 0
 
 
 async def _read_into(answers: list[pb.AnimateResponse], call: Any) -> None:
@@ -117,7 +117,7 @@ async def test_a_client_that_never_reads_is_sent_away_and_others_go_on(tmp_path:
         await never_reads.write(chunk(speech(2 * RATE).tobytes()))
         other = frames(await animate(server, [start(), *said(speech(2 * RATE))]))
         assert len(other) == 50
-        await until(lambda: server.gateway.active == 0)
+        await until(lambda: server.gateway.admission.active == 0)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await _read_all(never_reads)
         assert refusal(caught.value).reason == "SLOW_READER"

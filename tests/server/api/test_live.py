@@ -352,7 +352,7 @@ async def test_a_client_that_leaves_stops_its_work(server: Served, engine: FakeE
     await call.read()
     await call.read()
     call.cancel()
-    await until(lambda: server.gateway.active == 0)
+    await until(lambda: server.gateway.admission.active == 0)
     before = len(engine.executions)
     await asyncio.sleep(0.1)
     assert len(engine.executions) == before
@@ -365,4 +365,4 @@ async def test_a_deadline_that_passes_stops_the_work(server: Served, engine: Fak
         async for _ in call:
             pass
     assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    await until(lambda: server.gateway.active == 0)
+    await until(lambda: server.gateway.admission.active == 0)

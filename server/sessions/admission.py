@@ -1,0 +1,106 @@
+"""Who may work now: places for calls, bounded in all and for each caller, and how they close."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+from server.errors import CapacityError, ShuttingDownError
+
+RETRY_AFTER_S = 2.0
+MAX_OPENING = 32
+MAX_OPENING_OF_CALLER = 8
+"""Calls that have not said yet what they want hold no place, but the memory of a message."""
+
+
+class Admission:
+    """Counts calls, and ends those that are still at work when the server goes down."""
+
+    def __init__(self, max_streams: int, max_streams_per_caller: int) -> None:
+        """Begins with every place free."""
+        self._max = {"max_streams": max_streams, "max_streams_per_caller": max_streams_per_caller}
+        self._opening: Counter[str] = Counter()
+        self._working: Counter[str] = Counter()
+        self._scopes: set[asyncio.Timeout] = set()
+        self._closed = False
+        self._left = asyncio.Event()
+
+    @property
+    def active(self) -> int:
+        """Calls that hold a place."""
+        return self._working.total()
+
+    @contextmanager
+    def opening(self, caller: str) -> Generator[None]:
+        """Surrounds the wait for what a call wants.
+
+        Raises:
+            CapacityError: too many calls wait so.
+            ShuttingDownError: the server is going down.
+        """
+        self._check_open()
+        _check("max_opening_calls", self._opening.total(), MAX_OPENING)
+        _check("max_opening_calls_per_caller", self._opening[caller], MAX_OPENING_OF_CALLER)
+        with _counted(self._opening, caller):
+            yield
+
+    @asynccontextmanager
+    async def place(self, caller: str) -> AsyncGenerator[None]:
+        """Holds one of the places.
+
+        Raises:
+            CapacityError: none is free, or the caller has too many.
+            ShuttingDownError: the server is going down, at once or when it can wait no longer.
+        """
+        self._check_open()
+        _check("max_streams", self.active, self._max["max_streams"])
+        of_caller = self._max["max_streams_per_caller"]
+        _check("max_streams_per_caller", self._working[caller], of_caller)
+        scope = asyncio.timeout(None)
+        try:
+            with _counted(self._working, caller):
+                async with scope:
+                    self._scopes.add(scope)
+                    yield
+        except TimeoutError as error:
+            if scope.expired():
+                raise ShuttingDownError from error
+            raise
+        finally:
+            self._scopes.discard(scope)
+            self._left.set()
+
+    async def close(self, grace_s: float) -> None:
+        """Takes no more calls; those at work end by themselves within the grace, or are ended."""
+        self._closed = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self._empty()
+        for scope in self._scopes:
+            scope.reschedule(asyncio.get_running_loop().time())
+        await self._empty()
+
+    async def _empty(self) -> None:
+        while self.active:
+            self._left.clear()
+            await self._left.wait()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ShuttingDownError
+
+
+def _check(limit: str, running: int, allowed: int) -> None:
+    if running >= allowed:
+        raise CapacityError(limit, allowed, RETRY_AFTER_S)
+
+
+@contextmanager
+def _counted(counter: Counter[str], caller: str) -> Generator[None]:
+    counter[caller] += 1
+    try:
+        yield
+    finally:
+        counter[caller] -= 1
+        if not counter[caller]:
+            del counter[caller]

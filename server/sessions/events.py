@@ -1,0 +1,66 @@
+"""What a conversation answers, in order; every front end turns these into messages of its own.
+
+Notice                  something is not as it should be, and the conversation goes on
+UtteranceBegan          its first frame follows
+Frame                   a picture with its place in the conversation and in time
+UtteranceEnded          its last frame has left
+Interrupted             nothing said before it follows
+"""
+
+from dataclasses import dataclass
+
+from server.pictures.portrait import Picture
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A reason to compare with, and the same in words, with the remedy."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceBegan:
+    """Its first frame, and its first sample in the conversation's audio."""
+
+    utterance_id: int
+    frame_index: int
+    audio_sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceEnded:
+    """Its last frame, and the sample after its last in the conversation's audio."""
+
+    utterance_id: int
+    frame_index: int
+    audio_sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A picture, uint8 [height, width, 3].
+
+    Attributes:
+        index: in the conversation, from 0, without gaps.
+        utterance_id: of the utterance, from 0.
+        audio_sample: of the client's own audio, at which it begins.
+        picture: what is shown.
+    """
+
+    index: int
+    utterance_id: int
+    audio_sample: int
+    picture: Picture
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The last frame that left, -1 if none, and the sample at which it ends."""
+
+    last_frame_index: int
+    next_audio_sample: int
+
+
+Event = Notice | UtteranceBegan | Frame | UtteranceEnded | Interrupted

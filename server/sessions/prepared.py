@@ -1,0 +1,115 @@
+"""Who is animated: the portrait at output size, and where in it speech acts."""
+
+import asyncio
+from dataclasses import dataclass
+
+from PIL import Image
+
+from server.animation.guidance import UNGUIDED
+from server.animation.variant import guidance
+from server.errors import InvalidFieldError
+from server.pictures.face import (
+    FaceBox,
+    FloatArray,
+    at_least_one_token,
+    everywhere,
+    face_mask,
+    find_face,
+    is_shown,
+)
+from server.pictures.portrait import (
+    RECOMMENDED_SIDE_PX,
+    Picture,
+    Placement,
+    cropped,
+    decode_portrait,
+    whole,
+)
+from server.sessions.events import Notice
+from server.sessions.jobs import Job, Offer
+from server.triton.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A portrait, ready.
+
+    Attributes:
+        picture: at output size.
+        face_mask: where audio acts, [height / 16, width / 16].
+        notices: what could be better about it.
+    """
+
+    picture: Picture
+    face_mask: FloatArray
+    notices: tuple[Notice, ...]
+
+
+async def prepare(engine: Engine, offer: Offer, job: Job) -> Prepared:
+    """Decodes a job's portrait, and finds the face in it if the variant needs it.
+
+    Raises:
+        InvalidFieldError: it is no usable picture.
+        EngineUnavailableError: the face detector cannot be run now.
+    """
+    image = await asyncio.to_thread(
+        decode_portrait,
+        job.portrait,
+        max_pixels=offer.settings.max_portrait_pixels,
+        field=job.portrait_field,
+    )
+    box = job.face_box
+    looks = offer.manifest.variant == "preview" and box is None
+    if looks:
+        box = await find_face(engine, image)
+    picture, placement = await asyncio.to_thread(_placed, image, job, offer)
+    if box is not None and not is_shown(box, placement):
+        if not looks:
+            raise _box_not_shown(job, image.size, placement)
+        box = None
+    notices = _size_notices(image.size)
+    if looks and box is None:
+        notices += (FACE_NOT_FOUND,)
+    return Prepared(picture, _mask(job, box, placement), notices)
+
+
+FACE_NOT_FOUND = Notice(
+    "FACE_NOT_FOUND", "no face was found, so speech acts on the whole picture; send `face_box`"
+)
+
+
+def _size_notices(portrait_px: tuple[int, int]) -> tuple[Notice, ...]:
+    width, height = portrait_px
+    if min(width, height) >= RECOMMENDED_SIDE_PX:
+        return ()
+    wanted = f"{RECOMMENDED_SIDE_PX} x {RECOMMENDED_SIDE_PX}"
+    message = f"the portrait has {width} x {height} pixels; at least {wanted} looks better"
+    return (Notice("PORTRAIT_SMALL", message),)
+
+
+def _placed(image: Image.Image, job: Job, offer: Offer) -> tuple[Picture, Placement]:
+    size = job.video_format.size
+    if job.exact is None:
+        return cropped(image, *size)
+    return whole(image, size, offer.manifest.variant, field=job.portrait_field)
+
+
+def _box_not_shown(
+    job: Job, portrait_px: tuple[int, int], placement: Placement
+) -> InvalidFieldError:
+    field = f"{job.portrait_field.removesuffix('image')}face_box"
+    (width, height), shown = portrait_px, f"{placement.width} x {placement.height}"
+    return InvalidFieldError(
+        field,
+        f"lies outside what is shown of the portrait, which has {width} x {height} pixels, at "
+        f"{shown}; send the box in pixels of the portrait, or a portrait cropped to that shape",
+    )
+
+
+def _mask(job: Job, box: FaceBox | None, placement: Placement) -> FloatArray:
+    # Upstream drops the mask where nothing is guided; an exact clip does too.
+    unguided = job.exact is not None and guidance(job.generation).rows == UNGUIDED
+    if box is None or unguided:
+        return everywhere(placement.width, placement.height)
+    mask = face_mask(box, placement)
+    return mask if job.exact is not None else at_least_one_token(mask, box, placement)
