@@ -34,7 +34,7 @@ async def animate(gateway: Gateway, call: Call) -> None:
         call.describe(conversation.job, conversation.report)
         started = responses.started(conversation.job, gateway.offer, call.request_id)
         await call.send(pb.AnimateResponse(started=started))
-        for notice in call.notices:
+        for notice in (*call.notices, *conversation.notices):
             await call.send(pb.AnimateResponse(warning=responses.warning(notice)))
         async with asyncio.TaskGroup() as tasks:
             listening = tasks.create_task(listen(call, conversation, settings.idle_timeout_s))

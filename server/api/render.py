@@ -49,7 +49,7 @@ async def render(gateway: Gateway, call: Call) -> None:
         total = gateway.total_frames(job, samples)
         started = responses.started(job, gateway.offer, call.request_id)
         await call.send(pb.RenderResponse(started=started))
-        for notice in (*call.notices, *_shortened(job, total, samples)):
+        for notice in (*call.notices, *conversation.notices, *_shortened(job, total, samples)):
             await call.send(pb.RenderResponse(warning=responses.warning(notice)))
         if request.output == pb.RENDER_OUTPUT_FRAMES:
             await _send_frames(call, conversation)

@@ -42,6 +42,8 @@ class Conversation:
         """
         height, width, _ = prepared.picture.shape
         self.job = replace(job, video_format=replace(job.video_format, width=width, height=height))
+        self.notices = prepared.notices
+        """What could be better about the portrait; to be said before the events."""
         self.report = Report(job.audio_format.sample_rate_hz, time.monotonic)
         self._gateway = gateway
         self._prepared = prepared
@@ -58,8 +60,6 @@ class Conversation:
         """The last picture drawn, or after an interruption the last one taken."""
         self._shown: Picture | None = None
         """The last picture taken."""
-        for notice in prepared.notices:
-            self._outbox.notice(notice)
 
     @property
     def is_working(self) -> bool:

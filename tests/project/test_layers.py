@@ -68,8 +68,6 @@ FORBIDDEN = {
 
 EXCEPTIONS: set[tuple[str, str]] = {
     ("server.api", "server.triton.engine"),
-    ("server.sessions", "echomimic"),
-    ("server.sessions", "server.api"),
 }
 """Packages that still import against the rules, and what. This list only shrinks."""
 
