@@ -14,12 +14,13 @@ from PIL import Image
 from client.demo.contact_sheet import contact_sheet, spaced
 from client.demo.gateway_process import running_gateway
 from client.demo.media import PORTRAIT, SPEECH
-from echomimic_client.__main__ import JPEG_QUALITY, one_line_errors, summary
+from echomimic_client.arguments import JPEG_QUALITY
 from echomimic_client.audio import FRAME_RATE, AudioClip, read_audio
 from echomimic_client.blocking import AvatarClient
+from echomimic_client.program import one_line_errors, summary
 from echomimic_client.progress import frame_bar
 from echomimic_client.recording import Recording, record
-from echomimic_client.results import Frame, GenerationSettings, Picture, ServerInfo, VideoFormat
+from echomimic_client.results import Frame, Picture, ServerInfo, VideoFormat
 
 LOG = Path("build/gateway.log")
 CHUNK_MS = 40
@@ -37,7 +38,7 @@ def main(
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda caught, _: sys.exit(128 + caught))
     typer.echo(f"starting the gateway, log in {LOG}", err=True)
-    with one_line_errors(f"the demo's gateway (log: {LOG})"):
+    with one_line_errors():
         recording = demonstrate(repository, triton_venv, out)
     typer.echo(f"{out}/demo.mp4, demo.png, demo.json: {summary(recording)}")
 
@@ -75,10 +76,10 @@ def film(client: AvatarClient, clip: AudioClip) -> tuple[Recording, list[tuple[f
             client,
             PORTRAIT.read_bytes(),
             clip,
+            film=True,
             live=True,
             chunk_ms=CHUNK_MS,
             video=VideoFormat("jpeg", jpeg_quality=JPEG_QUALITY),
-            generation=GenerationSettings(),
             on_picture=keep,
         )
     return recording, shots
@@ -94,6 +95,7 @@ def facts(info: ServerInfo, recording: Recording, clip: AudioClip) -> dict[str, 
         "fps": FRAME_RATE,
         "audio_seconds": round(clip.duration_s, 3),
         "first_frame_ms": round(1000 * recording.first_frame_s),
+        "playable_latency_ms": round(1000 * recording.playable_latency_s),
         "realtime_factor": round(recording.realtime_factor, 3),
         "variant": info.variant,
         "steps": recording.started.generation.steps,

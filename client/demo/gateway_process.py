@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from echomimic_client.address import channel_options
 from echomimic_client.errors import ClientError
 
 LOOPBACK = "127.0.0.1"
@@ -84,7 +85,7 @@ def _stopped_after(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Pope
 
 def _wait_until_serving(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
     deadline_s = time.monotonic() + START_TIMEOUT_S
-    with grpc.insecure_channel(address) as channel:
+    with grpc.insecure_channel(address, channel_options(address)) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         while not _serves(health):
             if process.poll() is not None:

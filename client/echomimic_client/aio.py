@@ -1,76 +1,26 @@
 """The client for services: asynchronous iterators."""
 
-import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import suppress
-from typing import Any
-
 import grpc
 from echomimic.v1 import avatar_service_pb2 as pb
 from echomimic.v1 import avatar_service_pb2_grpc as pb_grpc
+from typing_extensions import Self, Unpack
 
 from echomimic_client import wire
-from echomimic_client.audio import AudioClip, AudioFormat
-from echomimic_client.errors import call_errors
-from echomimic_client.results import Frame, GenerationSettings, Rendering, ServerInfo, VideoFormat
-from echomimic_client.transcript import (
-    CHANNEL_OPTIONS,
-    DEFAULT_GENERATION,
-    DEFAULT_VIDEO,
-    Transcript,
+from echomimic_client.address import channel_options, check_target
+from echomimic_client.aio_streams import AsyncAnimation, AsyncAnswers
+from echomimic_client.audio import AudioFormat
+from echomimic_client.options import CallOptions, check, grpc_options
+from echomimic_client.results import ExactClip, Rendering, ServerInfo
+from echomimic_client.sources import (
+    AsyncSpeech,
+    Portrait,
+    Speech,
+    chunks_of,
+    portrait_file,
+    whole_speech,
 )
-
-
-class AsyncAnimation(Transcript):
-    """An Animate stream: iterate over its frames, once. Leaving the loop ends the call."""
-
-    def __init__(
-        self, stub: pb_grpc.AvatarServiceStub, start: pb.AnimateRequest, audio: AsyncIterable[bytes]
-    ) -> None:
-        super().__init__()
-        self._call: Any = stub.Animate()
-        self._start = start
-        self._audio = audio
-
-    async def __aiter__(self) -> AsyncIterator[Frame]:
-        """Yields the frames as they come.
-
-        Raises:
-            CallError: the call failed.
-            Exception: what the audio source raised.
-        """
-        sending = asyncio.create_task(self._send())
-        # A write that fails because the server has ended the call would replace the server's status
-        # by INTERNAL, in grpc.aio; so writing stops the moment there is a status.
-        self._call.add_done_callback(lambda _: sending.cancel())
-        try:
-            with self.receiving():
-                async for response in self._call:
-                    frame = self.take(response)
-                    if frame is not None:
-                        yield frame
-        finally:
-            self._call.cancel()
-            sending.cancel()
-            await asyncio.wait([sending])
-
-    async def _send(self) -> None:
-        # Why a call has ended is for the reader to learn.
-        with suppress(grpc.RpcError, asyncio.InvalidStateError):
-            async for request in self._requests():
-                await self._call.write(request)
-            await self._call.done_writing()
-
-    async def _requests(self) -> AsyncIterator[pb.AnimateRequest]:
-        yield self._start
-        try:
-            async for data in self._audio:
-                yield wire.audio_request(data)
-        except Exception as error:
-            self._audio_error = error
-            self._call.cancel()
-            return
-        yield wire.END
+from echomimic_client.status import call_errors
+from echomimic_client.streams import OnProgress
 
 
 class AsyncAvatarClient:
@@ -82,15 +32,21 @@ class AsyncAvatarClient:
         Args:
             target: host:port.
             credentials: for TLS, as `grpc.ssl_channel_credentials()`; none means plain text.
+
+        Raises:
+            AddressError: the target cannot be meant.
         """
+        check_target(target)
+        options = channel_options(target)
+        self._target = target
         self._channel = (
-            grpc.aio.secure_channel(target, credentials, CHANNEL_OPTIONS)
+            grpc.aio.secure_channel(target, credentials, options)
             if credentials
-            else grpc.aio.insecure_channel(target, CHANNEL_OPTIONS)
+            else grpc.aio.insecure_channel(target, options)
         )
         self._stub = pb_grpc.AvatarServiceStub(self._channel)
 
-    async def __aenter__(self) -> "AsyncAvatarClient":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -102,56 +58,102 @@ class AsyncAvatarClient:
 
     def animate(
         self,
-        portrait: bytes,
-        audio: AsyncIterable[bytes],
-        audio_format: AudioFormat,
+        portrait: Portrait,
+        audio: AsyncSpeech | None = None,
+        audio_format: AudioFormat | None = None,
         *,
-        video: VideoFormat = DEFAULT_VIDEO,
-        generation: GenerationSettings = DEFAULT_GENERATION,
-        client_session_id: str = "",
+        continue_from_last_frame: bool = False,
+        **options: Unpack[CallOptions],
     ) -> AsyncAnimation:
         """Streams speech in and frames out.
 
         Args:
-            portrait: a JPEG, PNG or WebP file.
-            audio: PCM, in chunks of whole samples; consumed in a task of its own.
-            audio_format: how to read it.
-            video: what the frames shall look like.
-            generation: how they are generated.
-            client_session_id: a name for the server's log.
+            portrait: a picture file's path or bytes, or a picture [height, width, 3].
+            audio: a sound file's path, a clip, or PCM in chunks of any length, from an
+                asynchronous source or a plain one, which threads consume; None leaves it to `send`
+                and `end`. Files are read at once: where the event loop may not wait for that, read
+                them beforehand.
+            audio_format: how to read PCM; files and clips know it.
+            continue_from_last_frame: begin later utterances with the frame shown last.
+            options: see `CallOptions`.
+
+        Raises:
+            AudioFileError: a file cannot be read as speech.
+            OSError: the portrait cannot be read.
+            ValueError: the format of the audio is missing or wrong.
         """
-        start = wire.start_request(portrait, audio_format, video, generation, client_session_id)
-        return AsyncAnimation(self._stub, start, audio)
+        check(options)
+        audio_format, chunks = chunks_of(() if audio is None else audio, audio_format)
+        start = wire.start_request(
+            portrait_file(portrait), audio_format, options, continues=continue_from_last_frame
+        )
+        call = AsyncAnimation(self._stub, self._target, start, audio_format, grpc_options(options))
+        if audio is not None:
+            call.say(chunks)
+        return call
 
     async def render(
         self,
-        portrait: bytes,
-        clip: AudioClip,
+        portrait: Portrait,
+        speech: Speech,
+        audio_format: AudioFormat | None = None,
         *,
-        video: VideoFormat = DEFAULT_VIDEO,
-        generation: GenerationSettings = DEFAULT_GENERATION,
-        client_session_id: str = "",
+        exact: ExactClip | None = None,
+        on_progress: OnProgress | None = None,
+        **options: Unpack[CallOptions],
     ) -> Rendering:
-        """Returns an MP4 with sound, made on the server; the arguments are those of `animate`.
+        """Returns an MP4 with sound, made on the server.
+
+        Args:
+            portrait: a picture file's path or bytes, or a picture [height, width, 3].
+            speech: a sound file's path, a clip or PCM, all of it.
+            audio_format: how to read PCM; files and clips know it.
+            exact: make the clip as the authors' program does.
+            on_progress: is told how far it is.
+            options: see `CallOptions`.
 
         Raises:
             CallError: the call failed.
+            AudioFileError, OSError, ValueError: as `animate`.
         """
-        request = wire.render_request(portrait, clip, video, generation, client_session_id)
-        transcript, mp4 = Transcript(), bytearray()
-        with transcript.receiving():
-            async for response in self._stub.Render(request):
-                transcript.take(response)
-                mp4 += response.mp4_chunk.data
-        return Rendering(
-            bytes(mp4), transcript.started, tuple(transcript.warnings), transcript.summary
-        )
+        output = pb.RENDER_OUTPUT_MP4
+        call = self._render(portrait, speech, audio_format, options, exact, output)
+        return await call.film(on_progress)
 
-    async def server_info(self) -> ServerInfo:
+    def render_frames(
+        self,
+        portrait: Portrait,
+        speech: Speech,
+        audio_format: AudioFormat | None = None,
+        *,
+        exact: ExactClip | None = None,
+        **options: Unpack[CallOptions],
+    ) -> AsyncAnswers:
+        """Returns the frames of complete speech as they are made; arguments as of `render`."""
+        output = pb.RENDER_OUTPUT_FRAMES
+        return self._render(portrait, speech, audio_format, options, exact, output)
+
+    async def server_info(self, *, deadline_s: float | None = None) -> ServerInfo:
         """Returns what the server runs and offers.
 
         Raises:
             CallError: the call failed.
         """
-        with call_errors():
-            return wire.read_server_info(await self._stub.GetServerInfo(pb.GetServerInfoRequest()))
+        request = pb.GetServerInfoRequest()
+        with call_errors(self._target):
+            answer = await self._stub.GetServerInfo(request, timeout=deadline_s)
+        return wire.read_server_info(answer)
+
+    def _render(
+        self,
+        portrait: Portrait,
+        speech: Speech,
+        audio_format: AudioFormat | None,
+        options: CallOptions,
+        exact: ExactClip | None,
+        output: pb.RenderOutput,
+    ) -> AsyncAnswers:
+        check(options)
+        clip = whole_speech(speech, audio_format)
+        request = wire.render_request(portrait_file(portrait), clip, options, exact, output)
+        return AsyncAnswers(self._stub.Render(request, **grpc_options(options)), self._target)

@@ -33,9 +33,14 @@ class AudioFormat:
     channels: int = 1
 
     @property
+    def dtype(self) -> np.dtype:
+        """How NumPy calls a sample."""
+        return _DTYPES[self.encoding]
+
+    @property
     def bytes_per_sample(self) -> int:
         """Bytes of one sample of every channel."""
-        return _DTYPES[self.encoding].itemsize * self.channels
+        return self.dtype.itemsize * self.channels
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,60 +1,21 @@
 """The client for scripts: plain iterators."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
+from typing import cast
 
 import grpc
 from echomimic.v1 import avatar_service_pb2 as pb
 from echomimic.v1 import avatar_service_pb2_grpc as pb_grpc
+from typing_extensions import Self, Unpack
 
 from echomimic_client import wire
-from echomimic_client.audio import AudioClip, AudioFormat
-from echomimic_client.errors import call_errors
-from echomimic_client.results import Frame, GenerationSettings, Rendering, ServerInfo, VideoFormat
-from echomimic_client.transcript import (
-    CHANNEL_OPTIONS,
-    DEFAULT_GENERATION,
-    DEFAULT_VIDEO,
-    Transcript,
-)
-
-
-class Animation(Transcript):
-    """An Animate stream: iterate over its frames, once. Leaving the loop ends the call."""
-
-    def __init__(
-        self, stub: pb_grpc.AvatarServiceStub, start: pb.AnimateRequest, audio: Iterable[bytes]
-    ) -> None:
-        super().__init__()
-        self._call: Any = stub.Animate(self._requests(start, audio))
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Yields the frames as they come.
-
-        Raises:
-            CallError: the call failed.
-            Exception: what the audio source raised.
-        """
-        try:
-            with self.receiving():
-                for response in self._call:
-                    frame = self.take(response)
-                    if frame is not None:
-                        yield frame
-        finally:
-            self._call.cancel()
-
-    def _requests(
-        self, start: pb.AnimateRequest, audio: Iterable[bytes]
-    ) -> Iterator[pb.AnimateRequest]:
-        yield start
-        try:
-            for data in audio:
-                yield wire.audio_request(data)
-        except Exception as error:
-            self._audio_error = error
-            raise
-        yield wire.END
+from echomimic_client.address import channel_options, check_target
+from echomimic_client.audio import AudioFormat
+from echomimic_client.options import CallOptions, check, grpc_options
+from echomimic_client.results import ExactClip, Rendering, ServerInfo
+from echomimic_client.sources import Chunk, Portrait, Speech, chunks_of, portrait_file, whole_speech
+from echomimic_client.status import call_errors
+from echomimic_client.streams import Animation, Answers, OnProgress
 
 
 class AvatarClient:
@@ -66,15 +27,21 @@ class AvatarClient:
         Args:
             target: host:port.
             credentials: for TLS, as `grpc.ssl_channel_credentials()`; none means plain text.
+
+        Raises:
+            AddressError: the target cannot be meant.
         """
+        check_target(target)
+        options = channel_options(target)
+        self._target = target
         self._channel = (
-            grpc.secure_channel(target, credentials, CHANNEL_OPTIONS)
+            grpc.secure_channel(target, credentials, options)
             if credentials
-            else grpc.insecure_channel(target, CHANNEL_OPTIONS)
+            else grpc.insecure_channel(target, options)
         )
         self._stub = pb_grpc.AvatarServiceStub(self._channel)
 
-    def __enter__(self) -> "AvatarClient":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -86,56 +53,99 @@ class AvatarClient:
 
     def animate(
         self,
-        portrait: bytes,
-        audio: Iterable[bytes],
-        audio_format: AudioFormat,
+        portrait: Portrait,
+        audio: Speech | None = None,
+        audio_format: AudioFormat | None = None,
         *,
-        video: VideoFormat = DEFAULT_VIDEO,
-        generation: GenerationSettings = DEFAULT_GENERATION,
-        client_session_id: str = "",
+        continue_from_last_frame: bool = False,
+        **options: Unpack[CallOptions],
     ) -> Animation:
         """Streams speech in and frames out.
 
         Args:
-            portrait: a JPEG, PNG or WebP file.
-            audio: PCM, in chunks of whole samples; consumed in a thread of its own.
-            audio_format: how to read it.
-            video: what the frames shall look like.
-            generation: how they are generated.
-            client_session_id: a name for the server's log.
+            portrait: a picture file's path or bytes, or a picture [height, width, 3].
+            audio: a sound file's path, a clip, or PCM in chunks of any length, which a thread of
+                its own consumes; None leaves it to `send` and `end`.
+            audio_format: how to read PCM; files and clips know it.
+            continue_from_last_frame: begin later utterances with the frame shown last.
+            options: see `CallOptions`.
+
+        Raises:
+            AudioFileError: a file cannot be read as speech.
+            OSError: the portrait cannot be read.
+            ValueError: the format of the audio is missing or wrong.
         """
-        start = wire.start_request(portrait, audio_format, video, generation, client_session_id)
-        return Animation(self._stub, start, audio)
+        check(options)
+        audio_format, chunks = chunks_of(() if audio is None else audio, audio_format)
+        start = wire.start_request(
+            portrait_file(portrait), audio_format, options, continues=continue_from_last_frame
+        )
+        call = Animation(self._stub, self._target, start, audio_format, grpc_options(options))
+        if audio is not None:
+            call.say(cast("Iterable[Chunk]", chunks))
+        return call
 
     def render(
         self,
-        portrait: bytes,
-        clip: AudioClip,
+        portrait: Portrait,
+        speech: Speech,
+        audio_format: AudioFormat | None = None,
         *,
-        video: VideoFormat = DEFAULT_VIDEO,
-        generation: GenerationSettings = DEFAULT_GENERATION,
-        client_session_id: str = "",
+        exact: ExactClip | None = None,
+        on_progress: OnProgress | None = None,
+        **options: Unpack[CallOptions],
     ) -> Rendering:
-        """Returns an MP4 with sound, made on the server; the arguments are those of `animate`.
+        """Returns an MP4 with sound, made on the server.
+
+        Args:
+            portrait: a picture file's path or bytes, or a picture [height, width, 3].
+            speech: a sound file's path, a clip or PCM, all of it.
+            audio_format: how to read PCM; files and clips know it.
+            exact: make the clip as the authors' program does.
+            on_progress: is told how far it is.
+            options: see `CallOptions`.
 
         Raises:
             CallError: the call failed.
+            AudioFileError, OSError, ValueError: as `animate`.
         """
-        request = wire.render_request(portrait, clip, video, generation, client_session_id)
-        transcript, mp4 = Transcript(), bytearray()
-        with transcript.receiving():
-            for response in self._stub.Render(request):
-                transcript.take(response)
-                mp4 += response.mp4_chunk.data
-        return Rendering(
-            bytes(mp4), transcript.started, tuple(transcript.warnings), transcript.summary
-        )
+        output = pb.RENDER_OUTPUT_MP4
+        call = self._render(portrait, speech, audio_format, options, exact, output)
+        return call.film(on_progress)
 
-    def server_info(self) -> ServerInfo:
+    def render_frames(
+        self,
+        portrait: Portrait,
+        speech: Speech,
+        audio_format: AudioFormat | None = None,
+        *,
+        exact: ExactClip | None = None,
+        **options: Unpack[CallOptions],
+    ) -> Answers:
+        """Returns the frames of complete speech as they are made; arguments as of `render`."""
+        output = pb.RENDER_OUTPUT_FRAMES
+        return self._render(portrait, speech, audio_format, options, exact, output)
+
+    def server_info(self, *, deadline_s: float | None = None) -> ServerInfo:
         """Returns what the server runs and offers.
 
         Raises:
             CallError: the call failed.
         """
-        with call_errors():
-            return wire.read_server_info(self._stub.GetServerInfo(pb.GetServerInfoRequest()))
+        request = pb.GetServerInfoRequest()
+        with call_errors(self._target):
+            return wire.read_server_info(self._stub.GetServerInfo(request, timeout=deadline_s))
+
+    def _render(
+        self,
+        portrait: Portrait,
+        speech: Speech,
+        audio_format: AudioFormat | None,
+        options: CallOptions,
+        exact: ExactClip | None,
+        output: pb.RenderOutput,
+    ) -> Answers:
+        check(options)
+        clip = whole_speech(speech, audio_format)
+        request = wire.render_request(portrait_file(portrait), clip, options, exact, output)
+        return Answers(self._stub.Render(request, **grpc_options(options)), self._target)

@@ -2,23 +2,15 @@
 
 ClientError
 |- AudioFileError       a file cannot be read as speech
+|- AddressError         an address that cannot be meant
+|- CallEndedError       something was sent on a call that has ended
 |- MissingExtraError    this installation lacks an optional package
 `- CallError            the server refused a call or broke it off, or cannot be reached
 """
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, TypeVar, cast
 
 import grpc
-from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
-
-Detail = TypeVar("Detail", bound=Message)
-
-STATUS_KEY = "grpc-status-details-bin"
-"""Where gRPC carries a google.rpc.Status."""
 
 
 class ClientError(Exception):
@@ -27,6 +19,14 @@ class ClientError(Exception):
 
 class AudioFileError(ClientError):
     """A file cannot be read as speech."""
+
+
+class AddressError(ClientError):
+    """An address that cannot be meant."""
+
+
+class CallEndedError(ClientError):
+    """Something was sent on a call that has ended; its reader learns why."""
 
 
 class MissingExtraError(ClientError):
@@ -50,38 +50,3 @@ class CallError(ClientError):
 
     def __str__(self) -> str:
         return self.message
-
-
-@contextmanager
-def call_errors() -> Iterator[None]:
-    """Raises CallError where gRPC raises its own error, blocking or not."""
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise _read(cast("grpc.Call", error)) from error
-
-
-def _read(call: grpc.Call) -> CallError:
-    status = _status(call)
-    info = _detail(status, error_details_pb2.ErrorInfo)
-    request = _detail(status, error_details_pb2.BadRequest)
-    retry = _detail(status, error_details_pb2.RetryInfo)
-    return CallError(
-        code=cast("grpc.StatusCode", call.code()),
-        message=call.details() or "",
-        reason=info.reason if info else None,
-        metadata=dict(info.metadata) if info else {},
-        field=request.field_violations[0].field if request else None,
-        retry_after_s=retry.retry_delay.ToTimedelta().total_seconds() if retry else None,
-    )
-
-
-def _status(call: grpc.Call) -> status_pb2.Status:
-    trailers: Any = call.trailing_metadata() or ()
-    details = next((value for key, value in trailers if key == STATUS_KEY), b"")
-    return status_pb2.Status.FromString(details)
-
-
-def _detail(status: status_pb2.Status, kind: type[Detail]) -> Detail | None:
-    detail = kind()
-    return next((detail for packed in status.details if packed.Unpack(detail)), None)

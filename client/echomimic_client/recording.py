@@ -1,23 +1,21 @@
-"""A file's speech to an MP4 by one Animate stream, as the command line and the demo do it."""
+"""A file's speech to frames and a film by one stream, as the command line and the demo do."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import chain
+
+from typing_extensions import Unpack
 
 from echomimic_client.audio import FRAME_RATE, AudioClip
 from echomimic_client.blocking import AvatarClient
 from echomimic_client.errors import MissingExtraError
+from echomimic_client.options import CallOptions
 from echomimic_client.pacing import paced
-from echomimic_client.results import (
-    Frame,
-    GenerationSettings,
-    Picture,
-    ServerWarning,
-    Started,
-    VideoFormat,
-)
+from echomimic_client.playback import playable_latency_s
+from echomimic_client.results import Frame, Picture, ServerWarning, Started
+from echomimic_client.sources import Portrait
 
 OnPicture = Callable[[Frame, Picture], None]
 
@@ -27,68 +25,83 @@ class Recording:
     """A finished film, and how it came."""
 
     mp4: bytes
+    """Empty where no film was asked for."""
     started: Started
     warnings: tuple[ServerWarning, ...]
     frames: int
     first_frame_s: float
     """From the first audio sent to the first frame received."""
+    playable_latency_s: float
+    """From the first audio sent to the moment from which playback never waits for a frame."""
     realtime_factor: float
     """Seconds of audio for each second from the first audio sent to the last frame received."""
 
 
 def record(
     client: AvatarClient,
-    portrait: bytes,
+    portrait: Portrait,
     clip: AudioClip,
     *,
+    film: bool,
     live: bool,
     chunk_ms: int,
-    video: VideoFormat,
-    generation: GenerationSettings,
     on_picture: OnPicture,
+    **options: Unpack[CallOptions],
 ) -> Recording:
     """Animates a portrait and films it with the clip's sound.
 
     Args:
         client: a connection to the server.
-        portrait: a JPEG, PNG or WebP file.
+        portrait: what `AvatarClient.animate` takes.
         clip: the speech.
+        film: make an MP4 of it.
         live: send it at the speed of speaking, not at once.
         chunk_ms: length of a piece of audio.
-        video: what the frames shall look like.
-        generation: how they are generated.
         on_picture: is shown every frame as it comes.
+        options: see `CallOptions`.
 
     Raises:
         MissingExtraError: nothing here writes MP4 files.
         CallError: the call failed.
     """
-    if find_spec("av") is None:
+    if film and find_spec("av") is None:
         raise MissingExtraError("an MP4 file needs the extra `mp4` installed here")
     stopwatch = _Stopwatch()
     chunks = clip.chunks(chunk_ms)
     audio = stopwatch.sent(paced(chunks, clip.format) if live else chunks)
-    animation = client.animate(portrait, audio, clip.format, video=video, generation=generation)
-    mp4 = _film(stopwatch.received(animation), clip, on_picture)
+    animation = client.animate(portrait, audio, clip.format, **options)
+    pictures = _shown(stopwatch.received(animation), on_picture)
+    mp4 = _film(pictures, clip) if film else b""
+    for _ in pictures:
+        pass
+    arrivals = [
+        (arrival_s - stopwatch.first_audio_s, pts_s) for arrival_s, pts_s in stopwatch.arrivals
+    ]
     return Recording(
         mp4=mp4,
         started=animation.started,
         warnings=tuple(animation.warnings),
         frames=animation.summary.frames,
-        first_frame_s=stopwatch.first_frame_s - stopwatch.first_audio_s,
-        realtime_factor=clip.duration_s / (stopwatch.last_frame_s - stopwatch.first_audio_s),
+        first_frame_s=arrivals[0][0],
+        playable_latency_s=playable_latency_s(arrivals),
+        realtime_factor=clip.duration_s / arrivals[-1][0],
     )
 
 
-def _film(frames: Iterator[Frame], clip: AudioClip, on_picture: OnPicture) -> bytes:
+def _shown(frames: Iterable[Frame], on_picture: OnPicture) -> Iterator[Picture]:
+    for frame in frames:
+        picture = frame.to_numpy()
+        on_picture(frame, picture)
+        yield picture
+
+
+def _film(pictures: Iterator[Picture], clip: AudioClip) -> bytes:
     from echomimic_client.mp4 import Mp4Writer
 
-    first = next(frames)
-    writer = Mp4Writer(first.width, first.height, FRAME_RATE, clip.format.sample_rate_hz)
-    for frame in chain((first,), frames):
-        picture = frame.to_numpy()
-        writer.add_pictures([picture])
-        on_picture(frame, picture)
+    first = next(pictures)
+    height, width = first.shape[:2]
+    writer = Mp4Writer(width, height, FRAME_RATE, clip.format.sample_rate_hz)
+    writer.add_pictures(chain((first,), pictures))
     return writer.finish(clip.mono())
 
 
@@ -97,8 +110,8 @@ class _Stopwatch:
     """Notes, in seconds of a monotonic clock, when audio leaves and frames arrive."""
 
     first_audio_s: float = 0.0
-    first_frame_s: float = 0.0
-    last_frame_s: float = 0.0
+    arrivals: list[tuple[float, float]] = field(default_factory=list)
+    """(arrival, presentation time) of each frame."""
 
     def sent(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         for index, chunk in enumerate(chunks):
@@ -107,8 +120,6 @@ class _Stopwatch:
             yield chunk
 
     def received(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        for index, frame in enumerate(frames):
-            self.last_frame_s = time.monotonic()
-            if index == 0:
-                self.first_frame_s = self.last_frame_s
+        for frame in frames:
+            self.arrivals.append((time.monotonic(), frame.pts_s))
             yield frame

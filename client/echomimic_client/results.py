@@ -12,6 +12,9 @@ from echomimic_client.audio import AudioFormat
 
 FrameEncoding = Literal["jpeg", "png", "rgb"]
 SamplerName = Literal["flow_unipc", "flow_euler", "flow_dpmpp"]
+TeaCachePolicy = Literal["exact_branches", "upstream"]
+FrameKind = Literal["speech", "idle"]
+UtterancePhase = Literal["began", "ended"]
 Picture = NDArray[np.uint8]
 
 
@@ -26,6 +29,17 @@ class VideoFormat:
 
 
 @dataclass(frozen=True, slots=True)
+class TeaCache:
+    """When evaluations of the denoiser are skipped; None is the server's default."""
+
+    threshold: float | None = None
+    """The change that may add up before the denoiser is evaluated again: 0 to 10."""
+    warm_up: int | None = None
+    """Evaluations at the start that are never skipped."""
+    policy: TeaCachePolicy = "exact_branches"
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationSettings:
     """How frames are generated; None is the server's default."""
 
@@ -37,6 +51,34 @@ class GenerationSettings:
     sampler: SamplerName | None = None
     shift: float | None = None
     seed: int | None = None
+    dynamic_audio_guidance: bool | None = None
+    dynamic_text_guidance: bool | None = None
+    negative_prompt_scale: float | None = None
+    negative_prompt_steps: int | None = None
+    guidance_skip_ratio: float | None = None
+    audio_scale: float | None = None
+    teacache: TeaCache | None = None
+    """None skips nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaceBox:
+    """Where the face is, in pixels of the portrait as displayed; right and bottom are exclusive."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExactClip:
+    """A clip made as the authors' program does, whole; None is that program's own number."""
+
+    window_frames: int | None = None
+    overlap_frames: int | None = None
+    blend_latents: bool = False
+    match_colors: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +86,14 @@ class Frame:
     """A video frame."""
 
     index: int
+    utterance_id: int
     pts_s: float
     """When it is to be shown, from the stream's start."""
     first_audio_sample: int
     """The sample of the client's own audio at which it begins."""
     width: int
     height: int
+    kind: FrameKind
     encoding: FrameEncoding
     data: bytes
 
@@ -62,12 +106,46 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class UtteranceEvent:
+    """An utterance began, before its first frame, or ended, after its last one."""
+
+    utterance_id: int
+    phase: UtterancePhase
+    frame_index: int
+    """Its first frame, or its last one."""
+    audio_sample: int
+    """Its first sample in the stream's audio, or the one after its last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """Answers an interrupt: nothing said before it follows."""
+
+    last_frame_index: int
+    """The last frame sent; -1 if there was none."""
+    next_audio_sample: int
+    """The sample of the client's audio at which that frame ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a Render call is, in frames."""
+
+    frames: int
+    total_frames: int
+
+
+@dataclass(frozen=True, slots=True)
 class ServerWarning:
     """Something is not as it should be, and the call goes on."""
 
     reason: str
     """A constant to compare with, as PORTRAIT_SMALL."""
     message: str
+
+
+Event = Frame | UtteranceEvent | Interrupted | ServerWarning | Progress
+"""What a call may answer between `started` and its summary."""
 
 
 @dataclass(frozen=True, slots=True)

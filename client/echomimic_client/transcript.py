@@ -6,28 +6,18 @@ from contextlib import contextmanager
 
 from echomimic.v1 import avatar_service_pb2 as pb
 
-from echomimic_client.errors import CallError, call_errors
-from echomimic_client.results import (
-    Frame,
-    GenerationSettings,
-    ServerWarning,
-    Started,
-    Summary,
-    VideoFormat,
-)
-from echomimic_client.wire import read_frame, read_started, read_summary
-
-CHANNEL_OPTIONS = (("grpc.max_receive_message_length", -1),)
-"""Raw frames of large pictures go beyond gRPC's 4 MiB."""
-DEFAULT_VIDEO = VideoFormat()
-DEFAULT_GENERATION = GenerationSettings()
+from echomimic_client.errors import CallError
+from echomimic_client.results import Event, ServerWarning, Started, Summary
+from echomimic_client.status import call_errors
+from echomimic_client.wire import read_event, read_started, read_summary
 
 
 class Transcript:
     """What a call has answered so far, beside its frames."""
 
-    def __init__(self) -> None:
+    def __init__(self, target: str) -> None:
         self.warnings: list[ServerWarning] = []
+        self._target = target
         self._started: Started | None = None
         self._summary: Summary | None = None
         self._audio_error: Exception | None = None
@@ -35,9 +25,9 @@ class Transcript:
 
     @property
     def started(self) -> Started:
-        """The settings in force; there once the first frame is."""
+        """The settings in force; there once anything was received."""
         if self._started is None:
-            raise RuntimeError("the server has not answered yet; take a frame first")
+            raise RuntimeError("the server has not answered yet; call wait_until_started first")
         return self._started
 
     @property
@@ -47,22 +37,17 @@ class Transcript:
             raise RuntimeError("the call is not complete; take every frame first")
         return self._summary
 
-    def take(self, response: pb.AnimateResponse | pb.RenderResponse) -> Frame | None:
-        """Notes an answer; returns the frame if it is one.
-
-        Kinds that later servers may add are passed over.
-        """
+    def take(self, response: pb.AnimateResponse | pb.RenderResponse) -> Event | None:
+        """Notes an answer; returns it if it is an event."""
         match response.WhichOneof("message"):
-            case "frame":
-                return read_frame(response.frame)
             case "started":
                 self._started = read_started(response.started)
-            case "warning":
-                warning = response.warning
-                self.warnings.append(ServerWarning(warning.reason, warning.message))
             case "summary":
                 self._summary = read_summary(response.summary)
-        return None
+        event = read_event(response)
+        if isinstance(event, ServerWarning):
+            self.warnings.append(event)
+        return event
 
     @contextmanager
     def receiving(self) -> Iterator[None]:
@@ -73,7 +58,7 @@ class Transcript:
             Exception: what the caller's audio source raised.
         """
         try:
-            with call_errors():
+            with call_errors(self._target):
                 yield
         except (CallError, asyncio.CancelledError):
             if self._audio_error is not None:

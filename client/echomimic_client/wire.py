@@ -1,5 +1,6 @@
 """Where protobuf types end: what clients state to messages, and messages to results."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -7,22 +8,33 @@ from echomimic.v1 import avatar_service_pb2 as pb
 from google.protobuf.message import Message
 
 from echomimic_client.audio import AudioClip, AudioFormat, SampleEncoding
+from echomimic_client.options import DEFAULT_GENERATION, DEFAULT_VIDEO, CallOptions
 from echomimic_client.results import (
+    Event,
+    ExactClip,
     Frame,
     FrameEncoding,
     GenerationSettings,
+    Interrupted,
     Limits,
     Model,
+    Progress,
     SamplerName,
     ServerInfo,
+    ServerWarning,
     Started,
     Summary,
+    TeaCache,
+    TeaCachePolicy,
+    UtteranceEvent,
     VideoFormat,
     Windows,
 )
 
-Result = TypeVar("Result", Limits, Summary, Windows)
+Result = TypeVar("Result", Limits, Summary, Windows, Interrupted, ServerWarning, Progress)
 
+END_OF_UTTERANCE = pb.AnimateRequest(end_of_utterance=pb.EndOfUtterance())
+INTERRUPT = pb.AnimateRequest(interrupt=pb.Interrupt())
 END = pb.AnimateRequest(end=pb.End())
 
 _SAMPLES: dict[SampleEncoding, pb.AudioEncoding] = {
@@ -39,21 +51,22 @@ _SAMPLERS: dict[SamplerName, pb.Sampler] = {
     "flow_euler": pb.SAMPLER_FLOW_EULER,
     "flow_dpmpp": pb.SAMPLER_FLOW_DPMPP,
 }
+_POLICIES: dict[TeaCachePolicy, pb.TeaCachePolicy] = {
+    "exact_branches": pb.TEA_CACHE_POLICY_EXACT_BRANCHES,
+    "upstream": pb.TEA_CACHE_POLICY_UPSTREAM,
+}
+_POLICY_NAMES: dict[int, TeaCachePolicy] = {value: name for name, value in _POLICIES.items()}
 _SAMPLE_NAMES: dict[int, SampleEncoding] = {value: name for name, value in _SAMPLES.items()}
 _PICTURE_NAMES: dict[int, FrameEncoding] = {value: name for name, value in _PICTURES.items()}
 _SAMPLER_NAMES: dict[int, SamplerName] = {value: name for name, value in _SAMPLERS.items()}
 
 
 def start_request(
-    portrait: bytes,
-    audio_format: AudioFormat,
-    video: VideoFormat,
-    generation: GenerationSettings,
-    client_session_id: str,
+    portrait: bytes, audio_format: AudioFormat, options: CallOptions, *, continues: bool
 ) -> pb.AnimateRequest:
     """Returns the first message of an Animate stream."""
-    common = _common(portrait, audio_format, video, generation, client_session_id)
-    return pb.AnimateRequest(start=pb.Start(**common))
+    common = _common(portrait, audio_format, options)
+    return pb.AnimateRequest(start=pb.Start(continue_from_last_frame=continues, **common))
 
 
 def audio_request(data: bytes) -> pb.AnimateRequest:
@@ -64,26 +77,28 @@ def audio_request(data: bytes) -> pb.AnimateRequest:
 def render_request(
     portrait: bytes,
     clip: AudioClip,
-    video: VideoFormat,
-    generation: GenerationSettings,
-    client_session_id: str,
+    options: CallOptions,
+    exact: ExactClip | None,
+    output: pb.RenderOutput,
 ) -> pb.RenderRequest:
-    """Returns the request for an MP4."""
-    common = _common(portrait, clip.format, video, generation, client_session_id)
-    return pb.RenderRequest(audio=clip.data, output=pb.RENDER_OUTPUT_MP4, **common)
-
-
-def read_frame(message: pb.Frame) -> Frame:
-    """Reads a frame."""
-    return Frame(
-        index=message.index,
-        pts_s=_seconds(message.presentation_time),
-        first_audio_sample=message.first_audio_sample,
-        width=message.width,
-        height=message.height,
-        encoding=_PICTURE_NAMES[message.encoding],
-        data=message.data,
+    """Returns the request for an MP4, or for frames."""
+    return pb.RenderRequest(
+        audio=clip.data,
+        output=output,
+        exact_clip=None if exact is None else pb.ExactClip(**_stated(exact)),
+        **_common(portrait, clip.format, options),
     )
+
+
+def read_event(message: pb.AnimateResponse | pb.RenderResponse) -> Event | None:
+    """Reads what comes between `started` and the summary; None for anything else.
+
+    Kinds that later servers may add are passed over.
+    """
+    kind = message.WhichOneof("message")
+    if kind not in _EVENTS:
+        return None
+    return _EVENTS[kind](getattr(message, kind))
 
 
 def read_started(message: pb.Started) -> Started:
@@ -130,16 +145,15 @@ def read_server_info(message: pb.GetServerInfoResponse) -> ServerInfo:
     )
 
 
-def _common(
-    portrait: bytes,
-    audio_format: AudioFormat,
-    video: VideoFormat,
-    generation: GenerationSettings,
-    client_session_id: str,
-) -> dict[str, Any]:
+def _common(portrait: bytes, audio_format: AudioFormat, options: CallOptions) -> dict[str, Any]:
+    video = options.get("video", DEFAULT_VIDEO)
+    face_box = options.get("face_box")
     return {
-        "client_session_id": client_session_id,
-        "portrait": pb.Portrait(image=portrait),
+        "client_session_id": options.get("client_session_id", ""),
+        "portrait": pb.Portrait(
+            image=portrait,
+            face_box=None if face_box is None else pb.FaceBox(**_stated(face_box)),
+        ),
         "audio_format": pb.AudioFormat(
             encoding=_SAMPLES[audio_format.encoding],
             sample_rate_hz=audio_format.sample_rate_hz,
@@ -151,23 +165,62 @@ def _common(
             height=video.height,
             jpeg_quality=video.jpeg_quality,
         ),
-        "generation": _generation(generation),
+        "generation": _generation(options.get("generation", DEFAULT_GENERATION)),
     }
 
 
+def _stated(settings: Any) -> dict[str, Any]:
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def _generation(settings: GenerationSettings) -> pb.GenerationSettings:
-    stated = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    stated = _stated(settings)
     if settings.sampler is not None:
         stated["sampler"] = _SAMPLERS[settings.sampler]
+    if settings.teacache is not None:
+        cache = _stated(settings.teacache)
+        stated["teacache"] = pb.TeaCache(**cache | {"policy": _POLICIES[settings.teacache.policy]})
     return pb.GenerationSettings(**stated)
 
 
 def _read_generation(message: pb.GenerationSettings) -> GenerationSettings:
-    names = [field.name for field in fields(GenerationSettings) if message.HasField(field.name)]
-    stated: dict[str, Any] = {name: getattr(message, name) for name in names}
+    stated: dict[str, Any] = _present(message, GenerationSettings)
     if "sampler" in stated:
         stated["sampler"] = _SAMPLER_NAMES.get(message.sampler)
+    if "teacache" in stated:
+        cache: dict[str, Any] = _present(message.teacache, TeaCache, without=("policy",))
+        policy = _POLICY_NAMES.get(message.teacache.policy, "exact_branches")
+        stated["teacache"] = TeaCache(**cache, policy=policy)
     return GenerationSettings(**stated)
+
+
+def _present(message: Message, kind: Any, without: Sequence[str] = ()) -> dict[str, Any]:
+    names = [field.name for field in fields(kind) if field.name not in without]
+    return {name: getattr(message, name) for name in names if message.HasField(name)}
+
+
+def _read_frame(message: pb.Frame) -> Frame:
+    return Frame(
+        index=message.index,
+        utterance_id=message.utterance_id,
+        pts_s=_seconds(message.presentation_time),
+        first_audio_sample=message.first_audio_sample,
+        width=message.width,
+        height=message.height,
+        kind="idle" if message.kind == pb.FRAME_KIND_IDLE else "speech",
+        encoding=_PICTURE_NAMES[message.encoding],
+        data=message.data,
+    )
+
+
+def _read_utterance(message: pb.UtteranceEvent) -> UtteranceEvent:
+    return UtteranceEvent(
+        utterance_id=message.utterance_id,
+        phase="ended" if message.phase == pb.UTTERANCE_PHASE_ENDED else "began",
+        frame_index=message.frame_index,
+        audio_sample=message.audio_sample,
+    )
 
 
 def _read(kind: type[Result], message: Message) -> Result:
@@ -183,3 +236,12 @@ def _read(kind: type[Result], message: Message) -> Result:
 
 def _seconds(duration: Any) -> float:
     return duration.ToTimedelta().total_seconds()
+
+
+_EVENTS: dict[str, Callable[[Any], Event]] = {
+    "frame": _read_frame,
+    "utterance": _read_utterance,
+    "interrupted": lambda message: _read(Interrupted, message),
+    "warning": lambda message: _read(ServerWarning, message),
+    "progress": lambda message: _read(Progress, message),
+}

@@ -20,11 +20,10 @@ from tests.support.fake_service import (
     FIELD_REFUSED,
     MP4,
     SERVER_FULL,
-    SIZE,
     FakeService,
-    colour,
     served,
 )
+from tests.support.fake_speech import SIZE, colour
 from tests.support.speech_clips import RATE, clip
 
 FACE = b"a portrait file"

@@ -1,7 +1,11 @@
 """The `animate` program, from its words to the film it writes."""
 
 import io
+import json
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -9,12 +13,16 @@ import numpy as np
 import pytest
 import soundfile
 from echomimic.v1 import avatar_service_pb2 as pb
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from client.demo.media import PORTRAIT
-from echomimic_client.__main__ import app
 from echomimic_client.audio import read_audio
-from tests.support.fake_service import FIELD_REFUSED, FakeService, colour, served
+from echomimic_client.program import app
+from tests.client.test_address import http_server
+from tests.support.fake_service import FIELD_REFUSED, MP4, FakeService, served
+from tests.support.fake_speech import colour
+from tests.support.paths import ROOT
 from tests.support.speech_clips import unhurried
 
 
@@ -44,6 +52,7 @@ def test_the_program_writes_a_film_with_sound(
         result = run(address, speech_file, out, *(["--live"] if live else []))
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith(f"{out}: 35 frames, the first after ")
+    assert "ms, playable after " in result.stdout
     assert "x real time" in result.stdout
     assert "35/35" in result.stderr
     assert "warning: the portrait is small" in result.stderr
@@ -102,6 +111,91 @@ def test_a_bad_file_is_named(tmp_path: Path, speech_file: Path) -> None:
     result = run("127.0.0.1:1", speech_file, tmp_path / "film.mp4", *words)
     assert result.exit_code == 1
     assert "absent.png" in result.stderr
+
+
+def test_frames_go_to_a_folder(tmp_path: Path, speech_file: Path) -> None:
+    for command in ([], ["stream"], ["render"]):
+        folder = tmp_path / "-".join(["frames", *command])
+        words = [*command, "--portrait", str(PORTRAIT), "--audio", str(speech_file)]
+        words += ["--frames", str(folder), "--frame-encoding", "png"]
+        with served(FakeService()) as address:
+            result = CliRunner().invoke(app, [*words, "--server", address])
+        assert result.exit_code == 0, result.stderr
+        names = sorted(path.name for path in folder.iterdir())
+        assert names == [f"{index:06d}.png" for index in range(35)]
+        with Image.open(folder / names[20]) as picture:
+            assert picture.getpixel((0, 0)) == colour(20)
+
+
+def test_quality_and_face_reach_the_server(tmp_path: Path, speech_file: Path) -> None:
+    service = FakeService()
+    words = ["--jpeg-quality", "60", "--face-box", "1,2,30,40", "--deadline-s", "60"]
+    with served(service) as address:
+        result = run(address, speech_file, tmp_path / "film.mp4", *words)
+    assert result.exit_code == 0, result.stderr
+    assert service.start.video_format.jpeg_quality == 60
+    assert service.start.portrait.face_box == pb.FaceBox(left=1, top=2, right=30, bottom=40)
+    assert service.deadline_s == pytest.approx(60, abs=20)
+
+
+def test_render_lets_the_server_make_the_film(tmp_path: Path, speech_file: Path) -> None:
+    service, out = FakeService(), tmp_path / "new" / "film.mp4"
+    words = ["render", "--exact", "--match-colors", "--portrait", str(PORTRAIT)]
+    words += ["--audio", str(speech_file), "--out", str(out)]
+    with served(service) as address:
+        result = CliRunner().invoke(app, [*words, "--server", address])
+    assert result.exit_code == 0, result.stderr
+    assert out.read_bytes() == MP4
+    assert service.render.exact_clip == pb.ExactClip(match_colors=True)
+    assert result.stdout == f"{out}: 2 frames, 1.25 x real time\n"
+
+
+def test_info_tells_what_the_server_offers() -> None:
+    with served(FakeService()) as address:
+        result = CliRunner().invoke(app, ["info", "--server", address])
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["variant"] == "flash"
+
+
+@pytest.mark.parametrize("command", [[], ["render"]])
+def test_a_call_without_a_place_for_its_result_is_wrong(
+    command: list[str], speech_file: Path
+) -> None:
+    words = [*command, "--portrait", str(PORTRAIT), "--audio", str(speech_file)]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert "--frames FOLDER" in result.stderr
+
+
+def animate(*words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Runs the program as a process of its own, with all that libraries write."""
+    command = [sys.executable, "-m", "echomimic_client", *words]
+    folders = os.pathsep.join(str(ROOT / folder) for folder in ("client", "protos"))
+    environment = os.environ | {"PYTHONPATH": folders}
+    return subprocess.run(command, input=stdin, capture_output=True, env=environment, timeout=60)
+
+
+def test_speech_from_a_pipe_and_no_words_of_libraries(tmp_path: Path) -> None:
+    mp3 = io.BytesIO()
+    soundfile.write(mp3, 0.4 * np.sin(np.arange(32_000) * 0.1), 16_000, format="MP3")
+    cut = mp3.getvalue()[:-900]
+    out = tmp_path / "film.mp4"
+    with served(FakeService()) as address:
+        words = ["--portrait", str(PORTRAIT), "--audio", "/dev/stdin", "--out", str(out)]
+        done = animate(*words, "--server", address, stdin=cut)
+    assert done.stderr.decode() == "warning: the portrait is small\n"
+    assert done.returncode == 0
+    assert out.stat().st_size > 1000
+
+
+def test_a_refusing_proxy_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with http_server() as proxy:
+        monkeypatch.setenv("http_proxy", f"http://{proxy}")
+        monkeypatch.setenv("no_proxy", "")
+        done = animate("info", "--server", "avatars.example:50051")
+    assert done.returncode == 1
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("error: no answer from avatars.example:50051 through the proxy")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 Run as a program it takes the gateway's place: `python -m tests.support.fake_service --port 50051`.
 """
 
-import io
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -13,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-import numpy as np
 from echomimic.v1 import avatar_service_pb2 as pb
 from echomimic.v1 import avatar_service_pb2_grpc as pb_grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -21,11 +19,10 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_status import rpc_status
-from PIL import Image
 
-SIZE = (96, 64)
+from tests.support.fake_speech import SIZE, FakeSpeech, summary
+
 MP4 = bytes(range(256)) * 40
-SAMPLE_BYTES = {pb.AUDIO_ENCODING_PCM_S16LE: 2, pb.AUDIO_ENCODING_PCM_F32LE: 4}
 GENERATION = pb.GenerationSettings(
     prompt="a portrait",
     steps=8,
@@ -44,10 +41,6 @@ WINDOWS = pb.WindowSettings(
 LIMITS = pb.Limits(
     max_message_bytes=1 << 27, max_stream_audio=duration_pb2.Duration(seconds=14_400), max_steps=50
 )
-
-
-def colour(index: int) -> tuple[int, int, int]:
-    return (40 + index % 160, 90, 200 - index % 160)
 
 
 def refusal(code: grpc.StatusCode, message: str, *details: Message) -> status_pb2.Status:
@@ -89,6 +82,10 @@ class FakeService(pb_grpc.AvatarServiceServicer):
     refuse_after_chunks: int = 0
     start: pb.Start = field(default_factory=pb.Start)
     chunks: list[bytes] = field(default_factory=list)
+    heard: list[str] = field(default_factory=list)
+    """The kinds of the messages after `start`."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    deadline_s: float | None = None
     ended: bool = False
     render: pb.RenderRequest = field(default_factory=pb.RenderRequest)
 
@@ -96,44 +93,50 @@ class FakeService(pb_grpc.AvatarServiceServicer):
         self, request_iterator: Iterable[pb.AnimateRequest], context: Any
     ) -> Iterator[pb.AnimateResponse]:
         requests = iter(request_iterator)
-        self.start, self.chunks, self.ended = next(requests).start, [], False
-        video = pb.VideoFormat(
-            encoding=self.start.video_format.encoding or pb.FRAME_ENCODING_JPEG,
-            width=SIZE[0],
-            height=SIZE[1],
-            jpeg_quality=90,
-            frames_per_second=25,
-        )
+        self.start, self.chunks, self.heard, self.ended = next(requests).start, [], [], False
+        self._note(context)
+        video = self._video(self.start.video_format)
         self._maybe_refuse(context)
         yield pb.AnimateResponse(started=self._started(self.start, video))
         warning = pb.Warning(reason="PORTRAIT_SMALL", message="the portrait is small")
         yield pb.AnimateResponse(warning=warning)
-        frames = 0
+        speech = FakeSpeech(self.start.audio_format, video)
         for request in requests:
-            if request.WhichOneof("message") == "end":
+            kind = request.WhichOneof("message")
+            self.heard.append(kind or "")
+            if kind == "end":
                 self.ended = True
                 break
-            self.chunks.append(request.audio.data)
-            self._maybe_refuse(context)
-            while frames < self._samples * 25 // self.start.audio_format.sample_rate_hz:
-                yield pb.AnimateResponse(frame=self._frame(frames, video))
-                frames += 1
-        while frames * self.start.audio_format.sample_rate_hz < self._samples * 25:
-            yield pb.AnimateResponse(frame=self._frame(frames, video))
-            frames += 1
-        yield pb.AnimateResponse(summary=self._summary(frames))
+            if kind == "end_of_utterance":
+                yield from speech.ended()
+            elif kind == "interrupt":
+                yield speech.interrupted()
+            else:
+                self.chunks.append(request.audio.data)
+                self._maybe_refuse(context)
+                yield from speech.said(request.audio.data)
+        yield from speech.ended()
+        yield pb.AnimateResponse(summary=summary(speech.frames))
 
     def Render(  # noqa: N802
         self, request: pb.RenderRequest, context: Any
     ) -> Iterator[pb.RenderResponse]:
         self.render = request
         self._maybe_refuse(context)
+        self._note(context)
         video = pb.VideoFormat(encoding=pb.FRAME_ENCODING_JPEG, frames_per_second=25)
         yield pb.RenderResponse(started=self._started(request, video))
+        if request.output == pb.RENDER_OUTPUT_FRAMES:
+            speech = FakeSpeech(request.audio_format, self._video(request.video_format))
+            spoken = [*speech.said(request.audio), *speech.ended()]
+            frames = [answer.frame for answer in spoken if answer.HasField("frame")]
+            yield from (pb.RenderResponse(frame=frame) for frame in frames)
+            yield pb.RenderResponse(summary=summary(len(frames)))
+            return
         yield pb.RenderResponse(progress=pb.Progress(frames=1, total_frames=2))
         yield pb.RenderResponse(mp4_chunk=pb.Mp4Chunk(data=MP4[:1000]))
         yield pb.RenderResponse(mp4_chunk=pb.Mp4Chunk(data=MP4[1000:]))
-        yield pb.RenderResponse(summary=self._summary(2))
+        yield pb.RenderResponse(summary=summary(2))
 
     def GetServerInfo(  # noqa: N802
         self, request: pb.GetServerInfoRequest, context: Any
@@ -151,10 +154,18 @@ class FakeService(pb_grpc.AvatarServiceServicer):
             limits=LIMITS,
         )
 
-    @property
-    def _samples(self) -> int:
-        audio = self.start.audio_format
-        return sum(map(len, self.chunks)) // (SAMPLE_BYTES[audio.encoding] * audio.channels)
+    def _video(self, asked: pb.VideoFormat) -> pb.VideoFormat:
+        return pb.VideoFormat(
+            encoding=asked.encoding or pb.FRAME_ENCODING_JPEG,
+            width=SIZE[0],
+            height=SIZE[1],
+            jpeg_quality=90,
+            frames_per_second=25,
+        )
+
+    def _note(self, context: Any) -> None:
+        self.metadata = dict(context.invocation_metadata())
+        self.deadline_s = context.time_remaining()
 
     def _maybe_refuse(self, context: Any) -> None:
         if self.refuse is not None and len(self.chunks) >= self.refuse_after_chunks:
@@ -162,7 +173,7 @@ class FakeService(pb_grpc.AvatarServiceServicer):
 
     def _started(self, request: pb.Start | pb.RenderRequest, video: pb.VideoFormat) -> pb.Started:
         return pb.Started(
-            request_id="r1",
+            request_id=self.metadata.get("x-request-id", "r1"),
             client_session_id=request.client_session_id,
             audio_format=request.audio_format,
             video_format=video,
@@ -170,33 +181,6 @@ class FakeService(pb_grpc.AvatarServiceServicer):
             windows=WINDOWS,
             limits=LIMITS,
         )
-
-    def _frame(self, index: int, video: pb.VideoFormat) -> pb.Frame:
-        picture = np.full((SIZE[1], SIZE[0], 3), colour(index), np.uint8)
-        return pb.Frame(
-            index=index,
-            presentation_time=duration_pb2.Duration(
-                seconds=index // 25, nanos=index % 25 * 40_000_000
-            ),
-            first_audio_sample=index * self.start.audio_format.sample_rate_hz // 25,
-            kind=pb.FRAME_KIND_SPEECH,
-            encoding=video.encoding,
-            width=video.width,
-            height=video.height,
-            data=_encode(picture, video.encoding),
-        )
-
-    def _summary(self, frames: int) -> pb.Summary:
-        latency = duration_pb2.Duration(nanos=250_000_000)
-        return pb.Summary(frames=frames, first_frame_latency=latency, realtime_factor=1.25)
-
-
-def _encode(picture: np.ndarray, encoding: pb.FrameEncoding) -> bytes:
-    if encoding == pb.FRAME_ENCODING_RGB:
-        return picture.tobytes()
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG" if encoding == pb.FRAME_ENCODING_PNG else "JPEG")
-    return file.getvalue()
 
 
 @contextmanager

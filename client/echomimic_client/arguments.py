@@ -1,0 +1,95 @@
+"""The words that the program's commands share."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import typer
+
+from echomimic_client.options import CallOptions
+from echomimic_client.results import (
+    FaceBox,
+    GenerationSettings,
+    SamplerName,
+    VideoFormat,
+)
+
+JPEG_QUALITY = 95
+"""Frames travel as JPEG of this quality: no loss to be seen, a sixth of the raw size."""
+
+MAX_INT32, MAX_UINT64 = 2**31 - 1, 2**64 - 1
+"""What the contract's fields hold; the server's own limits are lower."""
+ADDRESS = "127.0.0.1:50051"
+
+
+class Size(NamedTuple):
+    """A picture size in pixels."""
+
+    width: int
+    height: int
+
+
+def parse_size(text: str) -> Size:
+    """Reads a size as 512x512."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if match is None:
+        raise typer.BadParameter("write it as 512x512")
+    return Size(int(match[1]), int(match[2]))
+
+
+def parse_face_box(text: str) -> FaceBox:
+    """Reads a box as 10,20,210,260."""
+    match = re.fullmatch(r"(\d{1,5}),(\d{1,5}),(\d{1,5}),(\d{1,5})", text)
+    if match is None:
+        raise typer.BadParameter("write it as LEFT,TOP,RIGHT,BOTTOM in pixels")
+    return FaceBox(*map(int, match.groups()))
+
+
+PortraitFile = Annotated[Path, typer.Option(help="A picture file: head and shoulders.")]
+SpeechFile = Annotated[
+    Path,
+    typer.Option(help="Speech: WAV, FLAC, OGG, MP3; with the extra mp4 also M4A, WebM, films."),
+]
+Film = Annotated[Path | None, typer.Option(dir_okay=False, help="The MP4 to write.")]
+FrameFolder = Annotated[
+    Path | None, typer.Option(file_okay=False, help="A folder for the frames, a file each.")
+]
+Server = Annotated[str, typer.Option(help="host:port")]
+SizeOption = Annotated[
+    Size | None,
+    typer.Option(parser=parse_size, metavar="WxH", help="One of the server's, as 512x512."),
+]
+Encoding = Annotated[Literal["jpeg", "png"], typer.Option(help="What the frames' files are.")]
+JpegQuality = Annotated[int, typer.Option(min=1, max=100, help="Quality of the frames.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(min=1, max=MAX_INT32, help="Denoising steps: 6 is fast, 8 balanced, 12 maximum."),
+]
+AudioGuidance = Annotated[
+    float | None, typer.Option(help="How strongly the speech drives the face; 1 is off.")
+]
+Prompt = Annotated[str | None, typer.Option(help="What the picture shows.")]
+Seed = Annotated[int | None, typer.Option(min=0, max=MAX_UINT64, help="Seed of the noise.")]
+Sampler = Annotated[SamplerName | None, typer.Option(help="The sampler.")]
+Face = Annotated[
+    FaceBox | None,
+    typer.Option(parser=parse_face_box, metavar="L,T,R,B", help="The face, for preview models."),
+]
+Deadline = Annotated[
+    float | None, typer.Option(min=0.001, help="Seconds after which the call fails.")
+]
+
+
+def call_options(
+    video: VideoFormat,
+    generation: GenerationSettings,
+    face_box: FaceBox | None,
+    deadline_s: float | None,
+) -> CallOptions:
+    """Puts together what a call is told."""
+    return {
+        "video": video,
+        "generation": generation,
+        "face_box": face_box,
+        "deadline_s": deadline_s,
+    }

@@ -1,0 +1,45 @@
+"""What every call with a portrait may be told besides."""
+
+from typing import Any, TypedDict
+
+from echomimic_client.results import FaceBox, GenerationSettings, VideoFormat
+
+DEFAULT_VIDEO = VideoFormat()
+DEFAULT_GENERATION = GenerationSettings()
+REQUEST_ID_KEY = "x-request-id"
+
+
+class CallOptions(TypedDict, total=False):
+    """Keyword arguments; each may be left out."""
+
+    face_box: FaceBox | None
+    """Where the face is; the preview variant only, and found there if absent."""
+    video: VideoFormat
+    """What the frames shall look like."""
+    generation: GenerationSettings
+    """How they are generated."""
+    client_session_id: str
+    """A name for the server's log."""
+    request_id: str
+    """The call's id in the server's log; the server makes one if absent."""
+    deadline_s: float | None
+    """When the call shall fail, in seconds from now; None is never."""
+
+
+def check(options: CallOptions) -> None:
+    """Sees that every option is one.
+
+    Raises:
+        TypeError: one is not.
+    """
+    for name in options.keys() - CallOptions.__annotations__.keys():
+        raise TypeError(f"unexpected keyword argument {name!r}")
+
+
+def grpc_options(options: CallOptions) -> dict[str, Any]:
+    """Returns what gRPC's own calls take."""
+    request_id = options.get("request_id")
+    return {
+        "timeout": options.get("deadline_s"),
+        "metadata": ((REQUEST_ID_KEY, request_id),) if request_id else None,
+    }

@@ -1,0 +1,240 @@
+"""The program `animate`: a portrait and a sound file to a film, live or at once."""
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from echomimic_client.arguments import (
+    ADDRESS,
+    JPEG_QUALITY,
+    AudioGuidance,
+    Deadline,
+    Encoding,
+    Face,
+    Film,
+    FrameFolder,
+    JpegQuality,
+    PortraitFile,
+    Prompt,
+    Sampler,
+    Seed,
+    Server,
+    SizeOption,
+    SpeechFile,
+    Steps,
+    call_options,
+)
+from echomimic_client.audio import AudioClip, read_audio
+from echomimic_client.blocking import AvatarClient
+from echomimic_client.errors import ClientError
+from echomimic_client.progress import frame_bar
+from echomimic_client.quiet import silent_libraries
+from echomimic_client.recording import Recording, record
+from echomimic_client.results import (
+    ExactClip,
+    Frame,
+    FrameEncoding,
+    GenerationSettings,
+    ServerWarning,
+    VideoFormat,
+)
+
+SUFFIXES: dict[FrameEncoding, str] = {"jpeg": "jpg", "png": "png"}
+
+
+class Commands(TyperGroup):
+    """Words that begin with no command are those of `stream`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Puts `stream` in front where it was left out."""
+        if args and args[0] not in {*self.commands, "--help"}:
+            args = ["stream", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=Commands, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False
+)
+
+
+@app.command()
+def stream(
+    *,
+    portrait: PortraitFile,
+    audio: SpeechFile,
+    out: Film = None,
+    frames: FrameFolder = None,
+    server: Server = ADDRESS,
+    live: Annotated[
+        bool, typer.Option("--live", help="Send the audio as it is spoken, not at once.")
+    ] = False,
+    chunk_ms: Annotated[
+        int, typer.Option(min=1, help="Milliseconds of audio in one message.")
+    ] = 40,
+    size: SizeOption = None,
+    frame_encoding: Encoding = "jpeg",
+    jpeg_quality: JpegQuality = JPEG_QUALITY,
+    steps: Steps = None,
+    audio_guidance: AudioGuidance = None,
+    prompt: Prompt = None,
+    seed: Seed = None,
+    sampler: Sampler = None,
+    face_box: Face = None,
+    deadline_s: Deadline = None,
+) -> None:
+    """Animates a portrait with speech over a stream; writes an MP4 with sound, frames, or both.
+
+    This is what happens without a command. What is left out takes the server's default.
+    """
+    if out is None and frames is None:
+        raise typer.BadParameter("say where to: --out FILE, --frames FOLDER, or both")
+    options = call_options(
+        VideoFormat(frame_encoding, *(size or (0, 0)), jpeg_quality),
+        GenerationSettings(
+            prompt=prompt, steps=steps, audio_guidance=audio_guidance, sampler=sampler, seed=seed
+        ),
+        face_box,
+        deadline_s,
+    )
+    with one_line_errors():
+        clip, image = speech(audio), portrait.read_bytes()
+        for folder in (out.parent if out else None, frames):
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+        with AvatarClient(server) as client, frame_bar(clip.frame_count) as show:
+
+            def keep(frame: Frame, _: Any) -> None:
+                show(frame.index + 1)
+                if frames is not None:
+                    write_frame(frames, frame)
+
+            recording = record(
+                client,
+                image,
+                clip,
+                film=out is not None,
+                live=live,
+                chunk_ms=chunk_ms,
+                on_picture=keep,
+                **options,
+            )
+        if out is not None:
+            out.write_bytes(recording.mp4)
+    show_warnings(recording.warnings)
+    typer.echo(f"{out or frames}: {summary(recording)}")
+
+
+@app.command()
+def render(
+    *,
+    portrait: PortraitFile,
+    audio: SpeechFile,
+    out: Film = None,
+    frames: FrameFolder = None,
+    server: Server = ADDRESS,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Make the clip as the authors' program does.")
+    ] = False,
+    match_colors: Annotated[
+        bool, typer.Option("--match-colors", help="With --exact: colours of the first frame.")
+    ] = False,
+    size: SizeOption = None,
+    frame_encoding: Encoding = "jpeg",
+    jpeg_quality: JpegQuality = JPEG_QUALITY,
+    steps: Steps = None,
+    audio_guidance: AudioGuidance = None,
+    prompt: Prompt = None,
+    seed: Seed = None,
+    sampler: Sampler = None,
+    face_box: Face = None,
+    deadline_s: Deadline = None,
+) -> None:
+    """Lets the server make the whole clip: an MP4 with sound, or frames."""
+    if (out is None) == (frames is None):
+        raise typer.BadParameter("say where to: --out FILE or --frames FOLDER")
+    if match_colors and not exact:
+        raise typer.BadParameter("--match-colors goes with --exact")
+    options = call_options(
+        VideoFormat(frame_encoding, *(size or (0, 0)), jpeg_quality),
+        GenerationSettings(
+            prompt=prompt, steps=steps, audio_guidance=audio_guidance, sampler=sampler, seed=seed
+        ),
+        face_box,
+        deadline_s,
+    )
+    clip_mode = ExactClip(match_colors=match_colors) if exact else None
+    with one_line_errors():
+        clip, image = speech(audio), portrait.read_bytes()
+        with AvatarClient(server) as client, frame_bar(clip.frame_count) as show:
+            if out is not None:
+                result = client.render(
+                    image,
+                    clip,
+                    exact=clip_mode,
+                    on_progress=lambda progress: show(progress.frames),
+                    **options,
+                )
+                out.parent.mkdir(parents=True, exist_ok=True)
+                out.write_bytes(result.mp4)
+            elif frames is not None:
+                frames.mkdir(parents=True, exist_ok=True)
+                result = client.render_frames(image, clip, exact=clip_mode, **options)
+                for frame in result:
+                    show(frame.index + 1)
+                    write_frame(frames, frame)
+    show_warnings(result.warnings)
+    done = result.summary
+    typer.echo(f"{out or frames}: {done.frames} frames, {done.realtime_factor:.2f} x real time")
+
+
+@app.command()
+def info(*, server: Server = ADDRESS, deadline_s: Deadline = 10.0) -> None:
+    """Tells what a server runs and offers, as JSON."""
+    with one_line_errors(), AvatarClient(server) as client:
+        typer.echo(json.dumps(asdict(client.server_info(deadline_s=deadline_s)), indent=2))
+
+
+def speech(path: Path) -> AudioClip:
+    """Reads a sound file; the decoders say nothing by themselves."""
+    with silent_libraries():
+        return read_audio(path)
+
+
+def write_frame(folder: Path, frame: Frame) -> None:
+    """Writes a frame to a file that its index names."""
+    (folder / f"{frame.index:06d}.{SUFFIXES[frame.encoding]}").write_bytes(frame.data)
+
+
+def show_warnings(warnings: Iterable[ServerWarning]) -> None:
+    """Prints what the server warned of."""
+    for warning in warnings:
+        typer.echo(f"warning: {warning.message}", err=True)
+
+
+def summary(recording: Recording) -> str:
+    """Says how a film came, in a line."""
+    return (
+        f"{recording.frames} frames, "
+        f"the first after {1000 * recording.first_frame_s:.0f} ms, "
+        f"playable after {1000 * recording.playable_latency_s:.0f} ms, "
+        f"{recording.realtime_factor:.2f} x real time"
+    )
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Ends the program with a line on standard error where something fails.
+
+    Ctrl-C ends it quietly, with status 130, as typer does by itself.
+    """
+    try:
+        yield
+    except (ClientError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error

@@ -1,0 +1,333 @@
+"""Streams that are told more than speech: pauses, interruptions, and how a call is to be made."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from echomimic.v1 import avatar_service_pb2 as pb
+
+from echomimic_client.aio import AsyncAvatarClient
+from echomimic_client.audio import AudioFormat
+from echomimic_client.blocking import AvatarClient
+from echomimic_client.errors import CallEndedError, CallError
+from echomimic_client.results import (
+    ExactClip,
+    FaceBox,
+    Frame,
+    GenerationSettings,
+    Interrupted,
+    Progress,
+    TeaCache,
+    UtteranceEvent,
+)
+from tests.support import serving as gateway
+from tests.support.fake_engine import FakeEngine
+from tests.support.fake_service import SERVER_FULL, FakeService, served
+from tests.support.speech_clips import RATE, clip
+
+FACE = b"a portrait file"
+PCM = AudioFormat("s16le", RATE)
+SECOND = bytes(2 * RATE)
+
+
+def told(events: list[Any]) -> list[Any]:
+    return [e for e in events if isinstance(e, UtteranceEvent | Interrupted)]
+
+
+EXPECTED = [
+    UtteranceEvent(0, "began", 0, 0),
+    UtteranceEvent(0, "ended", 24, RATE),
+    UtteranceEvent(1, "began", 25, RATE),
+    Interrupted(49, 2 * RATE),
+    UtteranceEvent(2, "began", 50, 2 * RATE),
+    UtteranceEvent(2, "ended", 74, 3 * RATE),
+]
+
+
+def test_utterances_pauses_and_interruptions() -> None:
+    with (
+        served(FakeService()) as address,
+        AvatarClient(address) as client,
+        client.animate(FACE, audio_format=PCM, continue_from_last_frame=True) as stream,
+    ):
+        assert stream.wait_until_started().request_id == "r1"
+        events = []
+        stream.send(SECOND)
+        stream.end_of_utterance()
+        stream.send(SECOND)
+        for event in stream.events():
+            events.append(event)
+            if isinstance(event, Frame) and event.index == 49:
+                stream.interrupt()
+            if isinstance(event, Interrupted):
+                stream.send(SECOND)
+                stream.end()
+    assert told(events) == EXPECTED
+    frames = [event for event in events if isinstance(event, Frame)]
+    assert [frame.utterance_id for frame in frames] == 25 * [0] + 25 * [1] + 25 * [2]
+    assert {frame.kind for frame in frames} == {"speech"}
+    assert stream.summary.frames == 75
+
+
+async def test_asynchronous_utterances_pauses_and_interruptions() -> None:
+    service = FakeService()
+    with served(service) as address:
+        async with (
+            AsyncAvatarClient(address) as client,
+            client.animate(FACE, audio_format=PCM, continue_from_last_frame=True) as stream,
+        ):
+            assert (await stream.wait_until_started()).request_id == "r1"
+            assert service.start.continue_from_last_frame
+            events = []
+            await stream.send(SECOND)
+            await stream.end_of_utterance()
+            await stream.send(SECOND)
+            async for event in stream.events():
+                events.append(event)
+                if isinstance(event, Frame) and event.index == 49:
+                    await stream.interrupt()
+                if isinstance(event, Interrupted):
+                    await stream.send(SECOND)
+                    await stream.end()
+    assert told(events) == EXPECTED
+    assert stream.summary.frames == 75
+
+
+async def test_a_gateway_understands_them(tmp_path: Path) -> None:
+    speech = gateway.speech(RATE).tobytes()
+    async with (
+        gateway.served(FakeEngine(), tmp_path, gateway.small_windows()) as running,
+        AsyncAvatarClient(running.address) as client,
+        client.animate(gateway.portrait(), audio_format=PCM, request_id="mine") as stream,
+    ):
+        started = await stream.wait_until_started()
+        await stream.send(speech)
+        await stream.end_of_utterance()
+        events = []
+        async for event in stream.events():
+            events.append(event)
+            if isinstance(event, UtteranceEvent) and event.phase == "ended":
+                await stream.interrupt()
+            if isinstance(event, Interrupted):
+                await stream.end()
+    assert started.request_id == "mine"
+    assert told(events) == [
+        UtteranceEvent(0, "began", 0, 0),
+        UtteranceEvent(0, "ended", 24, RATE),
+        Interrupted(24, RATE),
+    ]
+
+
+def test_an_interrupt_overtakes_the_speech_that_waits() -> None:
+    service = FakeService()
+    reading = threading.Event()
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield SECOND
+            reading.set()
+
+    with (
+        served(service) as address,
+        AvatarClient(address) as client,
+        client.animate(FACE, endless(), PCM) as stream,
+    ):
+        assert reading.wait(10)
+        stream.interrupt()
+        assert any(isinstance(event, Interrupted) for event in stream.events())
+
+
+SETTINGS = GenerationSettings(
+    negative_prompt_steps=3, audio_scale=0.5, teacache=TeaCache(threshold=0.25, policy="upstream")
+)
+
+
+async def test_what_a_call_is_told_reaches_the_server() -> None:
+    service, speech = FakeService(), clip()
+    options: dict[str, Any] = {
+        "face_box": FaceBox(1, 2, 30, 40),
+        "generation": SETTINGS,
+        "request_id": "mine",
+        "deadline_s": 60.0,
+    }
+    exact = ExactClip(window_frames=81, match_colors=True)
+
+    def check(request: pb.Start | pb.RenderRequest) -> None:
+        assert request.portrait.face_box == pb.FaceBox(left=1, top=2, right=30, bottom=40)
+        assert request.generation == pb.GenerationSettings(
+            negative_prompt_steps=3,
+            audio_scale=0.5,
+            teacache=pb.TeaCache(threshold=0.25, policy=pb.TEA_CACHE_POLICY_UPSTREAM),
+        )
+        assert service.metadata["x-request-id"] == "mine"
+        assert service.deadline_s == pytest.approx(60, abs=10)
+        if isinstance(request, pb.RenderRequest):
+            assert request.exact_clip == pb.ExactClip(window_frames=81, match_colors=True)
+
+    seen: list[Progress] = []
+    with served(service) as address:
+        with AvatarClient(address) as client:
+            list(client.animate(FACE, speech, **options))
+            check(service.start)
+            film = client.render(FACE, speech, exact=exact, on_progress=seen.append, **options)
+            check(service.render)
+            frames = list(client.render_frames(FACE, speech, exact=exact, **options))
+            check(service.render)
+        async with AsyncAvatarClient(address) as client:
+            assert [f async for f in client.animate(FACE, speech, **options)] == frames
+            check(service.start)
+            again = await client.render(FACE, speech, exact=exact, **options)
+            check(service.render)
+            made = client.render_frames(FACE, speech, exact=exact, **options)
+            assert [f async for f in made] == frames
+            check(service.render)
+    assert (again.mp4, film.started.request_id) == (film.mp4, "mine")
+    assert seen == [Progress(1, 2)]
+    assert len(frames) == speech.frame_count
+
+
+def test_a_word_that_is_no_option_is_refused() -> None:
+    with served(FakeService()) as address, AvatarClient(address) as client:
+        wrong: Any = {"requestid": "mine"}
+        with pytest.raises(TypeError, match="unexpected keyword argument 'requestid'"):
+            client.animate(FACE, clip(), **wrong)
+
+
+async def test_a_deadline_ends_a_call() -> None:
+    with served(FakeService()) as address:
+        with AvatarClient(address) as client, pytest.raises(CallError) as caught:
+            list(client.animate(FACE, audio_format=PCM, deadline_s=0.2))
+        assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+        async with AsyncAvatarClient(address) as client:
+            with pytest.raises(CallError) as caught:
+                async for _ in client.animate(FACE, audio_format=PCM, deadline_s=0.2):
+                    pass
+    assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_a_slow_reader_learns_why_the_server_ended_the_call() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(1280)
+
+    async def read_slowly(frames: AsyncIterable[Frame]) -> None:
+        async for _ in frames:
+            await asyncio.sleep(0.002)
+
+    refusing = FakeService(refuse=SERVER_FULL, refuse_after_chunks=100)
+    with served(refusing) as address:
+        async with AsyncAvatarClient(address) as client:
+            with pytest.raises(CallError) as caught:
+                await read_slowly(client.animate(FACE, endless(), PCM))
+    assert caught.value.reason == "NO_FREE_STREAM"
+
+
+async def test_a_call_that_has_ended_takes_no_more() -> None:
+    with served(FakeService()) as address:
+        with AvatarClient(address) as client:
+            stream = client.animate(FACE, clip())
+            list(stream)
+            with pytest.raises(CallEndedError):
+                stream.send(SECOND)
+        async with AsyncAvatarClient(address) as client:
+            stream = client.animate(FACE, clip())
+            assert [frame async for frame in stream]
+            with pytest.raises(CallEndedError):
+                await stream.interrupt()
+
+
+async def plain(chunks: list[Any]) -> AsyncIterator[Any]:
+    for chunk in chunks:
+        yield chunk
+
+
+NOISE = np.random.default_rng(0).integers(-9000, 9000, 5_001, dtype=np.int16)
+ODD = [NOISE.tobytes()[:1], b"", NOISE.tobytes()[1:778], bytearray(NOISE.tobytes()[778:])]
+FORMS = {
+    "bytes": NOISE.tobytes(),
+    "bytearray": bytearray(NOISE.tobytes()),
+    "memoryview": memoryview(NOISE.tobytes()),
+    "array": NOISE,
+    "list of arrays": [NOISE[:7], NOISE[7:7], NOISE[7:].reshape(-1, 1)],
+    "cut at odd bytes": ODD,
+    "generator": (NOISE[n : n + 640] for n in range(0, 5_001, 640)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_speech_in_any_form_arrives_whole(form: str) -> None:
+    service = FakeService()
+    with served(service) as address, AvatarClient(address) as client:
+        frames = list(client.animate(FACE, FORMS[form], PCM))
+    assert b"".join(service.chunks) == NOISE.tobytes()
+    assert all(service.chunks)
+    assert {len(chunk) % 2 for chunk in service.chunks} == {0}
+    assert len(frames) == 8
+
+
+@pytest.mark.parametrize(
+    "speech",
+    [NOISE, ODD, (chunk for chunk in ODD), plain([NOISE[:7], NOISE[7:]])],
+    ids=["array", "list", "plain generator", "asynchronous generator"],
+)
+async def test_asynchronous_calls_take_plain_and_asynchronous_sources(speech: Any) -> None:
+    service = FakeService()
+    with served(service) as address:
+        async with AsyncAvatarClient(address) as client:
+            assert len([f async for f in client.animate(FACE, speech, PCM)]) == 8
+    assert b"".join(service.chunks) == NOISE.tobytes()
+
+
+async def test_a_plain_source_that_blocks_does_not_block_the_loop() -> None:
+    turn = threading.Event()
+
+    def waiting() -> Iterator[bytes]:
+        assert turn.wait(10)
+        yield SECOND
+
+    with served(FakeService()) as address:
+        async with AsyncAvatarClient(address) as client:
+            stream = client.animate(FACE, waiting(), PCM)
+            await stream.wait_until_started()
+            await asyncio.sleep(0)
+            turn.set()
+            assert len([frame async for frame in stream]) == 25
+
+
+def test_portraits_and_files_may_be_paths_and_arrays(tmp_path: Path) -> None:
+    from client.demo.media import PORTRAIT, SPEECH
+
+    service = FakeService()
+    picture = np.zeros((8, 8, 3), np.uint8)
+    with served(service) as address, AvatarClient(address) as client:
+        list(client.animate(str(PORTRAIT), SPEECH))
+        assert service.start.portrait.image == PORTRAIT.read_bytes()
+        client.render(picture, str(SPEECH))
+        assert service.render.portrait.image.startswith(b"\x89PNG")
+        with pytest.raises(ValueError, match=r"uint8 \[height, width, 3\]"):
+            client.render(picture[..., 0], SPEECH)
+
+
+@pytest.mark.parametrize(
+    ("speech", "audio_format", "told"),
+    [
+        (SECOND, None, "audio_format: PCM does not tell"),
+        (clip(), AudioFormat("f32le", RATE), "audio_format: the speech is"),
+        (NOISE.astype(np.float32), PCM, "float32 is f32le"),
+        (NOISE[:10].reshape(-1, 2), PCM, r"says 1 channels"),
+    ],
+)
+def test_speech_that_does_not_fit_its_format_is_refused(
+    speech: Any, audio_format: AudioFormat | None, told: str
+) -> None:
+    with (
+        served(FakeService()) as address,
+        AvatarClient(address) as client,
+        pytest.raises(ValueError, match=told),
+    ):
+        list(client.animate(FACE, speech, audio_format))
