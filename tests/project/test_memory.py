@@ -8,8 +8,8 @@ from onnx import numpy_helper
 
 from export.checkpoint.layout import Checkpoint
 from export.checkpoint.tiny import make_tiny
-from export.precision.policy import Precision, precision_of
-from export.repository.exporter import export_network
+from export.onnx.trace import write_onnx
+from export.precision.policy import Precision
 from tests.reports.markdown import DOCS
 from tests.reports.memory import PAGE, PRECISIONS, builds, weights_bytes, weights_table
 
@@ -30,8 +30,7 @@ def test_a_file_is_as_large_as_the_weights(tmp_path: Path, name: str, precision:
     make_tiny(tmp_path, seed=0)
     checkpoint = Checkpoint(tmp_path)
     exportable = builds(checkpoint, precision)[name](checkpoint)
-    used = precision_of(name, precision)
-    export_network(exportable, tmp_path / "model", lambda *_, **__: None, used)
-    graph = onnx.load(tmp_path / "model" / "1" / "model.onnx").graph
+    write_onnx(exportable, tmp_path / "model.onnx")
+    graph = onnx.load(tmp_path / "model.onnx").graph
     stored = sum(numpy_helper.to_array(weight).nbytes for weight in graph.initializer)
     assert stored == pytest.approx(weights_bytes(exportable.module), rel=0.02)

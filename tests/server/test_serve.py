@@ -25,9 +25,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from client.demo.media import SPEECH
 from echomimic_client.audio import read_audio
 from tests.support.paths import ROOT
+from tests.support.paths import TINY_REPOSITORY as REPOSITORY
 from tests.support.serving import END, chunk, portrait, said, speech, start
 
-REPOSITORY = ROOT / "build" / "tiny" / "model_repository"
 TRITON_VENV = Path(os.environ.get("ECHOMIMIC_TRITON_VENV", ROOT / ".venv" / "triton"))
 RATE = 16_000
 QUICK = pb.GenerationSettings(steps=2)

@@ -4,12 +4,17 @@ Exporting takes minutes, so what comes out is kept below build/ while neither th
 export change.
 """
 
+import fcntl
 import hashlib
 import json
+import multiprocessing
+import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -24,7 +29,7 @@ from export.models.denoiser.config import Riflex
 from export.networks.catalogue import networks
 from export.repository.exporter import export_network, write_config
 from export.tensorrt.profiles import WINDOWS, Workload
-from server.triton.contract import NETWORKS, Variant
+from server.triton.contract import FACE_DETECTOR, NETWORKS, Variant
 from tests.support.paths import ROOT
 from tests.support.reference import ReferenceFixture, reference_fixture
 
@@ -58,38 +63,54 @@ def reference_checkpoint(variant: Variant, root: Path) -> Checkpoint:
 
 def reference_repository(variant: Variant, riflex: Riflex | None = None) -> Path:
     """Returns a model repository of the reference's weights, exported now if need be."""
-    repository = _kept() / _name(variant, riflex)
-    if not repository.is_dir():
-        # In a process of its own, since torch traces far slower under pytest's log capture.
-        options = [] if riflex is None else [str(riflex.k), str(riflex.latent_frames)]
-        command = [sys.executable, "-m", "tests.support.reference_repository", variant, *options]
-        subprocess.run(command, cwd=ROOT, check=True)
+    kept = _kept()
+    repository = kept / _name(variant, riflex)
+    repository.mkdir(exist_ok=True)
+    exports = {
+        network: kept / "exports" / _name(*_exported_as(variant, riflex, network)) / network
+        for network in NETWORKS[variant]
+        if network != FACE_DETECTOR.name
+    }
+    with _alone(kept):
+        missing = {network: path for network, path in exports.items() if not path.is_dir()}
+        # In processes of their own, since torch traces far slower under pytest's log capture.
+        with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+            work = [pool.submit(_export, variant, riflex, *item) for item in missing.items()]
+        for done in work:
+            done.result()
+        for network, path in exports.items():
+            if not (repository / network).exists():
+                (repository / network).symlink_to(path)
     return repository
 
 
-def _export(variant: Variant, riflex: Riflex | None, repository: Path) -> None:
-    partial = repository.with_suffix(".partial")
+def _export(variant: Variant, riflex: Riflex | None, network: str, target: Path) -> None:
+    torch.set_num_threads(1)
+    partial = target.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    checkpoint = reference_checkpoint(variant, partial / "checkpoint")
-    for network, build in networks(checkpoint, riflex=riflex).items():
-        finished = _finished(variant, riflex, network)
-        if finished is not None:
-            shutil.copytree(finished / network, partial / "models" / network)
-        else:
-            export_network(build(checkpoint), partial / "models" / network, _report)
-            workload = Workload(variant, [(64, 64)], WINDOWS)
-            write_config(NETWORKS[variant][network], partial / "models" / network, workload)
-    (partial / "models").rename(repository)
-    shutil.rmtree(partial)
+    with TemporaryDirectory() as folder:
+        checkpoint = reference_checkpoint(variant, Path(folder))
+        build = networks(checkpoint, riflex=riflex)[network]
+        export_network(build(checkpoint), partial, _ignore)
+    write_config(NETWORKS[variant][network], partial, Workload(variant, [(64, 64)], WINDOWS))
+    partial.rename(target)
 
 
-def _finished(variant: Variant, riflex: Riflex | None, network: str) -> Path | None:
-    """Returns a repository whose network is the same: most exports differ in few of them."""
-    if riflex is not None and network != "denoiser":
-        return reference_repository(variant)
+def _exported_as(
+    variant: Variant, riflex: Riflex | None, network: str
+) -> tuple[Variant, Riflex | None]:
+    """Returns the repository whose network is the same: most exports differ in few of them."""
     if variant == "preview" and network in SHARED:
-        return reference_repository("flash")
-    return None
+        return "flash", None
+    return variant, riflex if network == "denoiser" else None
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps the tests of other processes out."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _name(variant: Variant, riflex: Riflex | None) -> str:
@@ -124,11 +145,5 @@ def _save_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content))
 
 
-def _report(stage: str, *, result: bool = False) -> None:
-    print(stage, flush=True)
-
-
-if __name__ == "__main__":
-    asked: Variant = "flash" if sys.argv[1] == "flash" else "preview"
-    changed = Riflex(*map(int, sys.argv[2:])) if sys.argv[2:] else None
-    _export(asked, changed, _kept() / _name(asked, changed))
+def _ignore(stage: str, *, result: bool = False) -> None:
+    """A report that nobody reads."""

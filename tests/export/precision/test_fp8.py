@@ -1,5 +1,6 @@
 """8-bit floats in the denoiser's blocks: rounding, calibration, graph and engine."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from export.networks.catalogue import networks
 from export.onnx.compare import ROUNDING
 from export.precision.calibration import Calibration, CalibrationError, largest_inputs
 from export.precision.fp8 import E4M3, LARGEST, Fp8Linear, layers_in_fp8, quantize_blocks
-from export.repository.exporter import export_network, export_repository, write_config
+from export.repository.exporter import Report, export_network, export_repository, write_config
 from export.tensorrt.engines import (
     BuiltEngine,
     EngineError,
@@ -38,6 +39,13 @@ PORTRAIT, SPEECH = (
     ["--speech", str(CALIBRATION.speech)],
 )
 UNUSED_BY_FLASH = "q_audio"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_pictures() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("export.precision.calibration.SIDE_PX", 64)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -188,13 +196,21 @@ def test_the_denoiser_is_calibrated_anew_for_other_speech_only(
     monkeypatch.setattr("export.repository.exporter.networks", lambda *_: some)
     repository, said = tmp_path / "repository", list[str]()
 
-    def export(calibration: Calibration) -> None:
+    def report(stage: str, *, result: bool = False) -> None:
+        said.append(stage)
+
+    def stop(stage: str, *, result: bool = False) -> None:
+        report(stage)
+        if stage == "denoiser: tracing":
+            raise KeyboardInterrupt
+
+    def export(calibration: Calibration, report: Report = report) -> None:
         said.clear()
         export_repository(
             tiny,
             repository,
             sizes=[(128, 128)],
-            report=lambda stage, **_: said.append(stage),
+            report=report,
             precision="fp8",
             calibration=calibration,
         )
@@ -207,7 +223,8 @@ def test_the_denoiser_is_calibrated_anew_for_other_speech_only(
     assert said == ["time_modulation: kept", "denoiser: kept"]
     other = tmp_path / "other.wav"
     soundfile.write(other, np.random.default_rng(0).standard_normal(16000) / 9, 16000)
-    export(Calibration(CALIBRATION.portrait, other))
+    with pytest.raises(KeyboardInterrupt):
+        export(Calibration(CALIBRATION.portrait, other), stop)
     assert said[:2] == ["time_modulation: kept", "denoiser: calibrating"]
 
 

@@ -14,9 +14,8 @@ from export.tensorrt.engines import FACTS, EngineError, Target, build_engines
 from export.tensorrt.profiles import Range, Workload, profile
 from server.manifest import FILE
 from server.triton.contract import NETWORKS, Network, Variant
-from tests.support.paths import ROOT
+from tests.support.paths import TINY_REPOSITORY as REPOSITORY
 
-REPOSITORY = ROOT / "build" / "tiny" / "model_repository"
 FLASH = Workload("flash", [(128, 128)], [33, 17, 5])
 WIDTHS = {"text_width": 64, "image_width": 48, "audio_width": 32, "denoiser_width": 96}
 
