@@ -30,7 +30,6 @@ from tests.support.serving import END, chunk, portrait, said, speech, start
 
 TRITON_VENV = Path(os.environ.get("ECHOMIMIC_TRITON_VENV", ROOT / ".venv" / "triton"))
 RATE = 16_000
-QUICK = pb.GenerationSettings(steps=2)
 
 pytestmark = [
     pytest.mark.skipif(
@@ -79,7 +78,7 @@ def command(*words: str, repository: Path = REPOSITORY) -> list[str]:
 
 @contextmanager
 def gateway(folder: Path, *words: str) -> Iterator[Running]:
-    """A gateway that serves, with small windows; killed in the end if it still runs."""
+    """A gateway that serves small windows in few steps; killed in the end if it still runs."""
     address = f"127.0.0.1:{free_port()}"
     log = folder / "gateway.log"
     words = (
@@ -88,6 +87,7 @@ def gateway(folder: Path, *words: str) -> Iterator[Running]:
         "--first-window-frames=5",
         "--window-frames=9",
         "--overlap-frames=2",
+        "--steps=2",
         *words,
     )
     with ExitStack() as stack:
@@ -134,7 +134,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def stream(
     running: Running, samples: int, sizes: list[int] | None = None, seed: int = 0
 ) -> list[pb.AnimateResponse]:
-    messages = [start(generation=QUICK), *said(speech(samples, seed=seed), sizes or [])]
+    messages = [start(), *said(speech(samples, seed=seed), sizes or [])]
     return list(running.stub.Animate(iter(messages)))
 
 
@@ -181,7 +181,6 @@ def test_an_mp4_is_rendered(running: Running) -> None:
         portrait=pb.Portrait(image=portrait()),
         audio_format=start().start.audio_format,
         audio=speech(RATE).tobytes(),
-        generation=QUICK,
     )
     answers = list(running.stub.Render(request))
     data = b"".join(answer.mp4_chunk.data for answer in answers)
@@ -191,7 +190,7 @@ def test_an_mp4_is_rendered(running: Running) -> None:
 
 def test_each_call_leaves_one_line_in_the_log(running: Running) -> None:
     call = running.stub.Animate(
-        iter([start(generation=QUICK), *said(speech(640))]), metadata=(("x-request-id", "find-me"),)
+        iter([start(), *said(speech(640))]), metadata=(("x-request-id", "find-me"),)
     )
     assert len(frames(list(call))) == 1
     lines = [line for line in running.log.read_text().splitlines() if "find-me" in line]
@@ -223,7 +222,7 @@ def test_a_killed_triton_is_unavailable_and_replaced(running: Running, victim: s
 def test_sigterm_lets_a_stream_finish_and_exits_with_0(tmp_path: Path) -> None:
     with gateway(tmp_path) as running:
         triton = running.processes("tritonserver")
-        call = running.stub.Animate(iter([start(generation=QUICK), *said(speech(2 * RATE))]))
+        call = running.stub.Animate(iter([start(), *said(speech(2 * RATE))]))
         assert next(call).WhichOneof("message") == "started"
         running.process.send_signal(signal.SIGTERM)
         answers = list(call)
@@ -233,19 +232,12 @@ def test_sigterm_lets_a_stream_finish_and_exits_with_0(tmp_path: Path) -> None:
         assert not any(process.is_running() for process in triton)
 
 
-def test_kill_9_of_the_gateway_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_kill_9_in_mid_execution_leaves_nothing_behind(tmp_path: Path) -> None:
     with gateway(tmp_path) as running:
         children = psutil.Process(running.process.pid).children(recursive=True)
-        assert children
-        running.process.kill()
-        until(lambda: not any(child.is_running() for child in children))
-
-
-def test_a_stub_whose_triton_is_killed_in_mid_execution_ends(tmp_path: Path) -> None:
-    with gateway(tmp_path) as running:
-        children = psutil.Process(running.process.pid).children(recursive=True)
-        call = running.stub.Animate(iter([start(generation=QUICK), *said(speech(20 * RATE))]))
+        call = running.stub.Animate(iter([start(), *said(speech(20 * RATE))]))
         wait_for_frame(call)
+        assert children
         running.process.kill()
         until(lambda: not any(child.is_running() for child in children))
 
@@ -262,17 +254,21 @@ def test_a_running_triton_is_used_by_its_url(running: Running, tmp_path: Path) -
         assert frames(stream(other, 9_000)) == frames(stream(running, 9_000))
 
 
-def test_a_stream_outlives_one_of_two_tritons(running: Running, tmp_path: Path) -> None:
+def test_a_stream_outlives_one_of_two_tritons_which_leaves_nothing_behind(
+    running: Running, tmp_path: Path
+) -> None:
     second = tmp_path / "second"
     second.mkdir()
     with gateway(second) as owner:
         urls = f"{triton_url(running)},{triton_url(owner)}"
         with gateway(tmp_path, f"--triton-url={urls}") as other:
-            messages = [start(generation=QUICK), *said(speech(10 * RATE))]
-            call = other.stub.Animate(iter(messages))
+            children = psutil.Process(owner.process.pid).children(recursive=True)
+            call = other.stub.Animate(iter([start(), *said(speech(5 * RATE))]))
             wait_for_frame(call)
             owner.process.kill()
-            assert list(call)[-1].summary.frames == 250
+            assert list(call)[-1].summary.frames == 125
+        assert children
+        until(lambda: not any(child.is_running() for child in children))
 
 
 def fails(*words: str, repository: Path = REPOSITORY) -> str:
