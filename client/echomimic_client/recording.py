@@ -1,14 +1,16 @@
 """A file's speech to frames and a film by one stream, as the command line and the demo do."""
 
+import math
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import chain
 
 from typing_extensions import Unpack
 
-from echomimic_client.audio import FRAME_RATE, AudioClip
+from echomimic_client.audio import FRAME_RATE, AudioClip, AudioFormat
 from echomimic_client.blocking import AvatarClient
 from echomimic_client.errors import MissingExtraError
 from echomimic_client.options import CallOptions
@@ -17,6 +19,8 @@ from echomimic_client.playback import playable_latency_s
 from echomimic_client.results import Frame, Picture, ServerWarning, Started
 from echomimic_client.sources import Portrait
 
+MAX_AHEAD_S = 120.0
+"""Audio sent whose frames have not come; servers refuse to keep much more."""
 OnPicture = Callable[[Frame, Picture], None]
 
 
@@ -68,7 +72,7 @@ def record(
         raise MissingExtraError("an MP4 file needs the extra `mp4` installed here")
     stopwatch = _Stopwatch()
     chunks = clip.chunks(chunk_ms)
-    audio = stopwatch.sent(paced(chunks, clip.format) if live else chunks)
+    audio = stopwatch.sent(paced(chunks, clip.format) if live else chunks, clip.format)
     animation = client.animate(portrait, audio, clip.format, **options)
     pictures = _shown(stopwatch.received(animation), on_picture)
     mp4 = _film(pictures, clip) if film else b""
@@ -105,21 +109,40 @@ def _film(pictures: Iterator[Picture], clip: AudioClip) -> bytes:
     return writer.finish(clip.mono())
 
 
-@dataclass(slots=True)
 class _Stopwatch:
-    """Notes, in seconds of a monotonic clock, when audio leaves and frames arrive."""
+    """Notes, in seconds of a monotonic clock, when audio leaves and frames arrive.
 
-    first_audio_s: float = 0.0
-    arrivals: list[tuple[float, float]] = field(default_factory=list)
-    """(arrival, presentation time) of each frame."""
+    Holds the audio back where the frames are far behind: a server refuses what it cannot keep.
+    """
 
-    def sent(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        for index, chunk in enumerate(chunks):
-            if index == 0:
+    def __init__(self) -> None:
+        self.first_audio_s = 0.0
+        self.arrivals: list[tuple[float, float]] = []
+        """(arrival, presentation time) of each frame."""
+        self._changed = threading.Condition()
+        self._reached_s = 0.0
+
+    def sent(self, chunks: Iterable[bytes], audio_format: AudioFormat) -> Iterator[bytes]:
+        samples = 0
+        for chunk in chunks:
+            if not samples:
                 self.first_audio_s = time.monotonic()
+            with self._changed:
+                sent_s = samples / audio_format.sample_rate_hz
+                self._changed.wait_for(lambda: sent_s - self._reached_s <= MAX_AHEAD_S)  # noqa: B023
             yield chunk
+            samples += len(chunk) // audio_format.bytes_per_sample
 
     def received(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        for frame in frames:
-            self.arrivals.append((time.monotonic(), frame.pts_s))
-            yield frame
+        try:
+            for frame in frames:
+                self.arrivals.append((time.monotonic(), frame.pts_s))
+                self._let_go(frame.pts_s)
+                yield frame
+        finally:
+            self._let_go(math.inf)
+
+    def _let_go(self, reached_s: float) -> None:
+        with self._changed:
+            self._reached_s = reached_s
+            self._changed.notify_all()

@@ -157,6 +157,8 @@ class Windows:
     overlap_frames: int
     audio_lookahead_s: float
     audio_left_context_s: float
+    advised_buffer_s: float
+    """How long after an utterance's first frame its playback should start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,10 @@ class Limits:
     max_streams: int
     max_steps: int
     max_prompt_bytes: int
+    start_timeout_s: float
+    max_streams_per_caller: int
+    max_waiting_utterances: int
+    max_unread_answers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +209,9 @@ class Summary:
     wall_time_s: float
     """From the first audio received to the last frame sent."""
     realtime_factor: float
-    """Seconds of media for each second of wall time."""
+    """Seconds of frames for each second of wall time."""
+    playable_latency_s: float
+    """From the first audio received to the moment from which playback never stalls."""
 
 
 @dataclass(frozen=True, slots=True)
