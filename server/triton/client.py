@@ -17,13 +17,13 @@ from tritonclient.utils import InferenceServerException
 
 from server.errors import EngineUnavailableError
 from server.triton.contract import (
-    NEWCOMER_PRIORITY,
     Arrays,
     ContractViolationError,
     Network,
     Tensor,
     check,
 )
+from server.triton.precedence import Precedence
 
 log = structlog.get_logger()
 
@@ -67,6 +67,7 @@ class TritonEngine:
         target = urls[0] if len(urls) == 1 else "ipv4:" + ",".join(urls)
         self._client = InferenceServerClient(target, channel_args=CHANNEL_ARGUMENTS)
         self._timeout_s = timeout_s
+        self._precedence = Precedence()
 
     async def run(
         self,
@@ -80,15 +81,15 @@ class TritonEngine:
         check(network.inputs, inputs, where=network.name)
         wanted = [t for t in network.outputs if outputs is None or t.name in outputs]
         try:
-            result = await self._client.infer(
-                network.name,
-                # A window of video is large, and copying it would hold up every other stream.
-                await asyncio.to_thread(_carriers, network, inputs),
-                outputs=[InferRequestedOutput(tensor.name) for tensor in wanted],
-                # 0 is the configuration's own, the lowest.
-                priority=NEWCOMER_PRIORITY if urgent else 0,
-                client_timeout=self._timeout_s,
-            )
+            # A window of video is large, and copying it would hold up every other stream.
+            carriers = await asyncio.to_thread(_carriers, network, inputs)
+            async with self._precedence.turn(newcomer=urgent):
+                result = await self._client.infer(
+                    network.name,
+                    carriers,
+                    outputs=[InferRequestedOutput(tensor.name) for tensor in wanted],
+                    client_timeout=self._timeout_s,
+                )
         except InferenceServerException as error:
             log.warning("triton refused", network=network.name, problem=str(error))
             raise _by_meaning(network, error) from error

@@ -46,9 +46,6 @@ PREVIEW_AUDIO_WINDOW = 17
 """Preview: audio tokens that one latent frame sees."""
 TEXT_TOKENS = 512
 IMAGE_TOKENS = 257
-NEWCOMER_PRIORITY, PRIORITY_LEVELS = 1, 2
-"""Levels, 1 the highest: a stream's first window goes before all later ones. They are the gateway's
-to keep: with levels of its own Triton holds executions back (docs/triton.md)."""
 
 
 @dataclass(frozen=True, slots=True)

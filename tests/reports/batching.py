@@ -179,7 +179,8 @@ PRIORITY = """What levels of priority were for: while {others} streams ask for s
 without a pause, a newcomer asks for the {steps} steps of its first window of 17. How many of the
 others' steps were computed meanwhile:"""
 
-INSTEAD = "Who goes first is therefore the gateway's to say, before an execution reaches Triton."
+INSTEAD = """So the gateway says who goes first, before an execution reaches Triton, in
+`server/triton/precedence.py`. Gateways that share a Triton do not know each other's newcomers."""
 
 
 def main() -> None:
