@@ -97,7 +97,7 @@ clean: ## Remove environments, builds and outputs
 
 $(GATEWAY)/ready: pyproject.toml
 	$(PYTHON) -m venv $(GATEWAY)
-	$(GATEWAY)/bin/pip $(PIP_INSTALL) -e '.[server,client,mp4]'
+	$(GATEWAY)/bin/pip $(PIP_INSTALL) -e '.[server,client,mp4,heic]'
 	touch $@
 
 $(EXPORT)/ready: pyproject.toml export/models/face_detector.txt
@@ -107,7 +107,7 @@ $(EXPORT)/ready: pyproject.toml export/models/face_detector.txt
 	touch $@
 
 $(EXPORT)/ready-dev: $(EXPORT)/ready
-	$(EXPORT)/bin/pip $(PIP_INSTALL) $(EXTRA_INDEX) -e '.[export,server,client,mp4,exact,rtx,dev]'
+	$(EXPORT)/bin/pip $(PIP_INSTALL) $(EXTRA_INDEX) -e '.[export,server,client,mp4,heic,exact,rtx,dev]'
 	touch $@
 
 $(TRITON)/ready: server/triton/requirements.txt

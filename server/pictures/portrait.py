@@ -1,6 +1,5 @@
 """Portrait files to pictures of the output size."""
 
-import io
 import math
 from dataclasses import dataclass
 
@@ -9,6 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from server.errors import InvalidFieldError
+from server.pictures.decoding import decode
+from server.pictures.formats import UnusablePictureError
 from server.triton.contract import SIDE_MULTIPLE, Variant
 
 Picture = NDArray[np.uint8]
@@ -17,11 +18,31 @@ MIN_SIDE_PX = 64
 """Below this there is no face to animate."""
 RECOMMENDED_SIDE_PX = 512
 MAX_ASPECT = 8
-FORMATS = ("JPEG", "PNG", "WEBP")
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What could be better about a portrait; the reason is a constant to compare with."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Portrait:
+    """A decoded portrait, RGB in sRGB, and what could be better about its file."""
+
+    image: Image.Image
+    notices: tuple[Notice, ...]
 
 
 def decode_portrait(data: bytes, *, max_pixels: int, field: str) -> Image.Image:
-    """Decodes a portrait file: upright, RGB, transparency on white.
+    """Decodes a portrait file, as `read_portrait`, for those who want the picture alone."""
+    return read_portrait(data, max_pixels=max_pixels, field=field).image
+
+
+def read_portrait(data: bytes, *, max_pixels: int, field: str) -> Portrait:
+    """Decodes a portrait file: upright, RGB in sRGB, transparency on white.
 
     Raises:
         InvalidFieldError: no picture, too large or too small a one, or a broken file.
@@ -29,17 +50,21 @@ def decode_portrait(data: bytes, *, max_pixels: int, field: str) -> Image.Image:
     if not data:
         raise InvalidFieldError(field, "is empty; send a JPEG, PNG or WebP file")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_size(image, max_pixels, field)
-            upright = ImageOps.exif_transpose(image)
-            return _on_white(upright)
-    except InvalidFieldError:
-        raise
+        decoded = decode(data, lambda size: _check_size(size, max_pixels))
+    except UnusablePictureError as error:
+        raise InvalidFieldError(field, str(error)) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InvalidFieldError(field, f"is too large; send at most {max_pixels} pixels") from error
-    # Image libraries raise nearly anything on a crafted file, so nothing narrower is safe here.
-    except Exception as error:
-        raise InvalidFieldError(field, "is no readable JPEG, PNG or WebP file") from error
+    return Portrait(decoded.image, _damage(decoded.missing))
+
+
+def _damage(missing: float | None) -> tuple[Notice, ...]:
+    if missing is None:
+        return ()
+    message = (
+        f"the portrait's file ends early: {missing:.1%} of its pixels are missing; send it whole"
+    )
+    return (Notice("PORTRAIT_DAMAGED", message),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,22 +125,14 @@ def whole(
     return np.asarray(picture), Placement(width, height, math.sqrt(width * height / area))
 
 
-def _check_size(image: Image.Image, max_pixels: int, field: str) -> None:
-    width, height = image.size
+def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
     if width * height > max_pixels:
-        raise InvalidFieldError(
-            field, f"has {width} x {height} pixels; send at most {max_pixels} pixels"
+        raise UnusablePictureError(
+            f"has {width} x {height} pixels; send at most {max_pixels} pixels"
         )
     if min(width, height) < MIN_SIDE_PX:
-        raise InvalidFieldError(
-            field,
+        raise UnusablePictureError(
             f"has {width} x {height} pixels; send at least {MIN_SIDE_PX} x {MIN_SIDE_PX}, "
-            f"better {RECOMMENDED_SIDE_PX} x {RECOMMENDED_SIDE_PX}",
+            f"better {RECOMMENDED_SIDE_PX} x {RECOMMENDED_SIDE_PX}"
         )
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
