@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
 from server import logs, memory
-from server.app import StartError, serve
+from server.api.listener import ListenError
+from server.app import serve
 from server.manifest import ManifestError
 from server.settings import Settings, changed, mistyped
 from server.triton.errors import TritonStartError
@@ -37,7 +38,7 @@ def main() -> int:
     status = 0
     try:
         asyncio.run(serve(settings))
-    except* (StartError, ManifestError, TritonStartError) as group:
+    except* (ListenError, ManifestError, TritonStartError) as group:
         for error in group.exceptions:
             print(f"error: {error}", file=sys.stderr)
         status = 1

@@ -6,16 +6,13 @@
 import asyncio
 import signal
 
-import grpc
 import structlog
-from grpc_health.v1 import health as health_service
-from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection
 
 from server.animation.styles import encoded_prompts
 from server.animation.tokens import PromptTokenizer
-from server.api.health import AVATAR_SERVICE, HealthMonitor, probe
+from server.api.health import HealthMonitor, probe
+from server.api.listener import bind, make_server
 from server.api.service import AvatarService
 from server.manifest import TOKENIZER, read_manifest
 from server.sessions.gateway import Gateway
@@ -26,16 +23,15 @@ from server.triton.keeper import TritonKeeper
 
 log = structlog.get_logger()
 
-
-class StartError(Exception):
-    """The gateway cannot start; the text is one line for the operator."""
+LAST_WORDS_S = 0.5
+"""How long statuses of calls that were ended may take to leave."""
 
 
 async def serve(settings: Settings) -> None:
     """Runs the gateway until SIGTERM or SIGINT; what runs then may finish within the grace.
 
     Raises:
-        StartError, ManifestError, TritonStartError: it cannot start, or cannot go on.
+        ListenError, ManifestError, TritonStartError: it cannot start, or cannot go on.
     """
     serving = asyncio.create_task(_serve(settings))
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -66,7 +62,7 @@ async def _serve(settings: Settings) -> None:
     server = make_server(
         settings, AvatarService(gateway, on_engine_failure=monitor.suspect), health
     )
-    address = _bind(server, settings)
+    address = bind(server, settings)
     try:
         async with asyncio.TaskGroup() as tasks:
             if keeper:
@@ -82,34 +78,8 @@ async def _serve(settings: Settings) -> None:
                 grace_s = settings.shutdown_grace_s
                 log.info("stopping", running_calls=gateway.admission.active, grace_s=grace_s)
                 await health.enter_graceful_shutdown()
-                await server.stop(grace_s)
+                await gateway.admission.close(grace_s)
+                # What is still open says nothing about work: health watches, reflection.
+                await server.stop(LAST_WORDS_S)
     finally:
         await engine.close()
-
-
-def make_server(
-    settings: Settings, avatars: AvatarService, health: HealthServicer
-) -> grpc.aio.Server:
-    """Returns a gRPC server, not started, with the avatar service, health and reflection."""
-    server = grpc.aio.server(
-        options=[
-            ("grpc.max_receive_message_length", settings.max_message_bytes),
-            ("grpc.max_send_message_length", -1),
-            # Two gateways on one port would silently share its clients.
-            ("grpc.so_reuseport", 0),
-        ]
-    )
-    avatars.add_to(server)
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    names = (AVATAR_SERVICE, health_service.SERVICE_NAME, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server)
-    return server
-
-
-def _bind(server: grpc.aio.Server, settings: Settings) -> str:
-    address = f"{settings.host}:{settings.port}"
-    try:
-        port = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise StartError(f"cannot listen on {address}; is the port in use?") from error
-    return f"{settings.host}:{port}"

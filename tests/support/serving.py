@@ -22,8 +22,8 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from server.animation.tokens import PromptTokenizer
+from server.api.listener import make_server
 from server.api.service import AvatarService
-from server.app import make_server
 from server.manifest import Manifest, NetworkEntry
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Offer

@@ -1,5 +1,7 @@
 """What one client may take, over real gRPC, with a fake engine."""
 
+import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from tests.support.serving import (
 )
 
 RATE = 16_000
+INTERRUPT = pb.AnimateRequest(interrupt=pb.Interrupt())
 
 
 async def test_a_full_server_refuses_at_once_and_says_when_to_come_back(tmp_path: Path) -> None:
@@ -85,6 +88,82 @@ async def test_a_client_that_is_still_being_answered_is_not_silent(tmp_path: Pat
             await _read_into(answers, call)
         assert len(frames(answers)) == 100
         assert refusal(caught.value).reason == "IDLE_CLIENT"
+
+
+async def test_a_client_that_waits_for_a_slow_window_is_not_silent(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    engine.delay_s = 0.3
+    async with served(engine, tmp_path, small_windows(idle_timeout_s=0.2, steps=1)) as server:
+        call = server.stub.Animate()
+        for message in [start(), chunk(speech(640).tobytes()), PAUSE]:
+            await call.write(message)
+        answers: list[pb.AnimateResponse] = []
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await _read_into(answers, call)
+        assert len(frames(answers)) == 1
+        assert refusal(caught.value).reason == "IDLE_CLIENT"
+
+
+async def test_calls_that_say_nothing_take_nobodys_place(tmp_path: Path) -> None:
+    settings = small_windows(max_streams=1, start_timeout_s=0.3)
+    async with served(FakeEngine(), tmp_path, settings) as server:
+        silent = [server.stub.Animate() for _ in range(4)]
+        silent += [server.stub.Animate(metadata=(("x-request-id", "b"),))]
+        await asyncio.sleep(0.1)
+        assert len(frames(await animate(server, [start(), *said(speech(640))]))) == 1
+        for call in silent:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call.read()
+            assert refusal(caught.value).reason == "IDLE_CLIENT"
+
+
+async def test_one_caller_may_not_take_every_place(tmp_path: Path) -> None:
+    settings = small_windows(max_streams=3, max_streams_per_caller=1)
+    async with served(FakeEngine(), tmp_path, settings) as server:
+        first = server.stub.Animate()
+        await first.write(start())
+        answer = await first.read()
+        assert answer.started.limits.max_streams_per_caller == 1
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await animate(server, [start(), *said(speech(640))])
+        refused = refusal(caught.value)
+        assert refused.reason == "NO_FREE_STREAM"
+        assert "max_streams_per_caller" in refused.text
+        first.cancel()
+
+
+@pytest.mark.parametrize("seconds", [1, 30, 300, 3600])
+async def test_an_interruption_is_heard_whatever_was_said_before_it(
+    tmp_path: Path, seconds: int
+) -> None:
+    engine = FakeEngine()
+    async with served(engine, tmp_path, small_windows()) as server:
+        call = server.stub.Animate()
+        await call.write(start())
+        engine.delay_s = 0.01
+        piece = chunk(bytes(RATE * 2))
+        writing = asyncio.create_task(_burst(call, [*[piece] * seconds, INTERRUPT]))
+        answers: list[pb.AnimateResponse] = []
+        try:
+            while not answers or answers[-1].WhichOneof("message") != "interrupted":
+                answers.append(await call.read())
+        except grpc.aio.AioRpcError as error:
+            # More than may wait is refused by name, rather than left unread.
+            assert seconds > 600
+            assert refusal(error).reason == "LIMIT_EXCEEDED"  # noqa: PT017
+            assert "max_buffered_audio" in refusal(error).text  # noqa: PT017
+        else:
+            assert seconds <= 600
+            # All of it was taken in long before it could have been drawn.
+            assert len(frames(answers)) < 25 * seconds
+        await writing
+        call.cancel()
+
+
+async def _burst(call: Any, messages: list[pb.AnimateRequest]) -> None:
+    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        for message in messages:
+            await call.write(message)
 
 
 async def test_a_message_over_the_size_limit_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,122 @@
+"""Where the server listens, what it takes from connections, and how it goes down."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection_pb2
+
+from server.api.listener import REFLECTION_V1, ListenError, bind, make_server
+from server.api.service import AvatarService
+from server.sessions.gateway import Gateway
+from server.sessions.jobs import Offer
+from server.settings import Settings
+from tests.support.fake_engine import FakeEngine
+from tests.support.serving import (
+    Served,
+    manifest,
+    refusal,
+    served,
+    small_windows,
+    start,
+    tokenizer,
+)
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Served]:
+    async with served(FakeEngine(), tmp_path, small_windows()) as running:
+        yield running
+
+
+def unstarted(folder: Path, settings: Settings) -> grpc.aio.Server:
+    gateway = Gateway(Offer(settings, manifest()), FakeEngine(), tokenizer(folder))
+    return make_server(settings, AvatarService(gateway, lambda: None), HealthServicer())
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "::", "127.0.0.1", "localhost"])
+async def test_it_listens_on_addresses_as_people_write_them(tmp_path: Path, host: str) -> None:
+    settings = small_windows(host=host, port=0)
+    server = unstarted(tmp_path, settings)
+    address = bind(server, settings)
+    await server.start()
+    try:
+        reachable = address.replace("[::]", "[::1]")
+        async with grpc.aio.insecure_channel(reachable) as channel:
+            await asyncio.wait_for(channel.channel_ready(), 10)
+    finally:
+        await server.stop(0)
+
+
+async def test_a_port_in_use_and_a_foreign_address_are_told_apart(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = small_windows(port=taken.getsockname()[1])
+        with pytest.raises(ListenError, match="in use"):
+            bind(unstarted(tmp_path, settings), settings)
+    settings = small_windows(host="192.0.2.1", port=0)
+    with pytest.raises(ListenError, match=r"cannot listen on 192\.0\.2\.1:0: Cannot assign"):
+        bind(unstarted(tmp_path, settings), settings)
+
+
+async def test_a_connection_outlives_frequent_pings(server: Served) -> None:
+    # By gRPC's defaults the fourth of them would end it.
+    host, port = server.address.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, b""))
+    for number in range(6):
+        writer.write(frame(PING, number.to_bytes(8)))
+        await asyncio.sleep(1.1)
+    writer.write_eof()
+    answered = [kind for kind, flags in frame_kinds(await reader.read()) if kind != SETTINGS]
+    assert answered.count(PING) == 6
+    assert GOAWAY not in answered
+    writer.close()
+
+
+SETTINGS, PING, GOAWAY = 4, 6, 7
+
+
+def frame(kind: int, payload: bytes) -> bytes:
+    """An HTTP/2 frame of the whole connection."""
+    return len(payload).to_bytes(3) + bytes([kind, 0]) + bytes(4) + payload
+
+
+def frame_kinds(data: bytes) -> list[tuple[int, int]]:
+    """Kind and flags of each frame."""
+    kinds: list[tuple[int, int]] = []
+    while len(data) >= 9:
+        kinds.append((data[3], data[4]))
+        data = data[9 + int.from_bytes(data[:3]) :]
+    return kinds
+
+
+async def test_reflection_answers_by_both_of_its_names(server: Served) -> None:
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    for name in (REFLECTION_V1, "grpc.reflection.v1alpha.ServerReflection"):
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            ask = channel.stream_stream(
+                f"/{name}/ServerReflectionInfo",
+                reflection_pb2.ServerReflectionRequest.SerializeToString,
+                reflection_pb2.ServerReflectionResponse.FromString,
+            )
+            (answer,) = [answer async for answer in ask(iter([request]))]
+        services = {service.name for service in answer.list_services_response.service}
+        assert {"echomimic.v1.AvatarService", name} <= services
+
+
+async def test_what_is_at_work_when_the_server_goes_down_is_told_why(server: Served) -> None:
+    call = server.stub.Animate()
+    await call.write(start())
+    await call.read()
+    await server.gateway.admission.close(grace_s=0.05)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    refused = refusal(caught.value)
+    assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await server.stub.Animate(iter([start()])).read()
+    assert refusal(caught.value).reason == "SHUTTING_DOWN"

@@ -1,0 +1,157 @@
+"""What is said of a call: messages that are none, ids, the log's lines."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from echomimic.v1 import avatar_service_pb2 as pb
+from structlog.testing import capture_logs
+
+from server.api.calls import serving
+from server.errors import EngineUnavailableError, InvalidFieldError, cause_of
+from tests.support.fake_engine import FakeEngine
+from tests.support.serving import (
+    Served,
+    animate,
+    frames,
+    refusal,
+    said,
+    served,
+    small_windows,
+    speech,
+    start,
+)
+
+NO_MESSAGES = {
+    "Latin-1 in a string": b"\x0a\x05\x0a\x03\xfc\xe9\xe8",
+    "garbage": b"\xff\xff\xff\xff\xff",
+}
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Served]:
+    async with served(FakeEngine(), tmp_path, small_windows()) as running:
+        yield running
+
+
+def raw(channel: grpc.aio.Channel, method: str) -> Any:
+    return channel.stream_stream(
+        f"/echomimic.v1.AvatarService/{method}",
+        request_serializer=bytes,
+        response_deserializer=bytes,
+    )
+
+
+@pytest.mark.parametrize("data", NO_MESSAGES.values(), ids=list(NO_MESSAGES))
+@pytest.mark.parametrize("method", ["Animate", "Render", "GetServerInfo"])
+async def test_bytes_that_are_no_message_are_refused_in_one_line(
+    server: Served, method: str, data: bytes
+) -> None:
+    with capture_logs() as logs:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            call = raw(channel, method)()
+            await call.write(data if method != "GetServerInfo" else b"\xff")
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call.read()
+    refused = refusal(caught.value)
+    assert (refused.code, refused.field) == (grpc.StatusCode.INVALID_ARGUMENT, "message")
+    begun, ended = logs
+    assert begun["event"] == f"{method} begins"
+    assert ended["log_level"] == "warning"
+    assert ended["status"] == "INVALID_ARGUMENT/INVALID_FIELD"
+    assert "exc_info" not in ended
+
+
+async def test_garbage_in_the_middle_of_a_stream_is_refused_too(server: Served) -> None:
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        call = raw(channel, "Animate")()
+        await call.write(start().SerializeToString())
+        await call.read()
+        await call.write(b"\xff\xff")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+    assert refusal(caught.value).code == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_refusal_in_the_log_names_field_reason_message_and_peer(server: Served) -> None:
+    with capture_logs() as logs, pytest.raises(grpc.aio.AioRpcError):
+        await animate(server, [start(portrait=None)])
+    line = logs[-1]
+    assert line["log_level"] == "warning"
+    assert line["status"] == "INVALID_ARGUMENT/INVALID_FIELD"
+    assert line["field"] == "start.portrait"
+    assert "is missing" in line["message"]
+    assert line["peer"].startswith("ipv4:127.0.0.1:")
+
+
+async def test_every_method_leaves_its_lines(server: Served) -> None:
+    with capture_logs() as logs:
+        await server.stub.GetServerInfo(pb.GetServerInfoRequest())
+        with pytest.raises(grpc.aio.AioRpcError):
+            await server.stub.CreateAvatar(pb.CreateAvatarRequest())
+    assert [line["event"] for line in logs] == [
+        *("GetServerInfo begins", "GetServerInfo"),
+        *("CreateAvatar begins", "CreateAvatar"),
+    ]
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_the_log_tells_a_deadline_from_a_client_that_left(
+    server: Served, leaves: bool
+) -> None:
+    with capture_logs() as logs:
+        call = server.stub.Animate(timeout=None if leaves else 0.2)
+        await call.write(start())
+        await call.read()
+        if leaves:
+            call.cancel()
+        else:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await call.read()
+        async with asyncio.timeout(5):
+            while len(logs) < 2:  # noqa: ASYNC110 - nothing tells when
+                await asyncio.sleep(0.01)
+    assert logs[-1]["status"] == ("CANCELLED" if leaves else "DEADLINE_EXCEEDED")
+
+
+async def test_an_id_that_cannot_be_used_is_replaced_and_said_so(server: Served) -> None:
+    call = server.stub.Animate(
+        iter([start(), *said(speech(640))]), metadata=(("x-request-id", "spaces are not"),)
+    )
+    answers = [answer async for answer in call]
+    assert answers[0].started.request_id
+    assert answers[0].started.request_id != "spaces are not"
+    assert answers[1].warning.reason == "REQUEST_ID_REPLACED"
+    assert len(frames(answers)) == 1
+
+
+async def test_a_status_that_nobody_reads_does_not_hold_the_handler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class NeverRead:
+        def invocation_metadata(self) -> tuple[()]:
+            return ()
+
+        def peer(self) -> str:
+            return "ipv4:127.0.0.1:1"
+
+        async def abort_with_status(self, _: grpc.Status) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr("server.api.calls.STATUS_S", 0.01)
+    context: Any = NeverRead()
+    async with asyncio.timeout(5):
+        async with serving(context, "M", read_timeout_s=1, on_engine_failure=lambda: None):
+            raise InvalidFieldError("a", "b")
+
+
+def test_the_cause_is_what_the_client_is_to_be_told() -> None:
+    told, bug = InvalidFieldError("a", "b"), RuntimeError("c")
+    later = EngineUnavailableError("denoiser", "gone")
+    group = ExceptionGroup("", [bug, ExceptionGroup("", [told, later])])
+    assert cause_of(group) is told
+    assert cause_of(ExceptionGroup("", [bug])) is bug
+    assert cause_of(told) is told

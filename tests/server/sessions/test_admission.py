@@ -1,0 +1,77 @@
+"""Places: bounded in all and for each caller, and closed with a reason."""
+
+import asyncio
+
+import pytest
+
+from server.errors import CapacityError, ShuttingDownError
+from server.sessions.admission import MAX_OPENING, MAX_OPENING_OF_CALLER, Admission
+
+
+async def test_places_are_bounded_in_all_and_for_each_caller() -> None:
+    admission = Admission(max_streams=3, max_streams_per_caller=2)
+    async with admission.place("a"), admission.place("a"):
+        with pytest.raises(CapacityError, match="max_streams_per_caller"):
+            async with admission.place("a"):
+                pass
+        async with admission.place("b"):
+            with pytest.raises(CapacityError, match="max_streams"):
+                async with admission.place("c"):
+                    pass
+    assert admission.active == 0
+
+
+async def test_waiting_for_a_start_takes_no_place_and_is_bounded() -> None:
+    admission = Admission(max_streams=1, max_streams_per_caller=1)
+    opening = [admission.opening(f"caller {n}") for n in range(MAX_OPENING)]
+    for each in opening:
+        each.__enter__()
+    with (
+        pytest.raises(CapacityError, match="max_opening_calls"),
+        admission.opening("another"),
+    ):
+        pass
+    async with admission.place("a"):
+        assert admission.active == 1
+    for each in opening:
+        each.__exit__(None, None, None)
+    of_one = [admission.opening("a") for _ in range(MAX_OPENING_OF_CALLER)]
+    for each in of_one:
+        each.__enter__()
+    with (
+        pytest.raises(CapacityError, match="max_opening_calls_per_caller"),
+        admission.opening("a"),
+    ):
+        pass
+    with admission.opening("b"):
+        pass
+
+
+async def test_closing_waits_then_ends_what_is_left_with_a_reason() -> None:
+    admission = Admission(max_streams=2, max_streams_per_caller=2)
+    ended: list[str] = []
+
+    async def work(name: str, seconds: float) -> None:
+        async with admission.place("a"):
+            await asyncio.sleep(seconds)
+            ended.append(name)
+
+    quick, slow = (asyncio.create_task(work(*each)) for each in (("quick", 0.01), ("slow", 60)))
+    await asyncio.sleep(0)
+    await admission.close(grace_s=0.1)
+    await quick
+    with pytest.raises(ShuttingDownError):
+        await slow
+    assert ended == ["quick"]
+    with pytest.raises(ShuttingDownError):
+        async with admission.place("b"):
+            pass
+    with pytest.raises(ShuttingDownError), admission.opening("b"):
+        pass
+
+
+async def test_a_timeout_of_the_work_itself_stays_one() -> None:
+    admission = Admission(max_streams=1, max_streams_per_caller=1)
+    with pytest.raises(TimeoutError):
+        async with admission.place("a"):
+            raise TimeoutError

@@ -1,0 +1,209 @@
+"""A conversation in plain Python: no gRPC, no protobuf, a fake engine."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from server.animation.defaults import VARIANT_DEFAULTS
+from server.audio.pcm import AudioFormat
+from server.errors import EngineUnavailableError, InvalidFieldError, LimitError
+from server.pictures.encoding import FrameEncoding
+from server.sessions.conversation import MAX_WAITING_UTTERANCES, Conversation, converse
+from server.sessions.events import (
+    Event,
+    Frame,
+    Interrupted,
+    Notice,
+    UtteranceBegan,
+    UtteranceEnded,
+)
+from server.sessions.gateway import Gateway
+from server.sessions.jobs import Job, Offer, VideoFormat
+from server.sessions.outbox import MAX_UNREAD_ANSWERS, Outbox
+from server.sessions.speech import AudioLimits
+from tests.support.fake_engine import FakeEngine
+from tests.support.serving import SIZE, manifest, portrait, small_windows, speech, tokenizer
+
+RATE = 16_000
+FRAME = 640
+LIMITS = AudioLimits(max_audio_s=600, limit="max_stream_audio", max_buffered_s=60)
+
+
+def gateway(engine: FakeEngine, folder: Path) -> Gateway:
+    return Gateway(Offer(small_windows(), manifest()), engine, tokenizer(folder))
+
+
+def job(**changes: Any) -> Job:
+    fields: dict[str, Any] = {
+        "client_session_id": "",
+        "portrait": portrait(),
+        "portrait_field": "portrait",
+        "face_box": None,
+        "audio_format": AudioFormat("s16le", RATE, 1),
+        "video_format": VideoFormat(FrameEncoding.RGB, SIZE, SIZE, 90),
+        "generation": VARIANT_DEFAULTS["flash"],
+    }
+    return Job(**fields | changes)
+
+
+async def say(conversation: Conversation, samples: int, seed: int = 0) -> None:
+    await conversation.push_audio(speech(samples, seed=seed).tobytes(), field="audio")
+
+
+async def test_speech_in_events_out_and_one_report(tmp_path: Path) -> None:
+    async with converse(gateway(FakeEngine(), tmp_path), job(), LIMITS) as conversation:
+        await say(conversation, 2 * FRAME)
+        await conversation.end_utterance()
+        await say(conversation, FRAME)
+        await conversation.end()
+        events = [event async for event in conversation.events()]
+    kinds = [type(event) for event in events]
+    assert kinds == [
+        *(UtteranceBegan, Frame, Frame, UtteranceEnded),
+        *(UtteranceBegan, Frame, UtteranceEnded),
+    ]
+    frames = [event for event in events if isinstance(event, Frame)]
+    assert [(f.index, f.utterance_id, f.audio_sample) for f in frames] == [
+        *((0, 0, 0), (1, 0, FRAME)),
+        (2, 1, 2 * FRAME),
+    ]
+    assert frames[0].picture.shape == (SIZE, SIZE, 3)
+    assert conversation.report.audio_samples == 3 * FRAME
+
+
+async def test_an_interruption_frees_what_was_dropped_even_before_its_first_step(
+    tmp_path: Path,
+) -> None:
+    engine = FakeEngine()
+    engine.delay_s = 10
+    limits = AudioLimits(max_audio_s=600, limit="max_stream_audio", max_buffered_s=2)
+    async with converse(gateway(engine, tmp_path), job(), limits) as conversation:
+        for _ in range(5):
+            # No await lets the drawing of it begin; then one does.
+            await say(conversation, 2 * RATE)
+            conversation.interrupt()
+            await say(conversation, 2 * RATE)
+            await asyncio.sleep(0)
+            conversation.interrupt()
+            await say(conversation, RATE)
+            await conversation.end_utterance()
+            await say(conversation, RATE)
+            await asyncio.sleep(0.01)
+            conversation.interrupt()
+        with pytest.raises(LimitError, match="max_buffered_audio"):
+            await say(conversation, 2 * RATE + 1)
+
+
+async def test_after_an_interruption_speech_continues_from_what_was_taken(tmp_path: Path) -> None:
+    async def begins(taken: int) -> tuple[np.ndarray, np.ndarray]:
+        engine = FakeEngine()
+        known: list[np.ndarray] = []
+        run = engine.run
+
+        async def recording(network: Any, inputs: Any, *args: Any, **more: Any) -> Any:
+            if network.name == "vae_encoder":
+                known.append(np.array(next(iter(inputs.values()))))
+            return await run(network, inputs, *args, **more)
+
+        engine.run = recording  # pyright: ignore[reportAttributeAccessIssue]
+        wanted = job(continues=True)
+        async with converse(gateway(engine, tmp_path), wanted, LIMITS) as conversation:
+            await say(conversation, 20 * FRAME)
+            await conversation.end_utterance()
+            events = conversation.events()
+            frames = [event async for event in _first_frames(events, taken)]
+            # Everything is drawn by now, further than what was taken.
+            await asyncio.sleep(0.1)
+            conversation.interrupt()
+            known.clear()
+            await say(conversation, FRAME)
+            await conversation.end()
+            async for _ in events:
+                pass
+        return known[0], frames[-1].picture
+
+    first_known, last_taken = await begins(3)
+    shown = np.rint((first_known[0, :, 0] + 1) * 127.5).transpose(1, 2, 0)
+    assert np.array_equal(shown, last_taken)
+
+
+async def _first_frames(events: Any, count: int) -> Any:
+    while count:
+        event = await anext(events)
+        if isinstance(event, Frame):
+            count -= 1
+            yield event
+
+
+async def test_a_failure_ends_the_conversation_as_itself(tmp_path: Path) -> None:
+    engine = FakeEngine()
+
+    async def talk() -> None:
+        async with converse(gateway(engine, tmp_path), job(), LIMITS) as conversation:
+            engine.error = EngineUnavailableError("denoiser", "no Triton can be reached")
+            await say(conversation, FRAME)
+            await conversation.end()
+            async for _ in conversation.events():
+                pass
+
+    with pytest.raises(EngineUnavailableError):
+        await talk()
+
+
+async def test_a_bad_portrait_opens_no_conversation(tmp_path: Path) -> None:
+    with pytest.raises(InvalidFieldError):
+        async with converse(gateway(FakeEngine(), tmp_path), job(portrait=b"x"), LIMITS):
+            pass
+
+
+async def test_more_utterances_than_may_wait_are_refused(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    engine.delay_s = 10
+
+    async def talk() -> None:
+        async with converse(gateway(engine, tmp_path), job(), LIMITS) as conversation:
+            for _ in range(MAX_WAITING_UTTERANCES + 2):
+                await say(conversation, 1)
+                await conversation.end_utterance()
+
+    with pytest.raises(LimitError, match="max_waiting_utterances"):
+        await talk()
+
+
+async def test_a_conversation_works_while_it_draws_and_not_while_it_waits_for_speech(
+    tmp_path: Path,
+) -> None:
+    engine = FakeEngine()
+    async with converse(gateway(engine, tmp_path), job(), LIMITS) as conversation:
+        await asyncio.sleep(0.02)
+        assert not conversation.is_working
+        # Too little for a window: it is the client's turn.
+        await say(conversation, FRAME)
+        await asyncio.sleep(0.1)
+        assert not conversation.is_working
+        engine.delay_s = 10
+        await conversation.end_utterance()
+        await asyncio.sleep(0.02)
+        assert conversation.is_working
+        conversation.interrupt()
+        await asyncio.sleep(0.02)
+        # The answer waits to be taken.
+        assert conversation.is_working
+        assert await anext(conversation.events()) == Interrupted(-1, 0)
+        assert not conversation.is_working
+
+
+async def test_notices_survive_an_interruption_and_answers_are_bounded() -> None:
+    outbox = Outbox(capacity=4)
+    outbox.notice(Notice("A", "a"))
+    outbox.interrupt()
+    outbox.end()
+    events: list[Event] = [event async for event in outbox.events()]
+    assert events == [Notice("A", "a"), Interrupted(-1, 0)]
+    for _ in range(MAX_UNREAD_ANSWERS):
+        outbox.interrupt()
+    with pytest.raises(LimitError, match="max_unread_answers"):
+        outbox.interrupt()
