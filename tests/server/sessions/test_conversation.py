@@ -1,6 +1,7 @@
 """A conversation in plain Python: no gRPC, no protobuf, a fake engine."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ async def test_after_an_interruption_speech_continues_from_what_was_taken(tmp_pa
     assert np.array_equal(shown, last_taken)
 
 
-async def _first_frames(events: Any, count: int) -> Any:
+async def _first_frames(events: AsyncIterator[Event], count: int) -> AsyncIterator[Frame]:
     while count:
         event = await anext(events)
         if isinstance(event, Frame):
