@@ -16,8 +16,10 @@ NO_PROXY_VARIABLES = ("no_grpc_proxy", "no_proxy")
 """What gRPC goes by, the first that is set."""
 _GRPC_SCHEME = re.compile(r"(dns|unix|unix-abstract|ipv4|ipv6|vsock|xds):")
 _TARGET = re.compile(r"(?P<host>\[[^\]]+\]|[^:/\[\]]+):(?P<port>\d{1,5})")
-_NOT_GRPC = re.compile(r"HTTP/2|http1", re.IGNORECASE)
-"""How gRPC says that the other side speaks another protocol."""
+_NOT_GRPC = re.compile(
+    r"HTTP/2|http1|failed to connect.*(Socket closed|Connection reset)", re.IGNORECASE | re.DOTALL
+)
+"""How gRPC says that the other side speaks another protocol, or hangs up on hearing this one."""
 
 
 def check_target(target: str) -> None:
@@ -54,14 +56,15 @@ def no_answer(target: str, code: grpc.StatusCode, details: str) -> str:
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return (
             f"{target} speaks gRPC but is no EchoMimic server; is it Triton's port? "
-            f"The server's own is {PORT} unless it was told another"
+            f"The server's own port is {PORT} unless it was told another"
         )
     if code is not grpc.StatusCode.UNAVAILABLE:
         return details
     if _NOT_GRPC.search(details):
         return (
-            f"{target} answers, but does not speak gRPC; is it an HTTP port, as Triton's 8000? "
-            f"The server's own is {PORT} unless it was told another"
+            f"{target} answers, but does not speak gRPC; is it an HTTP port, as Triton's 8000, or "
+            "does it want TLS? "
+            f"The server's own port is {PORT} unless it was told another"
         )
     proxy = _proxy(target)
     if proxy is not None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from socketserver import BaseRequestHandler, TCPServer
 
 import grpc
 import pytest
@@ -72,6 +73,27 @@ async def test_an_http_server_is_named_as_such() -> None:
         async with AsyncAvatarClient(address) as client:
             with pytest.raises(CallError, match="is it an HTTP port, as Triton's 8000"):
                 await client.server_info()
+
+
+class HangUp(BaseRequestHandler):
+    """Closes the connection on hearing HTTP/2, as Triton's HTTP port does."""
+
+    def handle(self) -> None:
+        self.request.recv(1)
+
+
+def test_a_port_that_hangs_up_is_no_server_of_grpc() -> None:
+    with TCPServer(("127.0.0.1", 0), HangUp) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        with (
+            AvatarClient(address) as client,
+            pytest.raises(CallError, match=f"{address} answers, but does not speak gRPC"),
+        ):
+            client.server_info()
+        server.shutdown()
+        thread.join()
 
 
 def test_another_grpc_server_is_named_as_such() -> None:
