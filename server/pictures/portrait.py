@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from server.errors import InvalidFieldError
+from server.notices import Notice
 from server.pictures.decoding import decode
 from server.pictures.formats import UnusablePictureError
 from server.triton.contract import SIDE_MULTIPLE, Variant
@@ -18,14 +19,8 @@ MIN_SIDE_PX = 64
 """Below this there is no face to animate."""
 RECOMMENDED_SIDE_PX = 512
 MAX_ASPECT = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """What could be better about a portrait; the reason is a constant to compare with."""
-
-    reason: str
-    message: str
+CUT_WORTH_SAYING = 0.34
+"""What a crop may take of the portrait in silence: a third, as of 2 : 3 to a square."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +91,22 @@ def cropped(image: Image.Image, width: int, height: int) -> tuple[Picture, Place
         top=(image.height * scale - height) / 2,
     )
     return np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)), placement
+
+
+def crop_notices(portrait_px: tuple[int, int], placement: Placement) -> tuple[Notice, ...]:
+    """Returns that much of a portrait is not in the picture, if so; it may be the face."""
+    width, height = (side * placement.scale for side in portrait_px)
+    cut = 1 - placement.width * placement.height / (width * height)
+    if cut <= CUT_WORTH_SAYING:
+        return ()
+    where = (
+        "above and below" if height - placement.height > width - placement.width else "at the sides"
+    )
+    message = (
+        f"{cut:.0%} of the portrait is cut off, {where}; send it cropped around the head to the "
+        f"shape of {placement.width} x {placement.height}"
+    )
+    return (Notice("PORTRAIT_CROPPED", message),)
 
 
 def whole(

@@ -9,15 +9,8 @@ Interrupted             nothing said before it follows
 
 from dataclasses import dataclass
 
+from server.notices import Notice
 from server.pictures.portrait import Picture
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """A reason to compare with, and the same in words, with the remedy."""
-
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)

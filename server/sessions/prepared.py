@@ -8,6 +8,7 @@ from PIL import Image
 from server.animation.guidance import UNGUIDED
 from server.animation.variant import guidance
 from server.errors import InvalidFieldError
+from server.notices import Notice
 from server.pictures.face import (
     FaceBox,
     FloatArray,
@@ -21,11 +22,11 @@ from server.pictures.portrait import (
     RECOMMENDED_SIDE_PX,
     Picture,
     Placement,
+    crop_notices,
     cropped,
-    decode_portrait,
+    read_portrait,
     whole,
 )
-from server.sessions.events import Notice
 from server.sessions.jobs import Job, Offer
 from server.triton.engine import Engine
 
@@ -52,13 +53,13 @@ async def prepare(engine: Engine, offer: Offer, job: Job) -> Prepared:
         InvalidFieldError: it is no usable picture.
         EngineUnavailableError: the face detector cannot be run now.
     """
-    image = await asyncio.to_thread(
-        decode_portrait,
+    portrait = await asyncio.to_thread(
+        read_portrait,
         job.portrait,
         max_pixels=offer.settings.max_portrait_pixels,
         field=job.portrait_field,
     )
-    box = job.face_box
+    image, box = portrait.image, job.face_box
     looks = offer.manifest.variant == "preview" and box is None
     if looks:
         box = await find_face(engine, image)
@@ -67,7 +68,7 @@ async def prepare(engine: Engine, offer: Offer, job: Job) -> Prepared:
         if not looks:
             raise _box_not_shown(job, image.size, placement)
         box = None
-    notices = _size_notices(image.size)
+    notices = portrait.notices + _size_notices(image.size) + crop_notices(image.size, placement)
     if looks and box is None:
         notices += (FACE_NOT_FOUND,)
     return Prepared(picture, _mask(job, box, placement), notices)

@@ -33,7 +33,14 @@ LAYERS = (
     ("server.animation",),
     ("server.audio", "server.pictures"),
     ("server.triton",),
-    ("server.errors", "server.logs", "server.manifest", "server.memory", "server.settings"),
+    (
+        "server.errors",
+        "server.logs",
+        "server.manifest",
+        "server.memory",
+        "server.notices",
+        "server.settings",
+    ),
     ("server.triton.contract", "echomimic_client.mp4"),
 )
 """From top to bottom. Each imports from those below it only; neighbours do not know each other."""

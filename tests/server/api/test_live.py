@@ -1,6 +1,7 @@
 """The Animate stream over real gRPC, with a fake engine."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from echomimic.v1 import avatar_service_pb2 as pb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from server.errors import EngineUnavailableError
 from tests.support.fake_engine import FakeEngine
@@ -54,6 +56,18 @@ async def test_a_stream_is_started_frames_and_a_summary(server: Served) -> None:
     assert answers[-1].summary.audio_duration.seconds == 1
     # 5 frames, then 7 new ones with every window of 9.
     assert answers[-1].summary.windows == 4
+
+
+async def test_what_could_be_better_about_a_portrait_is_said_before_the_first_frame(
+    server: Served,
+) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (600, 2_000), "red").save(file, "JPEG")
+    begin = start(portrait=pb.Portrait(image=file.getvalue()[:-2]))
+    answers = await animate(server, [begin, *said(speech(640))])
+    assert [answer.WhichOneof("message") for answer in answers[:3]] == ["started", *["warning"] * 2]
+    reasons = [answer.warning.reason for answer in answers[1:3]]
+    assert reasons == ["PORTRAIT_DAMAGED", "PORTRAIT_CROPPED"]
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 47_999])

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from server.errors import InvalidFieldError
-from server.pictures.portrait import cropped, decode_portrait
+from server.pictures.portrait import crop_notices, cropped, decode_portrait
 
 FIELD = "portrait.image"
 MAX_PIXELS = 50_000_000
@@ -85,3 +85,28 @@ def test_the_picture_is_cropped_around_its_centre() -> None:
     assert picture.dtype == np.uint8
     # The resize looks a little over the edge of the crop.
     assert (picture[:, 4:-4] == (0, 0, 255)).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        ((500, 2000), "75% of the portrait is cut off, above and below; send it cropped"),
+        ((2000, 500), "75% of the portrait is cut off, at the sides; send it cropped"),
+        ((1080, 1920), "44% of the portrait is cut off, above and below; send it cropped"),
+        ((640, 960), None),
+        ((768, 1024), None),
+        ((512, 512), None),
+    ],
+)
+def test_a_portrait_of_which_much_is_cut_off_is_said_to_be(
+    size: tuple[int, int], words: str | None
+) -> None:
+    _, placement = cropped(Image.new("RGB", size), 512, 512)
+    notices = crop_notices(size, placement)
+    assert [notice.reason for notice in notices] == (["PORTRAIT_CROPPED"] if words else [])
+    assert all((words or "") in notice.message for notice in notices)
+
+
+def test_a_portrait_in_the_shape_of_the_output_is_not_cut() -> None:
+    _, placement = cropped(Image.new("RGB", (500, 2000)), 128, 512)
+    assert crop_notices((500, 2000), placement) == ()
