@@ -1,23 +1,24 @@
 """The directory that a Triton of our own runs in, and what it leaves in shared memory.
 
 Both are removed in the end, but a gateway that is killed removes nothing, so the next one does. It
-must take nothing from a gateway that lives: each holds a lock on its directory, which the kernel
-lets go when the process ends in whatever way. A process number would prove less: containers may
-share directories and memory, but not processes.
+must take nothing from a gateway that lives: each holds a lock on its directory, and on a marker in
+shared memory, which the kernel lets go when the process ends in whatever way. A process number
+would prove less: containers may share directories and memory, but not processes. The marker is for
+whoever runs elsewhere, or where the directory has gone.
 """
 
 import fcntl
 import os
 import shutil
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
 import structlog
 
 SHARED_MEMORY = Path("/dev/shm")
-PREFIX = "triton-"
+PREFIX, MARKER = "triton-", ".lock"
 
 log = structlog.get_logger()
 
@@ -29,54 +30,60 @@ def working_directory(runtime_dir: Path) -> Generator[Path]:
     Those of processes that were killed are removed first.
     """
     runtime_dir.mkdir(parents=True, exist_ok=True)
-    # Nobody must find the new directory before it is locked.
-    with _locked(runtime_dir):
+    # Nobody must find the new places before they are locked.
+    with _locked(runtime_dir), _locked(SHARED_MEMORY):
         _remove_left(runtime_dir)
         workdir = Path(mkdtemp(prefix=PREFIX, dir=runtime_dir))
-        held = _lock(workdir, fcntl.LOCK_EX)
+        marker = SHARED_MEMORY / f"{workdir.name}{MARKER}"
+        marker.touch()
+        held = [_lock(place, fcntl.LOCK_EX) for place in (workdir, marker)]
     try:
         yield workdir
     finally:
-        _remove(workdir)
-        os.close(held)
+        for place in (workdir, marker):
+            _remove(place)
+        for descriptor in held:
+            os.close(descriptor)
 
 
-def regions(workdir: Path) -> list[Path]:
-    """Returns the shared memory that is named after a directory."""
-    return list(SHARED_MEMORY.glob(f"{workdir.name}-*"))
+def regions(place: Path) -> list[Path]:
+    """Returns the shared memory that is named after a directory, or belongs to a marker."""
+    return list(SHARED_MEMORY.glob(f"{place.stem}-*"))
 
 
 def _remove_left(runtime_dir: Path) -> None:
-    for workdir in runtime_dir.glob(f"{PREFIX}*/"):
-        try:
-            with _locked(workdir, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                left = regions(workdir)
-                log.info(
-                    "removing what a killed gateway left", folder=str(workdir), regions=len(left)
-                )
-                _remove(workdir)
-        except BlockingIOError:
-            continue
+    for place in [*runtime_dir.glob(f"{PREFIX}*/"), *SHARED_MEMORY.glob(f"{PREFIX}*{MARKER}")]:
+        # What lives is locked, some is not ours to touch, and some another gateway removes.
+        with (
+            suppress(BlockingIOError, PermissionError, FileNotFoundError),
+            _locked(place, fcntl.LOCK_EX | fcntl.LOCK_NB),
+        ):
+            left = len(regions(place))
+            log.info("a killed gateway left this behind", place=str(place), regions=left)
+            _remove(place)
 
 
-def _remove(workdir: Path) -> None:
-    for region in regions(workdir):
+def _remove(place: Path) -> None:
+    for region in regions(place):
         region.unlink(missing_ok=True)
-    shutil.rmtree(workdir)
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
 
 
 @contextmanager
-def _locked(directory: Path, kind: int = fcntl.LOCK_EX) -> Generator[None]:
-    held = _lock(directory, kind)
+def _locked(place: Path, kind: int = fcntl.LOCK_EX) -> Generator[None]:
+    held = _lock(place, kind)
     try:
         yield
     finally:
         os.close(held)
 
 
-def _lock(directory: Path, kind: int) -> int:
+def _lock(place: Path, kind: int) -> int:
     """Returns the descriptor that holds the lock; no child process inherits it."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(place, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, kind)
     except OSError:
