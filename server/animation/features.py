@@ -1,6 +1,6 @@
 """A stream's speech to what the denoiser hears in a window.
 
-timeline -> segment (window with context) -> normalise -> Wav2Vec2 on Triton -> the window's part
+timeline -> segment (window with context) -> normalise, gate -> Wav2Vec2 on Triton -> its part
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ import numpy as np
 
 from server.animation.windows import Window, WindowSpec
 from server.audio.clock import MODEL_SAMPLES_PER_FRAME
+from server.audio.gate import gate
 from server.audio.paths import AudioPath, Hearing
 from server.audio.pcm import Samples
 from server.audio.timeline import AudioTimeline
@@ -36,7 +37,8 @@ async def next_segment(
     frames = window.end + spec.audio_lookahead - start
     first = start * MODEL_SAMPLES_PER_FRAME
     length = frames * MODEL_SAMPLES_PER_FRAME
-    samples = normalize(await timeline.take(first, first + length), first)
+    heard = await timeline.take(first, first + length)
+    samples = normalize(heard, first) * gate(heard)
     return Segment(start, frames, np.pad(samples, (0, length - len(samples))))
 
 
