@@ -17,7 +17,7 @@ LENGTH = 50 * FRAME
 def speech() -> Samples:
     samples, rate = soundfile.read(ROOT / "docs" / "media" / "speech.wav", dtype="float32")
     assert rate == MODEL_RATE_HZ
-    return samples
+    return np.asarray(samples, np.float32)
 
 
 @pytest.mark.parametrize("level_db", [-58, -46])
