@@ -19,7 +19,7 @@ from export.networks.exportable import Shape
 from export.onnx.verification import exact_text_encoder
 from server.manifest import FILE
 from server.triton.contract import NETWORKS, Variant
-from tests.support.paths import ROOT
+from tests.support.paths import TINY, TINY_REPOSITORY
 
 VARIANTS: tuple[Variant, ...] = ("flash", "preview")
 
@@ -45,11 +45,9 @@ def test_inspect_of_half_a_checkpoint_is_one_line(tmp_path: Path) -> None:
     assert str(tmp_path / layout.VAE) in result.stderr
 
 
-BUILT = ROOT / "build" / "tiny"
-
-
+@pytest.mark.slow
 def test_verify_shows_every_network_and_the_frames() -> None:
-    arguments = [str(BUILT / "model_repository"), "--checkpoint", str(BUILT / "checkpoint")]
+    arguments = [str(TINY_REPOSITORY), "--checkpoint", str(TINY)]
     result = CliRunner().invoke(app, ["verify", *arguments, "--size", "64x64", "--frames", "5"])
     assert result.exit_code == 0, result.output
     for network in NETWORKS["flash"]:
@@ -59,8 +57,9 @@ def test_verify_shows_every_network_and_the_frames() -> None:
     assert float(psnr[1]) > 90
 
 
+@pytest.mark.slow
 def test_verify_compares_the_networks_that_are_asked_for() -> None:
-    arguments = [str(BUILT / "model_repository"), "--checkpoint", str(BUILT / "checkpoint")]
+    arguments = [str(TINY_REPOSITORY), "--checkpoint", str(TINY)]
     result = CliRunner().invoke(app, ["verify", *arguments, "--network", "time_modulation"])
     assert result.exit_code == 0, result.output
     assert "time_modulation" in result.stdout
@@ -68,13 +67,14 @@ def test_verify_compares_the_networks_that_are_asked_for() -> None:
     assert "PSNR" not in result.stdout
 
 
+@pytest.mark.slow
 def test_verify_takes_a_style_bank_for_what_it_has(tmp_path: Path) -> None:
     repository = tmp_path / "repository"
-    shutil.copytree(BUILT / "model_repository", repository)
+    shutil.copytree(TINY_REPOSITORY, repository)
     described = json.loads((repository / FILE).read_text())
     del described["networks"]["text_encoder"]
     (repository / FILE).write_text(json.dumps(described | {"styles": {"plain": "a portrait"}}))
-    arguments = [str(repository), "--checkpoint", str(BUILT / "checkpoint")]
+    arguments = [str(repository), "--checkpoint", str(TINY)]
     result = CliRunner().invoke(app, ["verify", *arguments, "--size", "64x64", "--frames", "5"])
     assert result.exit_code == 0, result.output
     assert "text_encoder" not in result.stdout
@@ -100,9 +100,10 @@ def test_the_text_encoder_is_exact_whatever_it_is_stored_in(tmp_path: Path) -> N
     assert kept == {torch.bfloat16}
 
 
+@pytest.mark.slow
 def test_verify_refuses_another_checkpoint(tmp_path: Path) -> None:
     make_tiny(tmp_path, seed=9)
-    arguments = [str(BUILT / "model_repository"), "--checkpoint", str(tmp_path)]
+    arguments = [str(TINY_REPOSITORY), "--checkpoint", str(tmp_path)]
     result = CliRunner().invoke(app, ["verify", *arguments])
     assert result.exit_code == 1
     assert "was exported from checkpoint" in result.stderr

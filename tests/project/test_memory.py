@@ -13,6 +13,8 @@ from export.precision.policy import Precision
 from tests.reports.markdown import DOCS
 from tests.reports.memory import PAGE, PRECISIONS, builds, weights_bytes, weights_table
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_page_has_the_table_that_the_code_makes() -> None:
     assert weights_table() in (DOCS / PAGE).read_text()

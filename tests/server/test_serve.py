@@ -32,6 +32,7 @@ TRITON_VENV = Path(os.environ.get("ECHOMIMIC_TRITON_VENV", ROOT / ".venv" / "tri
 RATE = 16_000
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(
         not (REPOSITORY / "manifest.json").exists(),
         reason="no models; `make test` exports them",

@@ -21,6 +21,8 @@ from tests.support.onnx_engine import OnnxEngine
 from tests.support.paths import ROOT
 from tests.support.talking import SIDE, SwappedBranches, TalkingClip, film, held_out_clip, seams
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = ROOT / "export" / "demo" / "model_repository"
 PHOTOGRAPH = ROOT / "docs" / "media" / "photograph.jpg"
 TRITON_VENV = Path(os.environ.get("ECHOMIMIC_TRITON_VENV", ROOT / ".venv" / "triton"))

@@ -67,6 +67,7 @@ async def test_a_picture_without_a_face_has_none(detector: OnnxEngine) -> None:
     assert await find_face(detector, Image.linear_gradient("L").convert("RGB")) is None
 
 
+@pytest.mark.slow
 async def test_triton_serves_what_the_export_writes(tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     workload = Workload("preview", SIZES, WINDOWS)

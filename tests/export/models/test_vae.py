@@ -196,6 +196,7 @@ def test_chunk_by_chunk_equals_one_pass(
         assert_close(chunked.numpy(), float_output(exportable.module(x)).numpy(), TOLERANCE)
 
 
+@pytest.mark.slow
 def test_the_graph_in_chunks_equals_one_pass_for_every_length(
     exported: tuple[Exportable, Path], subtests: pytest.Subtests
 ) -> None:
@@ -210,6 +211,7 @@ def test_the_graph_in_chunks_equals_one_pass_for_every_length(
             assert_close(actual[names[-1]], expected.numpy(), TOLERANCE)
 
 
+@pytest.mark.slow
 def test_the_graph_in_chunks_holds_every_weight_once(exported: tuple[Exportable, Path]) -> None:
     exportable, file = exported
     graph = onnx.load(file).graph

@@ -8,7 +8,7 @@ from tests.support.reference import assert_close
 from tests.support.reference_repository import reference_repository
 
 # The first to come exports the networks.
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 async def test_every_onnx_file_equals_the_reference(subtests: pytest.Subtests) -> None:

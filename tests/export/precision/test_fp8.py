@@ -30,6 +30,8 @@ from export.tensorrt.profiles import Workload
 from server.manifest import read_manifest
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 STEP = 1 / 16
 """E4M3 has three bits of fraction: rounding changes a normal number by at most a sixteenth."""
 MEDIA = ROOT / "docs" / "media"

@@ -129,6 +129,7 @@ def test_int8_errs_by_little_more_than_rounding(tiny: Checkpoint, name: str) -> 
     assert 0 < (actual - expected).norm() / expected.norm() < 16 * INT8_ROUNDING
 
 
+@pytest.mark.slow
 def test_int8_is_stored_as_such_and_runs_on_the_cpu(tiny: Checkpoint, tmp_path: Path) -> None:
     build = networks(tiny, "fp16", others={"text_encoder": "int8"})["text_encoder"]
     export_network(build(tiny), tmp_path, quiet, "int8")
@@ -145,6 +146,7 @@ def test_int8_is_stored_as_such_and_runs_on_the_cpu(tiny: Checkpoint, tmp_path: 
     assert EXACT_INT8[0] in config
 
 
+@pytest.mark.slow
 def test_a_graph_in_16_bits_that_differs_by_more_than_rounding_fails(tmp_path: Path) -> None:
     export_network(stand_in(0.5), tmp_path, quiet)
     model, inputs = tmp_path / "1" / "model.onnx", stand_in().inputs(SHAPE)
@@ -154,6 +156,7 @@ def test_a_graph_in_16_bits_that_differs_by_more_than_rounding_fails(tmp_path: P
         check_export(network, model, stand_in(0.52).module, inputs, "fp16")
 
 
+@pytest.mark.slow
 def test_large_weights_go_to_a_file_beside_the_graph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +221,7 @@ def stand_in(factor: float = 0.5, *, baked: bool = False) -> Exportable:
     )
 
 
+@pytest.mark.slow
 def test_an_exported_network_runs_in_other_shapes_than_the_traced_one(tmp_path: Path) -> None:
     export_network(stand_in(), tmp_path, quiet)
     latents = torch.zeros(1, 16, 7, 3, 5)
@@ -226,6 +230,7 @@ def test_an_exported_network_runs_in_other_shapes_than_the_traced_one(tmp_path: 
     assert outputs["video"].shape == (1, 3, 25, 24, 40)
 
 
+@pytest.mark.slow
 def test_an_export_that_differs_fails_and_leaves_nothing_to_serve(tmp_path: Path) -> None:
     different = stand_in(0.5)
     export_network(different, tmp_path, quiet)
@@ -239,6 +244,7 @@ def test_an_export_that_differs_fails_and_leaves_nothing_to_serve(tmp_path: Path
         )
 
 
+@pytest.mark.slow
 def test_an_interrupted_export_leaves_nothing_to_serve(
     tiny: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +283,7 @@ def test_a_style_bank_is_encoded_in_the_text_encoders_own_precision(
     assert asked == ["bf16"]
 
 
+@pytest.mark.slow
 def test_an_export_goes_on_at_the_network_where_it_stopped(
     tiny: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

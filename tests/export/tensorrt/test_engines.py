@@ -16,6 +16,8 @@ from server.manifest import FILE
 from server.triton.contract import NETWORKS, Network, Variant
 from tests.support.paths import TINY_REPOSITORY as REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 FLASH = Workload("flash", [(128, 128)], [33, 17, 5])
 WIDTHS = {"text_width": 64, "image_width": 48, "audio_width": 32, "denoiser_width": 96}
 

@@ -15,7 +15,7 @@ from tests.support.reference_repository import reference_repository
 from tests.support.toy_triton import Scene, find_installation
 
 # The first to come exports the networks.
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 VARIANTS: tuple[Variant, ...] = ("flash", "preview")
 

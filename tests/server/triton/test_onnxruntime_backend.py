@@ -12,6 +12,8 @@ from tritonclient.utils import InferenceServerException
 
 from tests.support.toy_triton import add_model, doubling, infer, onnx_model, served
 
+pytestmark = pytest.mark.slow
+
 WAIT_FOR_A_BATCH = "dynamic_batching { max_queue_delay_microseconds: 300000 }"
 TABLE = np.arange(4, dtype=np.float32) * 10
 

@@ -21,6 +21,8 @@ from server.triton.workdir import SHARED_MEMORY, regions
 from tests.support.paths import ROOT
 from tests.support.toy_triton import Scene, find_installation, infer, toy_scene
 
+pytestmark = pytest.mark.slow
+
 STUB_PATIENCE_S = 10.0
 """A stub notices within two seconds that its Triton is gone; a busy machine may take longer."""
 

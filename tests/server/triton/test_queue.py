@@ -20,6 +20,8 @@ from tests.support.triton_queue import (
     zeros,
 )
 
+pytestmark = pytest.mark.slow
+
 DEMO = ROOT / "export" / "demo" / "model_repository"
 
 
