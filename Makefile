@@ -23,6 +23,9 @@ TINY_REPOSITORY := build/tiny/model_repository
 # Random weights of the public sizes.
 FULL := build/full
 
+# Two processes; the tests of a file stay together, since they share what they start.
+PYTEST := OMP_NUM_THREADS=1 $(EXPORT)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 # ONNX Runtime collects usage data unless told not to.
 export ORT_DISABLE_TELEMETRY := 1
 
@@ -38,8 +41,17 @@ demo: $(GATEWAY)/ready $(TRITON)/ready ## Animate the demo portrait: out/demo.mp
 	$(GATEWAY)/bin/python -m client.demo --repository $(DEMO_REPOSITORY) --triton-venv $(TRITON) --out out
 
 .PHONY: test
-test: $(EXPORT)/ready-dev $(GATEWAY)/ready $(TRITON)/ready $(TINY_REPOSITORY)/manifest.json lint ## Run the linters and the tests
-	$(EXPORT)/bin/python -m pytest
+test: $(EXPORT)/ready-dev $(GATEWAY)/ready $(TRITON)/ready ## Run the linters and every test
+	$(MAKE) --no-print-directory --jobs 2 lint $(TINY_REPOSITORY)/manifest.json
+	$(PYTEST)
+
+.PHONY: test-fast
+test-fast: $(EXPORT)/ready-dev $(GATEWAY)/ready ## Run the tests that need no Triton and no export: two minutes
+	$(PYTEST) -m 'not slow'
+
+.PHONY: coverage
+coverage: $(EXPORT)/ready-dev $(GATEWAY)/ready ## Say which lines of the server and the client test-fast leaves out
+	$(PYTEST) -m 'not slow' --cov --cov-report term-missing:skip-covered
 
 .PHONY: lint
 lint: $(EXPORT)/ready-dev ## Run the linters and the type checker
@@ -91,7 +103,7 @@ proto: $(EXPORT)/ready-dev ## Generate the Python code of the gRPC contract
 
 .PHONY: clean
 clean: ## Remove environments, builds and outputs
-	rm -rf .venv build out .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build out .pytest_cache .ruff_cache .hypothesis .coverage
 
 # Environments. A stamp says that one is complete; pip runs again only when its inputs change.
 
