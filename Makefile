@@ -64,6 +64,10 @@ lint: $(EXPORT)/ready-dev ## Run the linters and the type checker
 serve: $(GATEWAY)/ready $(TRITON)/ready ## Serve REPOSITORY (the demo's models by default) on 127.0.0.1:50051
 	$(GATEWAY)/bin/python -m server --repository $(REPOSITORY) --triton-venv $(TRITON) $(ARGS)
 
+.PHONY: exact
+exact: $(GATEWAY)/ready ## Add what exact clips need to the gateway's environment
+	$(GATEWAY)/bin/pip $(PIP_INSTALL) -e '.[server,client,mp4,heic,exact]'
+
 .PHONY: soak
 soak: $(EXPORT)/ready-dev $(TRITON)/ready ## Stream half an hour and see that nothing grows or slows down
 	$(EXPORT)/bin/python -m tests.soak $(DEMO_REPOSITORY) --minutes 30

@@ -28,7 +28,7 @@ RETRY_S = 1.0
 
 log = structlog.get_logger()
 
-_CODES: dict[type[AvatarError], tuple[int, str]] = {
+CODES: dict[type[AvatarError], tuple[int, str]] = {
     InvalidFieldError: (code_pb2.INVALID_ARGUMENT, "INVALID_FIELD"),
     NotBuiltError: (code_pb2.UNIMPLEMENTED, "NOT_BUILT"),
     MissingExtraError: (code_pb2.FAILED_PRECONDITION, "MISSING_EXTRA"),
@@ -43,7 +43,7 @@ _CODES: dict[type[AvatarError], tuple[int, str]] = {
 
 def reason_of(error: BaseException) -> str:
     """Returns the constant that names an error to clients and in the log."""
-    return _CODES[type(error)][1] if isinstance(error, AvatarError) else "INTERNAL"
+    return CODES[type(error)][1] if isinstance(error, AvatarError) else "INTERNAL"
 
 
 def facts_of(error: BaseException) -> dict[str, str]:
@@ -59,7 +59,7 @@ def to_status(error: BaseException) -> status_pb2.Status:
     """
     if not isinstance(error, AvatarError):
         return _unforeseen(error)
-    code, reason = _CODES[type(error)]
+    code, reason = CODES[type(error)]
     info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=_metadata(error))
     details: list[message.Message] = [info, *_details(error)]
     return status_pb2.Status(code=code, message=str(error), details=[_pack(d) for d in details])

@@ -8,11 +8,14 @@ from typing import Any
 import grpc
 import pytest
 from echomimic.v1 import avatar_service_pb2 as pb
+from google.rpc import code_pb2
 from structlog.testing import capture_logs
 
 from server.api.calls import serving
+from server.api.status import CODES
 from server.errors import EngineUnavailableError, InvalidFieldError, cause_of
 from tests.support.fake_engine import FakeEngine
+from tests.support.paths import ROOT
 from tests.support.serving import (
     Served,
     animate,
@@ -155,3 +158,9 @@ def test_the_cause_is_what_the_client_is_to_be_told() -> None:
     assert cause_of(group) is told
     assert cause_of(ExceptionGroup("", [bug])) is bug
     assert cause_of(told) is told
+
+
+def test_the_docs_name_every_reason() -> None:
+    page = (ROOT / "docs" / "api.md").read_text()
+    for code, reason in CODES.values():
+        assert f"| `{reason}` | {code_pb2.Code.Name(code)} |" in page
