@@ -18,7 +18,9 @@ CheckSize = Callable[[tuple[int, int]], None]
 MAX_MISSING = 0.03
 """Share of a picture without which it is still taken: a stripe at the bottom."""
 DNG_VERSION, SUBFILE_TYPE, REDUCED = 50706, 254, 1
-"""Tags of TIFF files that are a camera's."""
+"""Tags of TIFF files that are a camera's, and the value of the second for a thumbnail."""
+BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
+"""Tags of TIFF files that tell what greys mean, and the value of the second for negatives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,10 @@ def _tiff(data: bytes, check_size: CheckSize) -> Decoded:
     # Of a camera's raw file the first picture is but a thumbnail.
     if DNG_VERSION in tags or tags.get(SUBFILE_TYPE, 0) & REDUCED:
         raise UnusablePictureError(f"is a camera's raw file; {CONVERT}")
-    return Decoded(eight_bits(image), image.info.get("icc_profile"))
+    # The decoder applies neither to greys of more than 8 bits.
+    negative = tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
+    pixels = eight_bits(image, tags.get(BITS_PER_SAMPLE, 16), negative=negative)
+    return Decoded(pixels, image.info.get("icc_profile"))
 
 
 def _heic(data: bytes, check_size: CheckSize) -> Decoded:

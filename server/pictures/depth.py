@@ -10,8 +10,13 @@ WIDE = {"I": "32-bit integer", "F": "floating-point", "LAB": "LAB"}
 """Pixels whose white and black a file does not tell."""
 
 
-def eight_bits(image: Image.Image) -> Image.Image:
-    """Returns pixels of 8 bits a channel, the upper ones of 16 as for colours.
+def eight_bits(image: Image.Image, bits: int = 16, *, negative: bool = False) -> Image.Image:
+    """Returns pixels of 8 bits a channel, the upper ones of more as for colours.
+
+    Args:
+        image: opened, or decoded already.
+        bits: how many of the 16 of deep greys are used.
+        negative: whether white is zero in deep greys.
 
     Raises:
         UnusablePictureError: what white is in such pixels is not known.
@@ -22,6 +27,7 @@ def eight_bits(image: Image.Image) -> Image.Image:
         )
     if image.mode not in SIXTEEN_BITS:
         return image
-    shifted = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    upper = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
+    shifted = Image.fromarray(255 - upper if negative else upper)
     shifted.info = image.info
     return shifted

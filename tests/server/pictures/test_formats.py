@@ -13,6 +13,7 @@ from PIL import Image
 
 from server.errors import InvalidFieldError
 from server.pictures.portrait import decode_portrait, read_portrait
+from tests.support.tiff_files import BLACK_IS_ZERO, WHITE_IS_ZERO, grey_tiff
 
 SIZE = (96, 80)
 LOSSLESS = ["PNG", "GIF", "BMP", "TIFF"]
@@ -115,6 +116,25 @@ def grey16(order: str) -> bytes:
 def test_16_bits_of_grey_keep_their_shades(order: str) -> None:
     shades = np.linspace(0, 65535, 96 * 80).astype(int).reshape(80, 96) >> 8
     assert (decode(grey16(order)) == shades[..., None]).all()
+
+
+@pytest.mark.parametrize(
+    ("bits", "pixels", "photometric", "shown"),
+    [
+        (8, b"\x20", BLACK_IS_ZERO, 0x20),
+        (8, b"\x20", WHITE_IS_ZERO, 0xDF),
+        (12, b"\x20\x02\x00", BLACK_IS_ZERO, 0x20),
+        (16, b"\xff\x20", BLACK_IS_ZERO, 0x20),
+        (16, b"\xff\x20", WHITE_IS_ZERO, 0xDF),
+    ],
+)
+def test_greys_of_any_depth_are_read_and_negatives_too(
+    bits: int, pixels: bytes, photometric: int, shown: int
+) -> None:
+    width, height = SIZE
+    strip = pixels * (width * height * bits // 8 // len(pixels))
+    data = grey_tiff(strip, width, height, bits=bits, photometric=photometric)
+    assert (decode(data) == shown).all()
 
 
 @pytest.mark.parametrize(("mode", "word"), [("F", "floating-point"), ("I", "32-bit integer")])
