@@ -11,15 +11,21 @@ from grpc_health.v1._async import HealthServicer
 
 from server.animation.styles import encoded_prompts
 from server.animation.tokens import PromptTokenizer
-from server.api.health import HealthMonitor, probe
+from server.api.health import HealthMonitor
 from server.api.listener import bind, make_server
 from server.api.service import AvatarService
 from server.manifest import TOKENIZER, read_manifest
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Offer
+from server.sessions.probe import Probe
 from server.settings import Settings
 from server.triton.client import TritonEngine
+from server.triton.endpoint import Endpoint
+from server.triton.failover import FailoverEngine
 from server.triton.keeper import TritonKeeper
+from server.triton.metering import MeteredEngine
+from server.triton.scheduling import ScheduledEngine
+from server.triton.watch import Watch
 
 log = structlog.get_logger()
 
@@ -49,25 +55,37 @@ async def _serve(settings: Settings) -> None:
     encoded = encoded_prompts(settings.repository, offer.manifest)
     keeper = None if settings.triton_url else TritonKeeper(settings)
     urls = [keeper.url] if keeper else settings.triton_urls
-    engine = TritonEngine(urls, timeout_s=settings.inference_timeout_s)
-    gateway = Gateway(offer, engine, tokenizer, encoded)
     health = HealthServicer()
-    monitor = HealthMonitor(
-        health,
-        lambda: probe(engine, tokenizer, offer, encoded),
-        keeper,
-        is_busy=lambda: gateway.admission.active > 0,
-        interval_s=settings.health_interval_s,
-    )
-    server = make_server(
-        settings, AvatarService(gateway, on_engine_failure=monitor.suspect), health
-    )
+    monitor = HealthMonitor(health, lambda: any(endpoint.usable for endpoint in endpoints))
+    tritons = [TritonEngine(url, timeout_s=settings.inference_timeout_s) for url in urls]
+    endpoints = [
+        Endpoint(url, MeteredEngine(triton), monitor.notice)
+        for url, triton in zip(urls, tritons, strict=True)
+    ]
+    watches = [
+        Watch(
+            endpoint,
+            live=triton.live,
+            probe=Probe(triton, tokenizer, offer, encoded).run,
+            keeper=keeper,
+            interval_s=settings.health_interval_s,
+        )
+        for endpoint, triton in zip(endpoints, tritons, strict=True)
+    ]
+    engine = FailoverEngine(ScheduledEngine(endpoints), attempts=len(endpoints))
+    gateway = Gateway(offer, engine, tokenizer, encoded)
+    server = make_server(settings, AvatarService(gateway, on_engine_failure=monitor.notice), health)
     address = bind(server, settings)
     try:
         async with asyncio.TaskGroup() as tasks:
             if keeper:
-                tasks.create_task(keeper.run(on_loss=monitor.suspect, live=engine.live))
+                (own,) = endpoints
+                tasks.create_task(
+                    keeper.run(on_loss=lambda: own.eject("it has ended"), live=tritons[0].live)
+                )
             tasks.create_task(monitor.run())
+            for watch in watches:
+                tasks.create_task(watch.run())
             await monitor.begun.wait()
             await server.start()
             log.info("listening", address=address, tritons=urls, prompts=offer.manifest.prompts)
@@ -82,4 +100,5 @@ async def _serve(settings: Settings) -> None:
                 # What is still open says nothing about work: health watches, reflection.
                 await server.stop(LAST_WORDS_S)
     finally:
-        await engine.close()
+        for triton in tritons:
+            await triton.close()

@@ -8,7 +8,11 @@ AvatarError
 |- LimitError                the client went past one of the limits that `started` reports
 |- SlowReaderError           the client does not read what it is sent
 |- IdleClientError           the client has been silent for too long
-|- EngineUnavailableError    Triton, or a model in it, cannot be used now
+|- EngineUnavailableError    the engine's fault: a Triton, or a network in it, cannot be used now
+|- ExecutionError            the execution's own failure: the engine is well, others' go on
+|  |- ExecutionTimeoutError    it took too long
+|  |- OutOfMemoryError         there is not enough memory for it
+|  `- ExecutionFailedError     the network refused or failed it
 `- ShuttingDownError         the server is going down
 """
 
@@ -106,6 +110,47 @@ class EngineUnavailableError(AvatarError):
 
     def __str__(self) -> str:
         return f"{self.network} cannot be run on Triton: {self.problem}"
+
+
+@dataclass(eq=False)
+class ExecutionError(AvatarError):
+    """One execution failed by itself."""
+
+    network: str
+
+
+@dataclass(eq=False)
+class ExecutionTimeoutError(ExecutionError):
+    """An execution took too long."""
+
+    timeout_s: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.network} took longer than {self.timeout_s:g} s; "
+            "ask for a smaller size, or try again when fewer streams run"
+        )
+
+
+@dataclass(eq=False)
+class OutOfMemoryError(ExecutionError):
+    """There is not enough memory for an execution."""
+
+    def __str__(self) -> str:
+        return (
+            f"there is not enough memory to run {self.network}; "
+            "ask for a smaller size or shorter windows"
+        )
+
+
+@dataclass(eq=False)
+class ExecutionFailedError(ExecutionError):
+    """A network refused an execution, or failed in it."""
+
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.network} was not run: {self.problem}"
 
 
 class ShuttingDownError(AvatarError):

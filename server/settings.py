@@ -1,5 +1,6 @@
 """Every setting of the gateway: command line, then environment (ECHOMIMIC_*), then default."""
 
+import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,6 +21,18 @@ def _whole_window(frames: int) -> int:
     return frames
 
 
+def _hosts_and_ports(urls: str) -> str:
+    for url in urls.split(",") if urls else ():
+        if not HOST_AND_PORT.fullmatch(url):
+            raise ValueError(
+                "each Triton is the host:port of its gRPC, as triton:8001, 10.0.0.7:8001 or "
+                f"[::1]:8001, and several are separated by commas alone; got '{url}'"
+            )
+    return urls
+
+
+HOST_AND_PORT = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+(%\w+)?\]):\d{1,5}")
+TritonUrls = Annotated[str, AfterValidator(_hosts_and_ports)]
 WindowFrames = Annotated[int, Field(ge=5, le=257), AfterValidator(_whole_window)]
 
 
@@ -41,9 +54,8 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="gRPC port; 0 takes a free one.")
-    triton_url: str = Field(
+    triton_url: TritonUrls = Field(
         "",
-        pattern=r"^([^\s,:]+:\d+(,[^\s,:]+:\d+)*)?$",
         description="Running Tritons to use, host:port of gRPC, separated by commas; "
         "none starts one of our own.",
     )

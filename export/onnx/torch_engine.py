@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from server.triton.contract import Arrays, Network, check
+from server.triton.engine import Engine, Priority
 
 
-class TorchEngine:
+class TorchEngine(Engine):
     """Runs modules by the names of their networks; see `server.triton.engine.Engine`."""
 
     def __init__(self, module: Callable[[str], nn.Module]) -> None:
@@ -22,7 +23,8 @@ class TorchEngine:
         inputs: Arrays,
         outputs: Sequence[str] | None = None,
         *,
-        urgent: bool = False,
+        priority: Priority = Priority.NORMAL,
+        timeout_s: float | None = None,
     ) -> dict[str, NDArray[Any]]:
         """Runs a network once and returns the outputs asked for, or all."""
         check(network.inputs, inputs, where=network.name)

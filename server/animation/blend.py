@@ -8,9 +8,10 @@ import asyncio
 from collections.abc import Iterator
 
 from server.animation.condition import Avatar
-from server.animation.denoise import Evaluator, plan_steps
+from server.animation.denoise import advance, plan_steps
+from server.animation.evaluator import Evaluator
 from server.animation.generation import FloatArray, Generation, denoiser_inputs
-from server.animation.guidance import branches, guided
+from server.animation.guidance import branches
 from server.animation.samplers.flow import State
 from server.animation.stitch import fade
 from server.audio.paths import AudioPath, Hearing, PreviewAudio
@@ -81,6 +82,11 @@ async def blended_latents(
     }
     steps = len(sampler.timesteps)
     plans = await plan_steps(engine, sampler, guidance, teacache=None)
+
+    def faded(before: FloatArray, part: FloatArray, velocities: list[FloatArray]) -> FloatArray:
+        moved = advance(sampler, guidance, State(part, step), velocities, step)
+        return fade(before, moved.latents, axis=2)
+
     latents = await asyncio.to_thread(generation.noise, (1, LATENT_CHANNELS, total, *sides))
     for step, (timestep, of_step) in enumerate(zip(sampler.timesteps, plans, strict=True)):
         rows = branches(guidance, step, steps)
@@ -88,13 +94,11 @@ async def blended_latents(
         for (start, end), of_window in inputs.items():
             part = latents[:, :, start:end]
             # A new one each time: what it keeps is large, and there may be many windows.
-            evaluator = Evaluator(engine, of_window, guidance)
-            velocities = await evaluator.velocities(part, timestep, step, rows, of_step)
-            velocity = guided(guidance, velocities, step, steps)
-            moved = await asyncio.to_thread(sampler.step, State(part, step), velocity)
+            async with Evaluator(engine, of_window, guidance) as evaluator:
+                velocities = await evaluator.velocities(part, timestep, step, rows, of_step)
             shared = overlap if start > 0 and step > 0 else 0
-            joined[:, :, start:end] = fade(
-                joined[:, :, start : start + shared], moved.latents, axis=2
+            joined[:, :, start:end] = await asyncio.to_thread(
+                faded, joined[:, :, start : start + shared], part, velocities
             )
         latents = joined
     return latents

@@ -24,7 +24,7 @@ from server.triton.contract import (
     VAE_ENCODER,
     latent_frames,
 )
-from server.triton.engine import Engine
+from server.triton.engine import Engine, Priority
 
 FloatArray = NDArray[np.float32]
 Pictures = NDArray[np.uint8]
@@ -66,53 +66,56 @@ class Conditioner:
         self._cache = cache
         self._encoded = encoded
 
-    def using(self, engine: Engine) -> "Conditioner":
-        """Returns a conditioner that runs networks on another engine and remembers the same."""
-        return Conditioner(engine, self._tokenize, self._cache, self._encoded)
-
     async def avatar(
-        self, picture: Picture, prompt: str, negative_prompt: str | None = None
+        self,
+        picture: Picture,
+        prompt: str,
+        negative_prompt: str | None = None,
+        priority: Priority = Priority.NORMAL,
     ) -> Avatar:
         """Encodes a portrait, uint8 [height, width, 3] of the output size, and the prompts."""
         return Avatar(
             picture,
-            await self._image_tokens(picture),
-            await self._text(prompt),
-            None if negative_prompt is None else await self._text(negative_prompt),
+            await self._image_tokens(picture, priority),
+            await self._text(prompt, priority),
+            None if negative_prompt is None else await self._text(negative_prompt, priority),
         )
 
-    async def first_window(self, picture: Picture, frames: int) -> FloatArray:
+    async def first_window(
+        self, picture: Picture, frames: int, priority: Priority = Priority.NORMAL
+    ) -> FloatArray:
         """Returns the condition of a window that begins with the portrait, cached."""
-        key = ("first_window", frames, *_identity(picture))
-        return await self._cache.get(key, lambda: self.window(picture[None], frames))
+        key = ("first_window", frames, *await _identity(picture))
+        return await self._cache.get(key, lambda: self.window(picture[None], frames, priority))
 
-    async def window(self, known: Pictures, frames: int) -> FloatArray:
+    async def window(
+        self, known: Pictures, frames: int, priority: Priority = Priority.NORMAL
+    ) -> FloatArray:
         """Returns the condition [1, 20, T, h, w] of a window whose first frames are known.
 
         Args:
             known: uint8 [k, height, width, 3], 1 <= k <= frames.
             frames: frames of the window.
+            priority: of the executions.
         """
         video = await asyncio.to_thread(known_video, known, frames)
-        latents = (await self._engine.run(VAE_ENCODER, {"video": video}))["latents"]
-        mask = np.broadcast_to(
-            fold_mask(len(known), frames)[None, :, :, None, None],
-            (1, MASK_CHANNELS, *latents.shape[2:]),
-        )
-        return np.concatenate([mask, latents], axis=1)
+        encoded = await self._engine.run(VAE_ENCODER, {"video": video}, priority=priority)
+        return await asyncio.to_thread(_masked, encoded["latents"], len(known), frames)
 
-    async def _image_tokens(self, picture: Picture) -> FloatArray:
+    async def _image_tokens(self, picture: Picture, priority: Priority) -> FloatArray:
         async def encode() -> FloatArray:
-            return (await self._engine.run(IMAGE_ENCODER, {"image": picture[None]}))["image_tokens"]
+            inputs = {"image": picture[None]}
+            return (await self._engine.run(IMAGE_ENCODER, inputs, priority=priority))[
+                "image_tokens"
+            ]
 
-        return await self._cache.get(("image_tokens", *_identity(picture)), encode)
+        return await self._cache.get(("image_tokens", *await _identity(picture)), encode)
 
-    async def _text(self, prompt: str) -> FloatArray:
+    async def _text(self, prompt: str, priority: Priority) -> FloatArray:
         async def encode() -> FloatArray:
             token_ids, mask = self._tokenize(prompt)
-            return (await self._engine.run(TEXT_ENCODER, {"token_ids": token_ids, "mask": mask}))[
-                "text"
-            ]
+            inputs = {"token_ids": token_ids, "mask": mask}
+            return (await self._engine.run(TEXT_ENCODER, inputs, priority=priority))["text"]
 
         if prompt in self._encoded:
             return self._encoded[prompt]
@@ -141,5 +144,16 @@ def fold_mask(known: int, frames: int) -> FloatArray:
     return padded.reshape(latent_frames(frames), FRAMES_PER_LATENT).T
 
 
-def _identity(picture: Picture) -> tuple[tuple[int, ...], bytes]:
-    return picture.shape, hashlib.sha256(picture.tobytes()).digest()
+def _masked(latents: FloatArray, known: int, frames: int) -> FloatArray:
+    shape = (1, MASK_CHANNELS, *latents.shape[2:])
+    mask = np.broadcast_to(fold_mask(known, frames)[None, :, :, None, None], shape)
+    return np.concatenate([mask, latents], axis=1)
+
+
+async def _identity(picture: Picture) -> tuple[tuple[int, ...], bytes]:
+    digest = await asyncio.to_thread(_digest, picture)
+    return picture.shape, digest
+
+
+def _digest(picture: Picture) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(picture).data).digest()

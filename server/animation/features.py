@@ -14,7 +14,7 @@ from server.audio.gate import gate
 from server.audio.paths import AudioPath, Hearing
 from server.audio.pcm import Samples
 from server.audio.timeline import AudioTimeline
-from server.triton.engine import Engine
+from server.triton.engine import Engine, Priority
 
 Normalize = Callable[[Samples, int], Samples]
 """Normalises samples that begin at a position of the stream."""
@@ -42,7 +42,9 @@ async def next_segment(
     return Segment(start, frames, np.pad(samples, (0, length - len(samples))))
 
 
-async def hear(engine: Engine, path: AudioPath, segment: Segment, window: Window) -> Hearing:
+async def hear(
+    engine: Engine, path: AudioPath, segment: Segment, window: Window, priority: Priority
+) -> Hearing:
     """Returns what the denoiser hears in a window."""
-    features = await path.encode(engine, segment.waveform, segment.frames)
+    features = await path.encode(engine, segment.waveform, segment.frames, priority)
     return path.window(features, window.start - segment.start, window.frames)

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.animation.condition import Avatar
-from server.animation.denoise import DenoiserInputs, denoise
+from server.animation.denoise import denoise
+from server.animation.evaluator import DenoiserInputs
 from server.animation.guidance import Guidance
 from server.animation.samplers.sampler import Sampler
 from server.animation.teacache import StepPlan, TeaCache
 from server.audio.paths import AudioPath, Hearing
 from server.triton.contract import LATENT_CHANNELS
-from server.triton.engine import Engine
+from server.triton.engine import Engine, Priority
 
 FloatArray = NDArray[np.float32]
 Noise = Callable[[tuple[int, ...]], FloatArray]
@@ -46,6 +47,7 @@ async def generate(
     *,
     condition: FloatArray,
     hearing: Hearing,
+    priority: Priority = Priority.NORMAL,
 ) -> FloatArray:
     """Returns the latents [1, 16, T, h, w] of a window.
 
@@ -56,6 +58,7 @@ async def generate(
         plans: what to evaluate at each step, as ``plan_steps`` returns it.
         condition: what is known of the window, [1, 20, T, h, w].
         hearing: what the denoiser hears in it.
+        priority: of the denoiser's executions.
 
     Raises:
         EngineUnavailableError: the denoiser cannot be run now.
@@ -69,6 +72,7 @@ async def generate(
         sampler=generation.sampler,
         guidance=generation.guidance,
         plans=plans,
+        priority=priority,
     )
 
 

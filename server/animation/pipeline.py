@@ -5,6 +5,7 @@
 One window at a time: it waits for its audio, and its frames leave as soon as they are decoded.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -21,7 +22,7 @@ from server.audio.normalizer import RunningNormalizer
 from server.audio.timeline import AudioTimeline
 from server.pictures.portrait import Picture
 from server.triton.contract import VAE_DECODER
-from server.triton.engine import Engine
+from server.triton.engine import Engine, Priority
 
 
 async def animate(
@@ -33,26 +34,38 @@ async def animate(
     generation: Generation,
     *,
     opening: Picture | None = None,
+    first_priority: Priority = Priority.NORMAL,
 ) -> AsyncIterator[Clip]:
     """Yields the frames of an utterance, in order and without gaps, a clip for each window.
 
     The last clip reaches past the end of the audio: the caller drops what it does not need. The
-    first window begins with ``opening``, or else with the portrait.
+    first window begins with ``opening``, or else with the portrait, and its executions have a
+    priority of their own.
     """
     normalize = RunningNormalizer()
     stitcher = Stitcher(spec.overlap)
-    plans = await plan_steps(engine, generation.sampler, generation.guidance, generation.teacache)
+    priority = first_priority
+    plans = await plan_steps(
+        engine, generation.sampler, generation.guidance, generation.teacache, priority
+    )
     for window in windows(spec):
         if not await _has_new_frames(timeline, window):
             break
         segment = await next_segment(timeline, window, spec, normalize)
-        hearing = await hear(engine, generation.audio, segment, window)
-        condition = await _condition(conditioner, avatar, opening, stitcher, window)
+        hearing = await hear(engine, generation.audio, segment, window, priority)
+        condition = await _condition(conditioner, avatar, opening, stitcher, window, priority)
         latents = await generate(
-            engine, avatar, generation, plans, condition=condition, hearing=hearing
+            engine,
+            avatar,
+            generation,
+            plans,
+            condition=condition,
+            hearing=hearing,
+            priority=priority,
         )
-        decoded = await engine.run(VAE_DECODER, {"latents": latents}, ["frames"])
-        yield stitcher.add(window, decoded["frames"][0])
+        decoded = await engine.run(VAE_DECODER, {"latents": latents}, ["frames"], priority=priority)
+        yield await asyncio.to_thread(stitcher.add, window, decoded["frames"][0])
+        priority = Priority.NORMAL
     held = stitcher.finish()
     if held is not None:
         yield held
@@ -70,9 +83,10 @@ async def _condition(
     opening: Picture | None,
     stitcher: Stitcher,
     window: Window,
+    priority: Priority,
 ) -> NDArray[np.float32]:
     if window.overlap > 0:
-        return await conditioner.window(stitcher.held, window.frames)
+        return await conditioner.window(stitcher.held, window.frames, priority)
     if opening is not None:
-        return await conditioner.window(opening[None], window.frames)
-    return await conditioner.first_window(avatar.picture, window.frames)
+        return await conditioner.window(opening[None], window.frames, priority)
+    return await conditioner.first_window(avatar.picture, window.frames, priority)

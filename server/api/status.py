@@ -14,11 +14,15 @@ from server.errors import (
     AvatarError,
     CapacityError,
     EngineUnavailableError,
+    ExecutionError,
+    ExecutionFailedError,
+    ExecutionTimeoutError,
     IdleClientError,
     InvalidFieldError,
     LimitError,
     MissingExtraError,
     NotBuiltError,
+    OutOfMemoryError,
     ShuttingDownError,
     SlowReaderError,
 )
@@ -38,6 +42,9 @@ CODES: dict[type[AvatarError], tuple[int, str]] = {
     IdleClientError: (code_pb2.DEADLINE_EXCEEDED, "IDLE_CLIENT"),
     EngineUnavailableError: (code_pb2.UNAVAILABLE, "ENGINE_UNAVAILABLE"),
     ShuttingDownError: (code_pb2.UNAVAILABLE, "SHUTTING_DOWN"),
+    ExecutionTimeoutError: (code_pb2.DEADLINE_EXCEEDED, "EXECUTION_TIMEOUT"),
+    OutOfMemoryError: (code_pb2.RESOURCE_EXHAUSTED, "OUT_OF_MEMORY"),
+    ExecutionFailedError: (code_pb2.FAILED_PRECONDITION, "EXECUTION_FAILED"),
 }
 
 
@@ -85,7 +92,7 @@ def _metadata(error: AvatarError) -> dict[str, str]:
             return {"extra": extra}
         case LimitError(limit=limit) | CapacityError(limit=limit):
             return {"limit": limit}
-        case EngineUnavailableError(network=network):
+        case EngineUnavailableError(network=network) | ExecutionError(network=network):
             return {"network": network}
         case _:
             return {}

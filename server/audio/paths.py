@@ -26,7 +26,7 @@ from server.triton.contract import (
     PREVIEW_DENOISER,
     Network,
 )
-from server.triton.engine import Engine
+from server.triton.engine import Engine, Priority
 
 FloatArray = NDArray[np.float32]
 Hearing = Mapping[str, NDArray[Any]]
@@ -45,7 +45,13 @@ class AudioPath(Protocol):
         """Returns what the authors encode of a whole clip, of which some frames are made."""
         ...
 
-    async def encode(self, engine: Engine, waveform: Samples, frames: int) -> FloatArray:
+    async def encode(
+        self,
+        engine: Engine,
+        waveform: Samples,
+        frames: int,
+        priority: Priority = Priority.NORMAL,
+    ) -> FloatArray:
         """Encodes speech at 16 kHz, zero mean and unit variance, that lasts some video frames."""
         ...
 
@@ -64,12 +70,18 @@ class FlashAudio:
         # As a float, like the authors: for some lengths it is a sample less than the frames have.
         return normalize_loudness(samples)[: int(frames / FRAME_RATE * MODEL_RATE_HZ)]
 
-    async def encode(self, engine: Engine, waveform: Samples, frames: int) -> FloatArray:
+    async def encode(
+        self,
+        engine: Engine,
+        waveform: Samples,
+        frames: int,
+        priority: Priority = Priority.NORMAL,
+    ) -> FloatArray:
         """Encodes speech; the features are stretched to the frames, end to end."""
         low, high, weight = interpolation(conv_frames(len(waveform)), frames)
         rows = {"waveform": waveform, "low": low, "high": high, "weight": weight}
         inputs = {name: row[None] for name, row in rows.items()}
-        return (await engine.run(AUDIO_ENCODER, inputs))["features"][0]
+        return (await engine.run(AUDIO_ENCODER, inputs, priority=priority))["features"][0]
 
     def window(self, features: FloatArray, start: int, frames: int) -> Hearing:
         """Returns the features of each frame and its neighbours."""
@@ -101,9 +113,16 @@ class PreviewAudio:
         missing = max(0, frames * MODEL_SAMPLES_PER_FRAME + EXTRA_SAMPLES - len(samples))
         return np.pad(samples, (0, missing))
 
-    async def encode(self, engine: Engine, waveform: Samples, frames: int) -> FloatArray:
+    async def encode(
+        self,
+        engine: Engine,
+        waveform: Samples,
+        frames: int,
+        priority: Priority = Priority.NORMAL,
+    ) -> FloatArray:
         """Encodes speech at Wav2Vec2's own rate, whatever the frames are."""
-        result = await engine.run(PREVIEW_AUDIO_ENCODER, {"waveform": waveform[None]})
+        inputs = {"waveform": waveform[None]}
+        result = await engine.run(PREVIEW_AUDIO_ENCODER, inputs, priority=priority)
         return result["features"][0]
 
     def window(self, features: FloatArray, start: int, frames: int) -> Hearing:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from server.pictures.portrait import Placement
 from server.triton.contract import FACE_DETECTOR, SIDE_MULTIPLE, Arrays
-from server.triton.engine import Engine
+from server.triton.engine import Engine, Priority
 
 FloatArray = NDArray[np.float32]
 
@@ -33,14 +33,16 @@ class FaceBox:
     bottom: float
 
 
-async def find_face(engine: Engine, image: Image.Image) -> FaceBox | None:
+async def find_face(
+    engine: Engine, image: Image.Image, priority: Priority = Priority.NORMAL
+) -> FaceBox | None:
     """Returns the face that the detector is most certain of, or None.
 
     Raises:
         EngineUnavailableError: the detector cannot be run now.
     """
     pixels, (width, height) = await asyncio.to_thread(_detector_input, image)
-    maps = await engine.run(FACE_DETECTOR, {"image": pixels})
+    maps = await engine.run(FACE_DETECTOR, {"image": pixels}, priority=priority)
     box = _most_certain({name: array[0] for name, array in maps.items()})
     if box is None:
         return None

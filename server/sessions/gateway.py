@@ -25,7 +25,7 @@ from server.sessions.admission import Admission
 from server.sessions.jobs import Job, Offer
 from server.sessions.prepared import Prepared, prepare
 from server.sessions.speech import Speech
-from server.triton.engine import Engine, Newcomer
+from server.triton.engine import Engine, Priority
 
 MAX_DECODED_BYTES = 2**31 - 2**20
 """What a message to Triton or from it can hold: blended windows are decoded as one."""
@@ -58,7 +58,7 @@ class Gateway:
 
     async def prepare(self, job: Job) -> Prepared:
         """Returns who is animated; see `prepared.prepare`."""
-        return await prepare(Newcomer(self._engine), self.offer, job)
+        return await prepare(self._engine, self.offer, job)
 
     async def clips(
         self, job: Job, prepared: Prepared, speech: Speech, opening: Picture | None
@@ -68,25 +68,29 @@ class Gateway:
         The first window begins with ``opening``, or else with the portrait. An exact clip may have
         fewer frames.
         """
-        engine = Newcomer(self._engine)
-        if speech.number > 0:
-            engine.settle()
-        conditioner = self._conditioner.using(engine)
+        priority = Priority.FIRST_FRAME if speech.number == 0 else Priority.NORMAL
         how = self._generation(job, prepared)
-        avatar = await conditioner.avatar(
+        avatar = await self._conditioner.avatar(
             prepared.picture,
             job.generation.prompt,
             job.generation.negative_prompt if needs_negative_text(how.guidance) else None,
+            priority,
         )
-        stages = (engine, conditioner, avatar)
+        stages = (self._engine, self._conditioner, avatar)
         if job.exact is not None:
             frames = self._exact_frames(job, job.exact, speech.samples)
             video = animate_clip(*stages, await speech.whole(), frames, how, job.exact)
             clips = clip_pictures(video, match_colors=job.exact.match_colors)
         else:
-            clips = animate(*stages, speech.timeline, self.offer.windows, how, opening=opening)
+            clips = animate(
+                *stages,
+                speech.timeline,
+                self.offer.windows,
+                how,
+                opening=opening,
+                first_priority=priority,
+            )
         async for clip in clips:
-            engine.settle()
             yield clip if speech.frame_count is None else clip.until(speech.frame_count)
 
     def total_frames(self, job: Job, samples: int) -> int:

@@ -28,7 +28,7 @@ from server.pictures.portrait import (
     whole,
 )
 from server.sessions.jobs import Job, Offer
-from server.triton.engine import Engine
+from server.triton.engine import Engine, Priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ async def prepare(engine: Engine, offer: Offer, job: Job) -> Prepared:
     image, box = portrait.image, job.face_box
     looks = offer.manifest.variant == "preview" and box is None
     if looks:
-        box = await find_face(engine, image)
+        box = await find_face(engine, image, Priority.FIRST_FRAME)
     picture, placement = await asyncio.to_thread(_placed, image, job, offer)
     if box is not None and not is_shown(box, placement):
         if not looks:

@@ -1,71 +1,58 @@
-"""The engine on Triton: one execution is one call, checked against the contract on both sides."""
+"""The engine on one Triton: one execution is one call, checked against the contract on both sides.
 
-# The library's own annotations are partial.
+Tensors become bytes, and bytes tensors, in threads: the event loop only carries them.
+"""
+
+# The libraries' own annotations are partial.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportMissingTypeStubs=false, reportUnknownArgumentType=false
 
 import asyncio
-import json
-from collections.abc import Sequence
+import re
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
-import numpy as np
+import grpc
 import structlog
-from numpy.typing import NDArray
-from tritonclient.grpc import InferInput, InferRequestedOutput
-from tritonclient.grpc.aio import InferenceServerClient
-from tritonclient.utils import InferenceServerException
+from tritonclient.grpc import service_pb2
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from server.errors import EngineUnavailableError
-from server.triton.contract import (
-    Arrays,
-    ContractViolationError,
-    Network,
-    Tensor,
-    check,
-)
+from server.triton import wire
+from server.triton.contract import Arrays, ContractViolationError, Network, check
+from server.triton.engine import Engine, Placed, Priority, Results
+from server.triton.failures import failure
 from server.triton.precedence import Precedence
 
+pb: Any = service_pb2
 log = structlog.get_logger()
 
-# Several Tritons share the executions; one that is gone is left out until it is back, and since an
-# execution holds no state, what it had in hand is tried on another.
-SERVICE_CONFIG: dict[str, Any] = {
-    "loadBalancingConfig": [{"round_robin": {}}],
-    "methodConfig": [
-        {
-            "name": [{"service": "inference.GRPCInferenceService"}],
-            "retryPolicy": {
-                "maxAttempts": 3,
-                "initialBackoff": "0.05s",
-                "maxBackoff": "0.5s",
-                "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
-}
-CHANNEL_ARGUMENTS = [
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+CHANNEL_OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
-    # A retry needs the request once more; larger ones than this are not tried again.
-    ("grpc.per_rpc_retry_buffer_size", 64 * 2**20),
     ("grpc.max_reconnect_backoff_ms", 2000),
 ]
+NO_PROXY = ("grpc.enable_http_proxy", 0)
+"""The environment's proxy is for what lies beyond this host."""
+LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\]):\d+")
 
 
-class TritonEngine:
-    """Runs networks on one Triton or several."""
+class TritonEngine(Engine):
+    """Runs networks on one Triton."""
 
-    def __init__(self, urls: Sequence[str], *, timeout_s: float) -> None:
+    def __init__(self, url: str, *, timeout_s: float) -> None:
         """Connects when first used.
 
         Args:
-            urls: ``host:port`` of each Triton's gRPC; several must be addresses, not names.
-            timeout_s: how long one execution may take.
+            url: ``host:port`` of Triton's gRPC; the host is a name, an address or ``[IPv6]``.
+            timeout_s: how long an execution may take for which nothing else is said.
         """
-        target = urls[0] if len(urls) == 1 else "ipv4:" + ",".join(urls)
-        self._client = InferenceServerClient(target, channel_args=CHANNEL_ARGUMENTS)
+        options = [*CHANNEL_OPTIONS, *([NO_PROXY] if LOOPBACK.fullmatch(url) else [])]
+        self._channel = grpc.aio.insecure_channel(url, options)
+        self._stub: Any = GRPCInferenceServiceStub(self._channel)
+        # Without serialisers it takes bytes and gives bytes.
+        self._infer: Any = self._channel.unary_unary(INFER)
         self._timeout_s = timeout_s
         self._precedence = Precedence()
 
@@ -75,32 +62,35 @@ class TritonEngine:
         inputs: Arrays,
         outputs: Sequence[str] | None = None,
         *,
-        urgent: bool = False,
-    ) -> dict[str, NDArray[Any]]:
+        priority: Priority = Priority.NORMAL,
+        timeout_s: float | None = None,
+    ) -> Results:
         """Runs a network once; see `server.triton.engine.Engine`."""
-        check(network.inputs, inputs, where=network.name)
-        wanted = [t for t in network.outputs if outputs is None or t.name in outputs]
+        async with self.place(network, {}) as placed:
+            return await placed.run(inputs, outputs, priority=priority, timeout_s=timeout_s)
+
+    @asynccontextmanager
+    async def place(self, network: Network, constants: Arrays) -> AsyncGenerator[Placed]:
+        """Puts constants into bytes once; gRPC carries them at each execution all the same."""
+        pieces = await asyncio.to_thread(wire.tensors, network, constants)
+        yield _Placed(self, network, constants, pieces)
+
+    async def infer(
+        self, network: Network, request: bytes, priority: Priority, timeout_s: float | None
+    ) -> bytes:
+        """Sends a request of a network when it is its turn, and returns the response.
+
+        Raises:
+            EngineUnavailableError, ExecutionError: as `Engine.run` says.
+        """
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
         try:
-            # A window of video is large, and copying it would hold up every other stream.
-            carriers = await asyncio.to_thread(_carriers, network, inputs)
-            async with self._precedence.turn(newcomer=urgent):
-                result = await self._client.infer(
-                    network.name,
-                    carriers,
-                    outputs=[InferRequestedOutput(tensor.name) for tensor in wanted],
-                    client_timeout=self._timeout_s,
-                )
-        except InferenceServerException as error:
-            log.warning("triton refused", network=network.name, problem=str(error))
-            raise _by_meaning(network, error) from error
-        arrays: dict[str, NDArray[Any]] = {}
-        for tensor in wanted:
-            array = None if result is None else result.as_numpy(tensor.name)
-            if array is None:
-                raise ContractViolationError(f"{network.name}: {tensor.name} did not come back")
-            arrays[tensor.name] = array
-        check(wanted, arrays, where=network.name)
-        return arrays
+            async with self._precedence.turn(newcomer=priority is Priority.FIRST_FRAME):
+                return await self._infer(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            code, details = error.code(), error.details() or ""
+            log.warning("triton refused", network=network.name, code=code.name, problem=details)
+            raise failure(network.name, code, details, timeout_s) from error
 
     async def live(self, timeout_s: float) -> None:
         """Asks Triton for a sign of life, which a busy one gives as well.
@@ -109,32 +99,47 @@ class TritonEngine:
             EngineUnavailableError: there is none.
         """
         try:
-            await self._client.is_server_live(client_timeout=timeout_s)
-        except InferenceServerException as error:
+            await self._stub.ServerLive(pb.ServerLiveRequest(), timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
             raise EngineUnavailableError("triton", "it gives no sign of life") from error
 
     async def close(self) -> None:
-        """Closes the connections."""
-        await self._client.close()
+        """Closes the connection."""
+        await self._channel.close()
 
 
-def _carriers(network: Network, inputs: Arrays) -> list[InferInput]:
-    return [_carrier(tensor, inputs[tensor.name]) for tensor in network.inputs]
+class _Placed(Placed):
+    def __init__(
+        self, engine: TritonEngine, network: Network, constants: Arrays, pieces: list[bytes]
+    ) -> None:
+        self._engine = engine
+        self._network = network
+        self._constants = constants
+        self._pieces = pieces
 
+    async def run(
+        self,
+        inputs: Arrays,
+        outputs: Sequence[str] | None = None,
+        *,
+        priority: Priority = Priority.NORMAL,
+        timeout_s: float | None = None,
+    ) -> Results:
+        network = self._network
+        check(network.inputs, {**self._constants, **inputs}, where=network.name)
+        wanted = [t for t in network.outputs if outputs is None or t.name in outputs]
+        header = wire.header(network, wanted)
+        request = await asyncio.to_thread(self._request, header, inputs)
+        response = await self._engine.infer(network, request, priority, timeout_s)
+        try:
+            arrays = await asyncio.to_thread(wire.arrays, network, response)
+        except wire.WireError as error:
+            raise EngineUnavailableError(network.name, "its answer cannot be read") from error
+        for tensor in wanted:
+            if tensor.name not in arrays:
+                raise ContractViolationError(f"{network.name}: {tensor.name} did not come back")
+        check(wanted, arrays, where=network.name)
+        return {tensor.name: arrays[tensor.name] for tensor in wanted}
 
-def _carrier(tensor: Tensor, array: NDArray[np.generic]) -> InferInput:
-    carrier = InferInput(tensor.name, list(array.shape), tensor.dtype)
-    carrier.set_data_from_numpy(np.ascontiguousarray(array))
-    return carrier
-
-
-def _by_meaning(network: Network, error: InferenceServerException) -> Exception:
-    status = str(error.status())
-    if status == "StatusCode.INVALID_ARGUMENT":
-        return ContractViolationError(f"{network.name}: {error.message()}")
-    problem = {
-        "StatusCode.UNAVAILABLE": "no Triton can be reached",
-        "StatusCode.DEADLINE_EXCEEDED": "it did not answer in time",
-        "StatusCode.NOT_FOUND": "this Triton does not have it",
-    }.get(status, "the execution failed")
-    return EngineUnavailableError(network.name, problem)
+    def _request(self, header: list[bytes], inputs: Arrays) -> bytes:
+        return wire.request(header, self._pieces, wire.tensors(self._network, inputs))

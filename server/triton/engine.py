@@ -1,11 +1,43 @@
-"""What runs the networks: the one method the gateway knows. Triton implements it."""
+"""What runs the networks: the seam between the gateway and Triton.
 
-from collections.abc import Sequence
+`server.triton.client` implements it for one Triton. Around it lie layers that implement it too:
+
+    failover -> scheduling -> endpoint -> metering -> client -> Triton
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from enum import Enum
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from server.triton.contract import Arrays, Network
+
+Results = dict[str, NDArray[Any]]
+
+
+class Priority(Enum):
+    """Whose executions go before whose."""
+
+    FIRST_FRAME = "first frame"
+    """Somebody waits who has not seen a frame yet."""
+    NORMAL = "normal"
+
+
+class Placed(Protocol):
+    """A network with some of its inputs already where it runs."""
+
+    async def run(
+        self,
+        inputs: Arrays,
+        outputs: Sequence[str] | None = None,
+        *,
+        priority: Priority = Priority.NORMAL,
+        timeout_s: float | None = None,
+    ) -> Results:
+        """Runs the network once with the other inputs; see `Engine.run`."""
+        ...
 
 
 class Engine(Protocol):
@@ -17,41 +49,58 @@ class Engine(Protocol):
         inputs: Arrays,
         outputs: Sequence[str] | None = None,
         *,
-        urgent: bool = False,
-    ) -> dict[str, NDArray[Any]]:
+        priority: Priority = Priority.NORMAL,
+        timeout_s: float | None = None,
+    ) -> Results:
         """Runs a network once and returns the outputs asked for, or all.
 
         Args:
             network: which.
             inputs: by the names of `server.triton.contract`, batch dimension first.
             outputs: names; what is not asked for is not sent.
-            urgent: goes before what others have waiting.
+            priority: whether it goes before what others have waiting.
+            timeout_s: how long one attempt may take; None leaves it to the engine.
 
         Raises:
-            EngineUnavailableError: the network cannot be run now.
+            EngineUnavailableError: the engine's fault; another one may be able to.
+            ExecutionError: the execution itself failed, as it would elsewhere.
             ContractViolationError: an array is not as the table says.
         """
         ...
 
+    def place(self, network: Network, constants: Arrays) -> AbstractAsyncContextManager[Placed]:
+        """Places inputs that stay the same over many executions, for as long as the context lasts.
 
-class Newcomer:
-    """The engine of a stream that has shown no frame yet: what it runs goes before others' work."""
+        An engine without a place for them hands them over at every execution.
+        """
+        return _handed_over(self, network, constants)
 
-    def __init__(self, engine: Engine) -> None:
+
+@asynccontextmanager
+async def _handed_over(
+    engine: Engine, network: Network, constants: Arrays
+) -> AsyncGenerator[Placed]:
+    yield _HandedOver(engine, network, constants)
+
+
+class _HandedOver(Placed):
+    def __init__(self, engine: Engine, network: Network, constants: Arrays) -> None:
         self._engine = engine
-        self._urgent = True
-
-    def settle(self) -> None:
-        """Says that a frame has been made: from now on this stream waits like every other."""
-        self._urgent = False
+        self._network = network
+        self._constants = constants
 
     async def run(
         self,
-        network: Network,
         inputs: Arrays,
         outputs: Sequence[str] | None = None,
         *,
-        urgent: bool = False,
-    ) -> dict[str, NDArray[Any]]:
-        """Runs a network once; see `Engine`."""
-        return await self._engine.run(network, inputs, outputs, urgent=urgent or self._urgent)
+        priority: Priority = Priority.NORMAL,
+        timeout_s: float | None = None,
+    ) -> Results:
+        return await self._engine.run(
+            self._network,
+            {**self._constants, **inputs},
+            outputs,
+            priority=priority,
+            timeout_s=timeout_s,
+        )

@@ -73,9 +73,7 @@ FORBIDDEN = {
 }
 """What a package may not import besides."""
 
-EXCEPTIONS: set[tuple[str, str]] = {
-    ("server.api", "server.triton.engine"),
-}
+EXCEPTIONS: set[tuple[str, str]] = set()
 """Packages that still import against the rules, and what. This list only shrinks."""
 
 

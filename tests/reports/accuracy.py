@@ -76,7 +76,7 @@ async def engine_of(kind: str, export: Export) -> AsyncIterator[Engine]:
     with tempfile.TemporaryDirectory() as scratch:
         scene = Scene(repository, Path(scratch) / "run", Path(scratch) / "triton.log")
         async with scene.start(find_installation(), threads=Threads(intra_op=1)) as triton:
-            engine = TritonEngine([triton.grpc_url], timeout_s=60)
+            engine = TritonEngine(triton.grpc_url, timeout_s=60)
             yield engine
             await engine.close()
 

@@ -220,6 +220,31 @@ def test_a_killed_triton_is_unavailable_and_replaced(running: Running, victim: s
     assert len(frames(stream(running, RATE))) == 25
 
 
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_triton_that_hangs_is_found_and_replaced(running: Running, busy: bool) -> None:
+    ended = threading.Event()
+
+    def messages() -> Iterator[pb.AnimateRequest]:
+        yield start(generation=pb.GenerationSettings(steps=8))
+        yield chunk(speech(20 * RATE if busy else RATE).tobytes())
+        ended.wait()
+
+    call = running.stub.Animate(messages())
+    wait_for_frame(call)
+    for process in running.processes("tritonserver"):
+        process.send_signal(signal.SIGSTOP)
+    # Sooner than any execution runs out of time.
+    until(lambda: not running.serving(), timeout_s=20)
+    if busy:
+        with pytest.raises(grpc.RpcError) as caught:
+            list(call)
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+    until(running.serving, timeout_s=120)
+    ended.set()
+    call.cancel()
+    assert len(frames(stream(running, RATE))) == 25
+
+
 def test_sigterm_lets_a_stream_finish_and_exits_with_0(tmp_path: Path) -> None:
     with gateway(tmp_path) as running:
         triton = running.processes("tritonserver")

@@ -9,17 +9,18 @@ from numpy.typing import NDArray
 
 from server.audio.frame_rate import conv_frames
 from server.triton.contract import Arrays, Network, check
+from server.triton.engine import Engine, Priority
 
 Array = NDArray[Any]
 WIDTH = 8
 
 
-class FakeEngine:
+class FakeEngine(Engine):
     """Answers as the contract says; counts its executions and can be made slow or broken."""
 
     def __init__(self) -> None:
         self.executions: list[str] = []
-        self.urgent: list[bool] = []
+        self.priorities: list[Priority] = []
         self.delay_s = 0.0
         self.error: Exception | None = None
 
@@ -29,11 +30,12 @@ class FakeEngine:
         inputs: Arrays,
         outputs: Sequence[str] | None = None,
         *,
-        urgent: bool = False,
+        priority: Priority = Priority.NORMAL,
+        timeout_s: float | None = None,
     ) -> dict[str, Array]:
         check(network.inputs, inputs, where=network.name)
         self.executions.append(network.name)
-        self.urgent.append(urgent)
+        self.priorities.append(priority)
         await asyncio.sleep(self.delay_s)
         if self.error is not None:
             raise self.error

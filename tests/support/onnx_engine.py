@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from export.repository.model_config import MODEL_FILE
 from server.triton.contract import Arrays, Network, check
+from server.triton.engine import Engine, Priority
 
 
-class OnnxEngine:
+class OnnxEngine(Engine):
     """Loads a network when it is first run."""
 
     def __init__(self, repository: Path) -> None:
@@ -25,7 +26,8 @@ class OnnxEngine:
         inputs: Arrays,
         outputs: Sequence[str] | None = None,
         *,
-        urgent: bool = False,
+        priority: Priority = Priority.NORMAL,
+        timeout_s: float | None = None,
     ) -> dict[str, NDArray[Any]]:
         check(network.inputs, inputs, where=network.name)
         names = list(outputs or (tensor.name for tensor in network.outputs))

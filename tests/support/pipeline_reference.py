@@ -28,7 +28,7 @@ from server.pictures.face import FaceBox, everywhere, face_mask
 from server.pictures.portrait import Placement, whole
 from server.sessions.jobs import GenerationSettings
 from server.triton.contract import TEXT_TOKENS, Arrays, Network, Variant, latent_frames
-from server.triton.engine import Engine
+from server.triton.engine import Engine, Priority
 from tests.support.reference import ReferenceFixture, reference_fixture
 
 SAMPLERS: dict[str, SamplerName] = {
@@ -53,7 +53,7 @@ class TableTokenizer:
         return padded[None], np.pad(np.ones_like(ids), missing)[None]
 
 
-class Recorder:
+class Recorder(Engine):
     """An engine that remembers what the networks of another one got and gave."""
 
     def __init__(self, engine: Engine) -> None:
@@ -67,9 +67,12 @@ class Recorder:
         inputs: Arrays,
         outputs: Sequence[str] | None = None,
         *,
-        urgent: bool = False,
+        priority: Priority = Priority.NORMAL,
+        timeout_s: float | None = None,
     ) -> dict[str, NDArray[Any]]:
-        result = await self._engine.run(network, inputs, outputs, urgent=urgent)
+        result = await self._engine.run(
+            network, inputs, outputs, priority=priority, timeout_s=timeout_s
+        )
         self.inputs.append((network.name, inputs))
         self.outputs.append((network.name, result))
         return result

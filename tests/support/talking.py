@@ -25,7 +25,7 @@ from server.pictures.face import everywhere
 from server.pictures.portrait import cropped
 from server.sessions.jobs import VARIANT_DEFAULTS, GenerationSettings
 from server.triton.contract import DENOISER, MASK_CHANNELS, Arrays, Network
-from server.triton.engine import Engine
+from server.triton.engine import Engine, Priority
 
 Pictures = NDArray[np.uint8]
 
@@ -125,7 +125,7 @@ class Forgetful(Conditioner):
         return condition
 
 
-class SwappedBranches:
+class SwappedBranches(Engine):
     """An engine whose denoiser mistakes speech for silence and silence for speech."""
 
     def __init__(self, engine: Engine) -> None:
@@ -137,9 +137,12 @@ class SwappedBranches:
         inputs: Arrays,
         outputs: Sequence[str] | None = None,
         *,
-        urgent: bool = False,
+        priority: Priority = Priority.NORMAL,
+        timeout_s: float | None = None,
     ) -> dict[str, NDArray[Any]]:
-        results = await self._engine.run(network, inputs, outputs, urgent=urgent)
+        results = await self._engine.run(
+            network, inputs, outputs, priority=priority, timeout_s=timeout_s
+        )
         if network is not DENOISER:
             return results
         return {name: array[::-1] for name, array in results.items()}

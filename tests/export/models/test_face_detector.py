@@ -76,7 +76,7 @@ async def test_triton_serves_what_the_export_writes(tmp_path: Path) -> None:
     expected = await OnnxEngine(repository).run(FACE_DETECTOR, {"image": image})
     scene = Scene(repository, tmp_path / "run", tmp_path / "triton.log")
     async with scene.start(find_installation(), threads=Threads(intra_op=1)) as triton:
-        engine = TritonEngine([triton.grpc_url], timeout_s=60)
+        engine = TritonEngine(triton.grpc_url, timeout_s=60)
         actual = await engine.run(FACE_DETECTOR, {"image": image})
         await engine.close()
     for tensor in FACE_DETECTOR.outputs:

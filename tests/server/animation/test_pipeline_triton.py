@@ -33,7 +33,7 @@ async def test_every_run_on_triton_equals_the_authors(
         scratch = tmp_path / str(number)
         scene = Scene(repository, scratch / "run", scratch / "triton.log")
         async with scene.start(find_installation(), threads=Threads(intra_op=1)) as triton:
-            engine = TritonEngine([triton.grpc_url], timeout_s=60)
+            engine = TritonEngine(triton.grpc_url, timeout_s=60)
             for case in of_export:
                 with subtests.test(msg=case.name):
                     await check(case, engine)

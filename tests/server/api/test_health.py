@@ -1,11 +1,10 @@
-"""Health is what an inference says, and reflection tells strangers what there is."""
+"""Health says whether the server works, and reflection tells strangers what there is."""
 
 import asyncio
 from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
 from echomimic.v1 import avatar_service_pb2 as pb
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc_health.v1 import health_pb2
@@ -14,44 +13,12 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from server.api.health import AVATAR_SERVICE, HealthMonitor, probe
-from server.errors import EngineUnavailableError
-from server.sessions.jobs import Offer
-from server.triton.contract import NETWORKS, Variant
+from server.api.health import AVATAR_SERVICE, HealthMonitor
 from tests.support.fake_engine import FakeEngine
-from tests.support.serving import (
-    manifest,
-    served,
-    small_windows,
-    tokenizer,
-    until,
-)
+from tests.support.serving import served, small_windows
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-@pytest.mark.parametrize("variant", ["flash", "preview"])
-async def test_a_probe_runs_every_network(tmp_path: Path, variant: Variant) -> None:
-    engine = FakeEngine()
-    offer = Offer(small_windows(), manifest(variant))
-    for _ in range(2):
-        engine.executions.clear()
-        await probe(engine, tokenizer(tmp_path), offer)
-        assert set(engine.executions) == set(NETWORKS[variant])
-
-
-class Keeper:
-    """Stands for the keeper of a Triton of our own."""
-
-    def __init__(self) -> None:
-        self.replaced = 0
-
-    async def ready(self) -> None:
-        return
-
-    def replace(self) -> None:
-        self.replaced += 1
 
 
 async def status(servicer: HealthServicer, service: str) -> int:
@@ -61,32 +28,34 @@ async def status(servicer: HealthServicer, service: str) -> int:
     return answer.status
 
 
-async def test_health_follows_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.api.health.RETRY_S", 0.01)
-    works = True
-    up = asyncio.Event()
+async def becomes(servicer: HealthServicer, service: str, wanted: int) -> None:
+    """Waits for a status; there is none before the monitor runs."""
+    async with asyncio.timeout(20):
+        while await status(servicer, service) != wanted:  # noqa: ASYNC110 - nothing tells when
+            await asyncio.sleep(0.01)
 
-    async def try_engine() -> None:
-        await up.wait()
-        if not works:
-            raise EngineUnavailableError("denoiser", "the execution failed")
 
-    servicer, keeper = HealthServicer(), Keeper()
-    monitor = HealthMonitor(servicer, try_engine, keeper, is_busy=lambda: True, interval_s=60)
+async def test_health_says_whether_the_server_works() -> None:
+    works = False
+    servicer = HealthServicer()
+    monitor = HealthMonitor(servicer, lambda: works)
     running = asyncio.create_task(monitor.run())
     await monitor.begun.wait()
-    assert await status(servicer, AVATAR_SERVICE) == NOT_SERVING
-    up.set()
-    await until(lambda: monitor.serving)
-    assert await status(servicer, AVATAR_SERVICE) == SERVING
-    assert await status(servicer, "") == SERVING
-    works = False
-    monitor.suspect()
-    await until(lambda: not monitor.serving)
-    assert await status(servicer, "") == NOT_SERVING
-    await until(lambda: keeper.replaced > 0)
-    works = True
-    await until(lambda: monitor.serving)
+    for works in (False, True, False, True):
+        monitor.notice()
+        wanted = SERVING if works else NOT_SERVING
+        for service in (AVATAR_SERVICE, ""):
+            await becomes(servicer, service, wanted)
+    running.cancel()
+
+
+async def test_what_changed_before_anybody_looked_is_said() -> None:
+    servicer = HealthServicer()
+    monitor = HealthMonitor(servicer, lambda: True)
+    monitor.notice()
+    running = asyncio.create_task(monitor.run())
+    await monitor.begun.wait()
+    await becomes(servicer, "", SERVING)
     running.cancel()
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from server.errors import EngineUnavailableError
+from server.triton.engine import Priority
 from tests.support.fake_engine import FakeEngine
 from tests.support.serving import (
     END,
@@ -143,7 +144,8 @@ async def test_the_first_window_of_a_stream_goes_first(server: Served, engine: F
     # All that it takes, up to the first decoded window; and nothing after it.
     first = engine.executions.index("vae_decoder") + 1
     assert {"image_encoder", "text_encoder", "denoiser"} < set(engine.executions[:first])
-    assert engine.urgent == [True] * first + [False] * (len(engine.urgent) - first)
+    assert engine.priorities[:first] == [Priority.FIRST_FRAME] * first
+    assert set(engine.priorities[first:]) == {Priority.NORMAL}
 
 
 async def test_half_closing_means_end(server: Served) -> None:

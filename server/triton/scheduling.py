@@ -1,0 +1,43 @@
+"""Which of several Tritons runs what: the one with the least to do."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+from server.errors import EngineUnavailableError
+from server.triton.contract import Arrays, Network
+from server.triton.endpoint import Endpoint
+from server.triton.engine import Engine, Placed, Priority, Results
+
+
+class ScheduledEngine(Engine):
+    """Runs each execution on one of several endpoints; with constants placed, all on the same."""
+
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        self._endpoints = endpoints
+
+    async def run(
+        self,
+        network: Network,
+        inputs: Arrays,
+        outputs: Sequence[str] | None = None,
+        *,
+        priority: Priority = Priority.NORMAL,
+        timeout_s: float | None = None,
+    ) -> Results:
+        """Runs a network once; see `server.triton.engine.Engine`."""
+        return await self._choose(network).run(
+            network, inputs, outputs, priority=priority, timeout_s=timeout_s
+        )
+
+    @asynccontextmanager
+    async def place(self, network: Network, constants: Arrays) -> AsyncGenerator[Placed]:
+        """Places constants; see `server.triton.engine.Engine`."""
+        async with self._choose(network).place(network, constants) as placed:
+            yield placed
+
+    def _choose(self, network: Network) -> Endpoint:
+        usable = [endpoint for endpoint in self._endpoints if endpoint.usable]
+        if not usable:
+            raise EngineUnavailableError(network.name, "there is no Triton that can be used now")
+        # Among equals, the one that has done less.
+        return min(usable, key=lambda e: (e.suspected.is_set(), e.load, e.meter.completed))

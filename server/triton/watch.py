@@ -1,0 +1,153 @@
+"""Keeps what is known of an endpoint true, and has a Triton of our own replaced if need be.
+
+A Triton whose stub process has died still calls itself ready, so nothing less than an inference
+tells that networks run. One that hangs does not answer at all; a sign of life costs nothing, so it
+is asked for whatever else is going on. A Triton that works hard gives it, and completes executions.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import structlog
+
+from server.errors import EngineUnavailableError
+from server.triton.endpoint import Endpoint
+
+LIFE_INTERVAL_S, LIFE_TIMEOUT_S, MISSES = 2.0, 3.0, 2
+"""A Triton that hangs is found within 8 s."""
+RETRY_S = 2.0
+ROUTINE_TIMEOUT_S, ROUTINE_FACTOR = 5.0, 3.0
+"""A routine trial may take that long, or so many times as long as the thorough one before."""
+FAILURES_TO_REPLACE = 2
+
+log = structlog.get_logger()
+
+
+class Keeper(Protocol):
+    """Keeps the Triton behind an endpoint running, if it is our own."""
+
+    async def ready(self) -> None:
+        """Waits until a Triton is up."""
+        ...
+
+    def replace(self) -> None:
+        """Says that inferences fail: this Triton is to be replaced."""
+        ...
+
+
+class Watch:
+    """Tries one endpoint: admits it when it works, ejects it when it does not."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        live: Callable[[float], Awaitable[None]],
+        probe: Callable[[bool], Awaitable[None]],
+        keeper: Keeper | None,
+        interval_s: float,
+    ) -> None:
+        """Begins to watch when it is run.
+
+        Args:
+            endpoint: what is watched.
+            live: raises if there is no sign of life within some seconds.
+            probe: raises if an inference fails; tries every network if told to be thorough.
+            keeper: replaces a Triton that does not work, if it is our own.
+            interval_s: how often to try while nothing else does.
+        """
+        self._endpoint = endpoint
+        self._live = live
+        self._probe = probe
+        self._keeper = keeper
+        self._interval_s = interval_s
+        self._failures = 0
+        self._completed = 0
+        self._routine_s = ROUTINE_TIMEOUT_S
+
+    async def run(self) -> None:
+        """Watches until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen())
+            tasks.create_task(self._try_again_and_again())
+
+    async def _listen(self) -> None:
+        misses = 0
+        while True:
+            await asyncio.sleep(LIFE_INTERVAL_S)
+            if self._keeper:
+                await self._keeper.ready()
+            misses = 0 if await self._lives() else misses + 1
+            if misses >= MISSES:
+                misses = 0
+                self._endpoint.eject("it gives no sign of life")
+                if self._keeper:
+                    self._keeper.replace()
+
+    async def _lives(self) -> bool:
+        completed = self._endpoint.meter.completed
+        try:
+            await self._live(LIFE_TIMEOUT_S)
+        except EngineUnavailableError:
+            return self._endpoint.meter.completed > completed
+        return True
+
+    async def _try_again_and_again(self) -> None:
+        while True:
+            if self._keeper:
+                await self._keeper.ready()
+            await self._try()
+            await self._pause()
+
+    async def _try(self) -> None:
+        endpoint, meter = self._endpoint, self._endpoint.meter
+        thorough = not endpoint.usable or endpoint.suspected.is_set()
+        # What streams have run is proof enough.
+        proven, self._completed = meter.completed > self._completed, meter.completed
+        if proven and not thorough:
+            return
+        endpoint.suspected.clear()
+        quiet = meter.in_flight == 0
+        try:
+            await self._probed(thorough)
+        # Whatever a known good inference fails with, it must not go unnoticed.
+        except Exception as error:
+            quiet = quiet and meter.in_flight == 0 and meter.completed == self._completed
+            self._failed(error, quiet)
+        else:
+            self._failures = 0
+            endpoint.admit()
+
+    async def _probed(self, thorough: bool) -> None:
+        began_s = asyncio.get_running_loop().time()
+        await self._live(LIFE_TIMEOUT_S)
+        async with (
+            self._endpoint.until_ejected("a trial"),
+            asyncio.timeout(None if thorough else self._routine_s),
+        ):
+            await self._probe(thorough)
+        if thorough:
+            took_s = asyncio.get_running_loop().time() - began_s
+            self._routine_s = max(ROUTINE_TIMEOUT_S, ROUTINE_FACTOR * took_s)
+
+    def _failed(self, error: Exception, quiet: bool) -> None:
+        """Judges a failed trial: beside other work it may have been too much, alone it may not."""
+        log.warning("an inference failed", url=self._endpoint.url, problem=str(error))
+        if not (quiet or isinstance(error, EngineUnavailableError)):
+            return
+        self._failures += 1
+        self._endpoint.eject(str(error))
+        if self._keeper and self._failures >= FAILURES_TO_REPLACE:
+            self._failures = 0
+            self._keeper.replace()
+
+    async def _pause(self) -> None:
+        if not self._endpoint.usable:
+            await asyncio.sleep(RETRY_S)
+            return
+        try:
+            async with asyncio.timeout(self._interval_s):
+                await self._endpoint.suspected.wait()
+        except TimeoutError:
+            return

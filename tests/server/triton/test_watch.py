@@ -1,0 +1,216 @@
+"""What the watch over a Triton concludes, and when it looks."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+
+from server.errors import EngineUnavailableError, ExecutionTimeoutError, OutOfMemoryError
+from server.triton import watch
+from server.triton.contract import TIME_MODULATION
+from server.triton.endpoint import Endpoint
+from server.triton.metering import MeteredEngine
+from tests.support.fake_engine import FakeEngine
+from tests.support.serving import until
+
+TIMESTEP = {"timestep": np.ones((1, 1), np.float32)}
+
+
+class Scene:
+    """A Triton that can be broken in many ways, its endpoint and the keeper of both."""
+
+    def __init__(self) -> None:
+        self.engine = FakeEngine()
+        self.endpoint = Endpoint("triton", MeteredEngine(self.engine))
+        self.probes: list[bool] = []
+        self.asked = 0
+        self.hangs = False
+        self.completes_before_it_hangs = False
+        self.problem: Exception | None = None
+        self.probe_hangs = False
+        self.replaced = 0
+
+    async def live(self, timeout_s: float) -> None:
+        self.asked += 1
+        if self.completes_before_it_hangs:
+            await self.endpoint.run(TIME_MODULATION, TIMESTEP)
+        if self.hangs:
+            raise EngineUnavailableError("triton", "it gives no sign of life")
+
+    async def probe(self, thorough: bool) -> None:
+        self.probes.append(thorough)
+        if self.hangs or self.probe_hangs:
+            await asyncio.Event().wait()
+        if self.problem is not None:
+            raise self.problem
+
+    async def ready(self) -> None:
+        return
+
+    def replace(self) -> None:
+        self.replaced += 1
+
+    async def works(self) -> None:
+        """Waits until the endpoint has been found to work."""
+        await until(lambda: self.endpoint.usable)
+
+    async def rounds(self, count: int = 5) -> None:
+        """Waits until the watch has asked for so many signs of life."""
+        asked = self.asked + count
+        await until(lambda: self.asked >= asked)
+
+
+@asynccontextmanager
+async def watched(interval_s: float = 3600, *, own: bool = True) -> AsyncIterator[Scene]:
+    scene = Scene()
+    running = asyncio.create_task(
+        watch.Watch(
+            scene.endpoint,
+            live=scene.live,
+            probe=scene.probe,
+            keeper=scene if own else None,
+            interval_s=interval_s,
+        ).run()
+    )
+    yield scene
+    running.cancel()
+    await asyncio.wait([running])
+    assert running.cancelled()
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "LIFE_INTERVAL_S", 0.005)
+    monkeypatch.setattr(watch, "RETRY_S", 0.005)
+
+
+async def test_everything_is_tried_at_first_and_less_in_routine() -> None:
+    async with watched(interval_s=0.005) as scene:
+        await until(lambda: len(scene.probes) >= 3)
+        assert scene.endpoint.usable
+        assert scene.probes[:3] == [True, False, False]
+
+
+async def test_everything_is_tried_after_a_failure() -> None:
+    async with watched() as scene:
+        await scene.works()
+        scene.endpoint.eject("an execution could not be run")
+        await until(lambda: scene.endpoint.usable)
+        assert scene.probes == [True, True]
+        assert scene.replaced == 0
+
+
+async def test_a_failed_execution_has_the_triton_tried_while_it_goes_on() -> None:
+    async with watched() as scene:
+        await scene.works()
+        scene.endpoint.suspected.set()
+        await until(lambda: len(scene.probes) == 2)
+        await scene.rounds()
+        assert scene.endpoint.usable
+        assert scene.probes == [True, True]
+
+
+async def test_a_triton_that_completes_executions_is_not_tried() -> None:
+    async with watched(interval_s=0.005) as scene:
+        await scene.works()
+
+        async def stream() -> None:
+            while True:
+                await scene.endpoint.run(TIME_MODULATION, TIMESTEP)
+                await asyncio.sleep(0)
+
+        streaming = asyncio.create_task(stream())
+        await scene.rounds(2)
+        tried = len(scene.probes)
+        await scene.rounds(10)
+        assert len(scene.probes) <= tried + 1
+        streaming.cancel()
+        await asyncio.wait([streaming])
+        # One idle stream is none: what is not executed proves nothing.
+        await until(lambda: len(scene.probes) >= tried + 3)
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("busy", [True, False])
+async def test_a_triton_that_hangs_is_found_busy_or_not(own: bool, busy: bool) -> None:
+    async with watched(own=own) as scene:
+        await scene.works()
+        execution = None
+        if busy:
+            scene.engine.delay_s = 60
+            execution = asyncio.create_task(scene.endpoint.run(TIME_MODULATION, TIMESTEP))
+            await until(lambda: scene.endpoint.meter.in_flight == 1)
+        scene.hangs = True
+        await until(lambda: not scene.endpoint.usable)
+        if execution is not None:
+            with pytest.raises(EngineUnavailableError):
+                await execution
+        await until(lambda: scene.replaced > 0 or not own)
+        scene.hangs = False
+        await until(lambda: scene.endpoint.usable)
+
+
+async def test_one_sign_of_life_that_is_missed_is_none() -> None:
+    async with watched() as scene:
+        await scene.works()
+        missed = 0
+        while missed < 5:
+            scene.hangs = missed % 2 == 0
+            await scene.rounds(1)
+            missed += 1
+            scene.hangs = False
+            await scene.rounds(1)
+        assert scene.endpoint.usable
+
+
+async def test_a_triton_that_completes_executions_is_not_given_up_for_dead() -> None:
+    async with watched() as scene:
+        await scene.works()
+        scene.completes_before_it_hangs = True
+        scene.hangs = True
+        await scene.rounds(10)
+        assert scene.endpoint.usable
+        assert scene.replaced == 0
+
+
+async def test_a_network_that_hangs_is_found_by_a_routine_trial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watch, "ROUTINE_TIMEOUT_S", 0.01)
+    async with watched(interval_s=0.005) as scene:
+        await scene.works()
+        scene.probe_hangs = True
+        await until(lambda: not scene.endpoint.usable)
+
+
+@pytest.mark.parametrize(
+    "problem", [ExecutionTimeoutError("denoiser", 1.0), OutOfMemoryError("denoiser"), ValueError()]
+)
+async def test_a_trial_that_fails_beside_other_work_proves_nothing(problem: Exception) -> None:
+    async with watched(interval_s=0.005) as scene:
+        await scene.works()
+        scene.engine.delay_s = 60
+        execution = asyncio.create_task(scene.endpoint.run(TIME_MODULATION, TIMESTEP))
+        await until(lambda: scene.endpoint.meter.in_flight == 1)
+        scene.problem = problem
+        tried = len(scene.probes)
+        await until(lambda: len(scene.probes) >= tried + 5)
+        assert scene.endpoint.usable
+        assert scene.replaced == 0
+        # Alone it must succeed.
+        execution.cancel()
+        await until(lambda: not scene.endpoint.usable)
+
+
+async def test_a_triton_whose_networks_fail_is_replaced_after_two_trials() -> None:
+    async with watched() as scene:
+        await scene.works()
+        scene.problem = EngineUnavailableError("denoiser", "the process that ran it has died")
+        scene.endpoint.eject("the process that ran it has died")
+        await until(lambda: scene.replaced == 1)
+        assert len(scene.probes) >= 3
+        assert not scene.endpoint.usable
+        scene.problem = None
+        await until(lambda: scene.endpoint.usable)
