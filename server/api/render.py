@@ -10,7 +10,7 @@ from server.api import responses
 from server.api.calls import Call
 from server.api.requests import read_render
 from server.audio.clock import FRAME_RATE, Clock
-from server.audio.pcm import decode_pcm
+from server.audio.decoder import PcmDecoder
 from server.errors import InvalidFieldError, MissingExtraError
 from server.pictures.encoding import encode_frame
 from server.sessions.conversation import Conversation, converse
@@ -109,7 +109,8 @@ async def _send_mp4(call: Call, conversation: Conversation, total: int, audio: b
                 await call.send(pb.RenderResponse(warning=responses.warning(event)))
             case _:
                 pass
-    samples = await asyncio.to_thread(decode_pcm, audio, job.audio_format, field="audio")
+    decoder = PcmDecoder(job.audio_format)
+    samples = await asyncio.to_thread(decoder.push, audio, field="audio")
     heard = Clock(job.audio_format.sample_rate_hz).first_sample(total)
     data = await asyncio.to_thread(writer.finish, samples[:heard])
     for start in range(0, len(data), CHUNK_BYTES):

@@ -1,4 +1,4 @@
-"""The client's PCM bytes to mono floats."""
+"""The client's PCM bytes to floats."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -30,7 +30,7 @@ class AudioFormat:
 
 
 def decode_pcm(data: bytes, audio_format: AudioFormat, *, field: str) -> Samples:
-    """Returns mono float samples in [-1, 1] of interleaved PCM bytes.
+    """Returns the samples [n, channels] of interleaved PCM bytes; full scale is 1.
 
     Raises:
         InvalidFieldError: a sample is cut in two, or is not a number.
@@ -48,5 +48,4 @@ def decode_pcm(data: bytes, audio_format: AudioFormat, *, field: str) -> Samples
         samples = np.frombuffer(data, dtype="<f4").astype(np.float32)
         if not np.isfinite(samples).all():
             raise InvalidFieldError(field, "holds NaN or infinity; send finite samples")
-        samples = np.clip(samples, -1.0, 1.0)
-    return samples.reshape(-1, audio_format.channels).mean(axis=1, dtype=np.float32)
+    return samples.reshape(-1, audio_format.channels)

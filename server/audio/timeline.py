@@ -1,6 +1,6 @@
 """The 16 kHz audio of an utterance, from where it comes in to the windows that take it.
 
-bytes -> floats -> mono (pcm) -> 16 kHz (resampler) -> AudioTimeline -> the samples of a window
+bytes -> mono (decoder) -> 16 kHz (resampler) -> AudioTimeline -> the samples of a window
 """
 
 import asyncio

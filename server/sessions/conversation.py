@@ -77,11 +77,13 @@ class Conversation:
         if self._hearing is None:
             self._hearing = self._begin()
         await self._hearing.push(data, field=field)
+        self._tell(self._hearing)
 
     async def end_utterance(self) -> None:
         """Says that the utterance is over; does nothing where none goes on."""
         if self._hearing is not None:
             await self._hearing.finish()
+            self._tell(self._hearing)
         self._hearing = None
 
     def interrupt(self) -> None:
@@ -122,6 +124,10 @@ class Conversation:
                 speech.timeline.drop()
                 self._drawn = self._drawing = None
         self._outbox.end()
+
+    def _tell(self, speech: Speech) -> None:
+        for notice in speech.notices():
+            self._outbox.notice(notice)
 
     def _begin(self) -> Speech:
         if len(self._waiting) >= MAX_WAITING_UTTERANCES:

@@ -4,10 +4,12 @@ import asyncio
 from dataclasses import dataclass
 
 from server.audio.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME, Clock
-from server.audio.pcm import AudioFormat, Samples, decode_pcm
+from server.audio.decoder import PcmDecoder
+from server.audio.pcm import AudioFormat, Samples
 from server.audio.resampler import Resampler
 from server.audio.timeline import AudioBudget, AudioTimeline
 from server.errors import InvalidFieldError, LimitError
+from server.notices import Notice
 from server.sessions.report import Report
 
 INLINE_BYTES = 1 << 16
@@ -53,6 +55,7 @@ class Speech:
         """Frames there will be; None while more audio may come."""
         self._format = audio_format
         self._report = report
+        self._decoder = PcmDecoder(audio_format)
         self._resampler = Resampler(audio_format.sample_rate_hz)
         self._limits = limits
         self._budget = budget
@@ -65,7 +68,7 @@ class Speech:
         """Takes a chunk.
 
         Raises:
-            InvalidFieldError: the bytes are no samples of the format.
+            InvalidFieldError: the bytes are no samples of the format, or those of a file.
             LimitError: the call's audio, or what of it waits to be used, gets too long.
         """
         if not data:
@@ -82,10 +85,15 @@ class Speech:
 
     async def finish(self) -> None:
         """Says that the utterance is over."""
+        self._decoder.finish()
         self.frame_count = self.clock.frame_count(self.samples)
         await self.timeline.finish(
             self._resampler.finish(), self.frame_count * MODEL_SAMPLES_PER_FRAME
         )
+
+    def notices(self) -> tuple[Notice, ...]:
+        """Returns what is wrong with the audio and has not been returned before."""
+        return self._decoder.notices()
 
     async def whole(self) -> Samples:
         """Returns all samples at 16 kHz of an utterance that is over, none of which was taken."""
@@ -104,4 +112,4 @@ class Speech:
             raise LimitError("max_buffered_audio", problem)
 
     def _resample(self, data: bytes, field: str) -> Samples:
-        return self._resampler.push(decode_pcm(data, self._format, field=field))
+        return self._resampler.push(self._decoder.push(data, field=field))

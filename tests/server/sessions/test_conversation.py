@@ -75,6 +75,27 @@ async def test_speech_in_events_out_and_one_report(tmp_path: Path) -> None:
     assert conversation.report.audio_samples == 3 * FRAME
 
 
+async def test_what_is_wrong_with_the_audio_is_told_once_an_utterance(tmp_path: Path) -> None:
+    loud = np.full(3 * RATE, 32767, "<i2").tobytes()
+    opposite = np.resize(np.array([9_000, -9_000], "<i2"), 2 * 3 * RATE).tobytes()
+    for audio, channels, reason in [(loud, 1, "CLIPPED"), (opposite, 2, "OPPOSITE_PHASE")]:
+        asked = job(audio_format=AudioFormat("s16le", RATE, channels))
+        async with converse(gateway(FakeEngine(), tmp_path), asked, LIMITS) as conversation:
+            for _ in range(2):
+                await conversation.push_audio(audio, field="audio")
+                await conversation.end_utterance()
+            await conversation.end()
+            events = [event async for event in conversation.events()]
+        notices = [event.reason for event in events if isinstance(event, Notice)]
+        assert notices == [f"AUDIO_{reason}"] * 2
+
+
+async def test_a_file_in_place_of_pcm_is_refused(tmp_path: Path) -> None:
+    async with converse(gateway(FakeEngine(), tmp_path), job(), LIMITS) as conversation:
+        with pytest.raises(InvalidFieldError, match="audio: holds a FLAC file, not PCM"):
+            await conversation.push_audio(b"fLaC\0\0\0\x22", field="audio")
+
+
 async def test_an_interruption_frees_what_was_dropped_even_before_its_first_step(
     tmp_path: Path,
 ) -> None:
