@@ -13,6 +13,7 @@ ARGS ?=
 GATEWAY := .venv/gateway
 EXPORT := .venv/export
 TRITON := .venv/triton
+RELEASE := .venv/release
 PIP_INSTALL := install --quiet --disable-pip-version-check
 EXTRA_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 # What ships, trained; and random weights, which the tests export and serve.
@@ -105,6 +106,31 @@ proto: $(EXPORT)/ready-dev ## Generate the Python code of the gRPC contract
 	$(EXPORT)/bin/python -m grpc_tools.protoc --proto_path=protos --python_out=protos --pyi_out=protos \
 		--grpc_python_out=protos protos/echomimic/v1/*.proto
 
+# What the contract is compared with: the last release, or else the last commit.
+BASE ?= $(or $(shell git describe --tags --abbrev=0 2>/dev/null),HEAD)
+
+.PHONY: proto-breaking
+proto-breaking: $(EXPORT)/ready-dev ## Say what a change of the contract breaks since BASE, the last release by default
+	$(EXPORT)/bin/buf breaking protos --against '.git#ref=$(BASE),subdir=protos'
+
+.PHONY: update
+update: $(EXPORT)/ready-dev ## Raise the pins in pyproject.toml to the newest versions that work together
+	$(EXPORT)/bin/python -m tests.support.update_pins $(EXTRA_INDEX)
+
+.PHONY: release-check
+release-check: $(RELEASE)/ready ## Build the wheels, check them and try each in a fresh environment
+	rm -rf build/dist build/fresh
+	$(RELEASE)/bin/python -m build --wheel --outdir build/dist .
+	$(RELEASE)/bin/python -m build --outdir build/dist client
+	$(RELEASE)/bin/twine check --strict build/dist/*
+	$(PYTHON) -m venv build/fresh/server
+	build/fresh/server/bin/pip $(PIP_INSTALL) "$$(echo build/dist/echomimic_server-*.whl)[server,mp4]"
+	build/fresh/server/bin/python -I -m server --help >/dev/null
+	$(PYTHON) -m venv build/fresh/client
+	build/fresh/client/bin/pip $(PIP_INSTALL) build/dist/echomimic_client-*.whl
+	build/fresh/client/bin/animate --help >/dev/null
+	build/fresh/client/bin/python -I -c 'import echomimic_client.aio, echomimic_client.blocking'
+
 .PHONY: clean
 clean: ## Remove environments, builds and outputs
 	rm -rf .venv build out .pytest_cache .ruff_cache .hypothesis .coverage
@@ -124,6 +150,11 @@ $(EXPORT)/ready: pyproject.toml export/models/face_detector.txt
 
 $(EXPORT)/ready-dev: $(EXPORT)/ready
 	$(EXPORT)/bin/pip $(PIP_INSTALL) $(EXTRA_INDEX) -e '.[export,server,client,mp4,heic,exact,rtx,dev]'
+	touch $@
+
+$(RELEASE)/ready: pyproject.toml
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/pip $(PIP_INSTALL) -e '.[release]'
 	touch $@
 
 $(TRITON)/ready: server/triton/requirements.txt
