@@ -1,8 +1,9 @@
 """Raises the pins in pyproject.toml to the newest versions that work together; `make update`.
 
 All of them are resolved at once, by pip. What tritonclient holds back stays as it is: pip would try
-for a long time, every version of gRPC's packages with every other. Triton's environment and the face
-detector are pinned elsewhere and stay: what they hold is held for a reason that no resolver knows.
+for a long time, every version of gRPC's packages with every other. Triton's environment and the
+face detector are pinned elsewhere and stay: what they hold is held for a reason that no resolver
+knows.
 """
 
 import json
