@@ -1,4 +1,4 @@
-"""What a live stream loses against a whole file: context, normalisation, seams.
+"""What a live stream loses against a whole file: context, normalisation, noise, seams.
 
 python -m tests.reports.live REPOSITORY
 """
@@ -34,6 +34,7 @@ from server.pictures.face import everywhere
 from server.pictures.portrait import cropped
 from server.sessions.jobs import VARIANT_DEFAULTS
 from tests.reports.markdown import DOCS, table, write
+from tests.reports.noise import LEVELS_TEXT, ROOMS_TEXT, levels_table, rooms_table
 from tests.support.onnx_engine import OnnxEngine
 
 MEDIA = DOCS / "media"
@@ -220,6 +221,10 @@ async def main(repository: Path) -> None:
         await normalisation_table(engine, samples),
         LOUDNESS,
         await loudness_table(engine, samples),
+        ROOMS_TEXT,
+        await rooms_table(engine, repository),
+        LEVELS_TEXT,
+        await levels_table(engine, repository),
         SEAMS,
         await seam_table(engine, repository, samples),
     )
