@@ -189,15 +189,16 @@ def test_an_mp4_is_rendered(running: Running) -> None:
     assert answers[-1].summary.frames == 25
 
 
-def test_each_call_leaves_one_line_in_the_log(running: Running) -> None:
+def test_each_call_leaves_a_line_when_it_begins_and_one_when_it_ends(running: Running) -> None:
     call = running.stub.Animate(
         iter([start(), *said(speech(640))]), metadata=(("x-request-id", "find-me"),)
     )
     assert len(frames(list(call))) == 1
     lines = [line for line in running.log.read_text().splitlines() if "find-me" in line]
-    assert len(lines) == 1
-    assert "status=OK" in lines[0]
-    assert "frames=1" in lines[0]
+    begun, ended = lines
+    assert "Animate begins" in begun
+    assert "status=OK" in ended
+    assert "frames=1" in ended
 
 
 @pytest.mark.parametrize("victim", ["triton_python_backend_stub", "tritonserver"])

@@ -117,10 +117,12 @@ async def film(
 class Forgetful(Conditioner):
     """Tells later windows nothing of the frames before them."""
 
-    async def window(self, known: Pictures, frames: int) -> NDArray[np.float32]:
+    async def window(
+        self, known: Pictures, frames: int, priority: Priority = Priority.NORMAL
+    ) -> NDArray[np.float32]:
         if len(known) == 1:
-            return await super().window(known, frames)
-        condition = await super().window(np.full_like(known[:1], GREY), frames)
+            return await super().window(known, frames, priority)
+        condition = await super().window(np.full_like(known[:1], GREY), frames, priority)
         condition[:, :MASK_CHANNELS] = 0
         return condition
 
