@@ -1,10 +1,21 @@
 """What a checkpoint folder holds, found out without reading its weights."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tokenizers import Tokenizer
+
+from export.checkpoint import layout
+from export.checkpoint.errors import CheckpointError, CheckpointProblemsError
 from export.checkpoint.layout import Checkpoint
+from export.checkpoint.tensor_file import check_fetched
+from export.models.text_encoder import PUBLIC_SIZES
+from export.networks.catalogue import BUILDS
+from export.networks.image_encoder import image_encoder
+from export.networks.text_encoder import text_encoder
+from export.networks.vae import wan_vae
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +55,46 @@ def _found(checkpoint: Checkpoint, network: str, path: Path) -> Found:
         parameters=sum(dtypes.values()),
         size_bytes=sum(file.stat().st_size for file in weights.files),
     )
+
+
+Examine = Callable[[Checkpoint], object]
+
+
+def check(checkpoint: Checkpoint) -> None:
+    """Finds all that can be found without reading weights, by building each network without any.
+
+    Raises:
+        CheckpointProblemsError: something is wrong; a line for each thing.
+    """
+    outline = replace(checkpoint, device="meta")
+    examinations: tuple[Examine, ...] = (
+        lambda outline: outline.config,
+        lambda outline: BUILDS[outline.variant]["denoiser"](outline),
+        lambda outline: BUILDS[outline.variant]["audio_encoder"](outline),
+        image_encoder,
+        text_encoder,
+        # Its halves look at values.
+        wan_vae,
+        _check_tokenizer,
+    )
+    problems: dict[str, None] = {}
+    for examine in examinations:
+        try:
+            examine(outline)
+        except CheckpointError as error:
+            problems[str(error)] = None
+    if problems:
+        raise CheckpointProblemsError(list(problems))
+
+
+def _check_tokenizer(checkpoint: Checkpoint) -> None:
+    file = checkpoint.existing(layout.TOKENIZER)
+    check_fetched(file, checkpoint.fetch(layout.TOKENIZER))
+    try:
+        tokens = Tokenizer.from_str(file.read_text("utf-8-sig")).get_vocab_size()
+    # The library raises nothing more special.
+    except Exception as error:
+        raise CheckpointError(f"{file} is no tokenizer: {error}") from error
+    rows = checkpoint.sizes("text_encoder_kwargs", PUBLIC_SIZES)["vocab"]
+    if tokens > rows:
+        raise CheckpointError(f"{file} has {tokens} tokens; the text encoder knows {rows}")

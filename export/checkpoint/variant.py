@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from export.checkpoint.weights import CheckpointMismatchError
+from export.checkpoint.errors import CheckpointMismatchError
 from server.triton.contract import Variant
 
 AUDIO_PROJECTIONS: dict[Variant, str] = {"flash": "audio_injection", "preview": "audio2token"}
@@ -20,4 +20,6 @@ def variant_of(keys: Iterable[str]) -> Variant:
         if any(key.startswith(f"{part}.") for key in keys):
             return variant
     parts = " nor ".join(f"{part}.*" for part in AUDIO_PROJECTIONS.values())
-    raise CheckpointMismatchError(f"the denoiser has neither {parts}")
+    base = any(key.startswith("patch_embedding.") for key in keys)
+    instead = "; these are the weights of the base, without EchoMimic's audio part" if base else ""
+    raise CheckpointMismatchError(f"the denoiser has neither {parts}{instead}")

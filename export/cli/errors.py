@@ -18,5 +18,8 @@ def one_line_errors() -> Generator[None]:
     try:
         yield
     except (ExportError, ManifestError, OSError) as error:
-        console.print(f"error: {error}", style="red", highlight=False, soft_wrap=True, markup=False)
+        for line in str(error).splitlines():
+            console.print(
+                f"error: {line}", style="red", highlight=False, soft_wrap=True, markup=False
+            )
         raise typer.Exit(1) from error

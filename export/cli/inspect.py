@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from export.cli.console import results
+from export.cli.options import AskedVariant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,13 +16,15 @@ if TYPE_CHECKING:
 
 def inspect(
     checkpoint_dir: Annotated[Path, typer.Argument(help="Folder in the public layout.")],
+    variant: AskedVariant = None,
 ) -> None:
-    """Show what a checkpoint folder holds: variant, networks, parameters, types, a digest."""
-    from export.checkpoint.inspection import found_networks
+    """Show what a checkpoint folder holds, or all that is wrong with it."""
+    from export.checkpoint.inspection import check, found_networks
     from export.checkpoint.layout import Checkpoint
     from export.networks.denoiser import denoiser_config
 
-    checkpoint = Checkpoint(checkpoint_dir)
+    checkpoint = Checkpoint(checkpoint_dir, variant)
+    check(checkpoint)
     found, sizes = found_networks(checkpoint), denoiser_config(checkpoint)
     results.print(f"variant {sizes.variant}, digest {checkpoint.digest()}")
     _show(found)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from export.cli.console import console
-from export.cli.options import Threads, parse_size, parse_style
+from export.cli.options import AskedVariant, Threads, parse_size, parse_style
 from export.cli.progress import progress
 from export.precision.policy import Precision
 
@@ -78,6 +78,7 @@ def onnx(
     riflex_k: Annotated[
         int, typer.Option(min=1, help="Which temporal frequency RIFLEx slows.")
     ] = 6,
+    variant: AskedVariant = None,
     halves: Annotated[
         bool,
         typer.Option(
@@ -96,6 +97,7 @@ def onnx(
 
     import torch
 
+    from export.checkpoint.inspection import check
     from export.checkpoint.layout import Checkpoint
     from export.models.denoiser.config import Riflex
     from export.precision.calibration import Calibration
@@ -105,7 +107,8 @@ def onnx(
 
     if threads:
         torch.set_num_threads(threads)
-    checkpoint = Checkpoint(checkpoint_dir)
+    checkpoint = Checkpoint(checkpoint_dir, variant)
+    check(checkpoint)
     prompts = bank(checkpoint.variant, styles) if style_bank else None
     calibration = Calibration(portrait, speech) if portrait and speech else None
     with progress(count_stages(checkpoint.variant, prompts, calibration)) as report:

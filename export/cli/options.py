@@ -4,8 +4,11 @@ from typing import Annotated
 
 import typer
 
-from server.triton.contract import FRAMES_PER_LATENT, SIDE_MULTIPLE
+from server.triton.contract import FRAMES_PER_LATENT, SIDE_MULTIPLE, Variant
 
+AskedVariant = Annotated[
+    Variant | None, typer.Option("--variant", help="Which one, where the folder holds both.")
+]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes every core.")]
 
 

@@ -1,5 +1,6 @@
 """`tensorrt`: a repository of ONNX files to one of engines."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,8 @@ import typer
 from export.cli.console import console
 from export.cli.options import check_frames
 from export.cli.progress import progress
+
+CAPABILITY = re.compile(r"\d+\.\d")
 
 
 def tensorrt(
@@ -34,6 +37,10 @@ def tensorrt(
     """Build TensorRT engines, for the GPU at hand or ahead of time."""
     for frames in window or ():
         check_frames("--window", frames)
+    if compute_capability is not None and not CAPABILITY.fullmatch(compute_capability):
+        raise typer.BadParameter(f"--compute-capability: {compute_capability} is not as 8.9")
+    if engines.resolve() == repository.resolve():
+        raise typer.BadParameter("--engines: another folder than that of the ONNX files")
 
     from export.tensorrt.engines import Target, build_engines
     from export.tensorrt.profiles import WINDOWS, Workload

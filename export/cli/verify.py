@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from export.cli.console import console, results
-from export.cli.options import check_frames, parse_size
+from export.cli.options import AskedVariant, check_frames, parse_size
 
 if TYPE_CHECKING:
     from export.onnx.verification import Verification
@@ -17,6 +17,7 @@ def verify(
     checkpoint: Annotated[Path, typer.Option(help="What it was exported from.")],
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the frames to compare.")] = "128x128",
     frames: Annotated[int, typer.Option(help="Frames to compare, 4k + 1.")] = 9,
+    variant: AskedVariant = None,
     network: Annotated[
         list[str] | None,
         typer.Option(help="Network to compare, several times; all by default."),
@@ -34,7 +35,7 @@ def verify(
     shape = Shape(1, latent_frames(frames), height // PIXELS_PER_LATENT, width // PIXELS_PER_LATENT)
     with console.status("") as status:
         result = verification.verify(
-            repository, Checkpoint(checkpoint), shape, status.update, network
+            repository, Checkpoint(checkpoint, variant), shape, status.update, network
         )
     _show(result, verification.STEPS)
 

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import remove_parametrizations
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from export.checkpoint.weights import load_strictly
+from export.checkpoint.errors import CheckpointMismatchError
+from export.models.loading import load_strictly
 
 PREFIX = "wav2vec2."
 IGNORED = (
@@ -53,12 +55,19 @@ def load_audio_encoder(
         CheckpointMismatchError: a tensor is missing, unknown or of another shape.
     """
     with torch.device("meta"):
-        model = Wav2Vec2Model(Wav2Vec2Config(**{**(config or {}), **INFERENCE}))
+        model = Wav2Vec2Model(_config(config or {}))
     renamed = {_bare_key(key): tensor for key, tensor in state_dict.items()}
     kept = {key: tensor for key, tensor in renamed.items() if not key.startswith(IGNORED)}
     load_strictly(model, kept, _public_key)
     remove_parametrizations(model.encoder.pos_conv_embed.conv, "weight")
     return model.eval().requires_grad_(False)
+
+
+def _config(config: Mapping[str, Any]) -> Wav2Vec2Config:
+    try:
+        return Wav2Vec2Config(**{**config, **INFERENCE})
+    except StrictDataclassError as error:
+        raise CheckpointMismatchError(f"config.json: {' '.join(str(error).split())}") from error
 
 
 def public_tensors(model: Wav2Vec2Model) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from export.checkpoint.weights import load_strictly
+from export.models.loading import load_strictly
 
 PUBLIC_SIZES: Mapping[str, Any] = {
     "image_size": 224,

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from export.checkpoint import layout
+from export.checkpoint.errors import CheckpointMismatchError
 from export.checkpoint.layout import Checkpoint
 from export.models.denoiser.config import DenoiserConfig, Riflex
 from export.models.denoiser.model import Denoiser, load_denoiser
+from export.models.denoiser.rotary import axis_widths
 from export.models.denoiser.teacache import (
     load_cached_denoiser,
     load_time_modulation,
@@ -74,14 +76,14 @@ def time_modulation(checkpoint: Checkpoint) -> Exportable:
     def inputs(shape: Shape) -> Inputs:
         return {"timestep": _timestep(shape)}
 
-    with checkpoint.fitting(layout.DENOISER) as weights:
+    with checkpoint.fitting(checkpoint.denoiser) as weights:
         module = load_time_modulation(_config(checkpoint, weights), weights)
     return Exportable(contract.TIME_MODULATION, module, inputs)
 
 
 def denoiser_cached(checkpoint: Checkpoint) -> Exportable:
     """The transformer without its blocks."""
-    with checkpoint.fitting(layout.DENOISER) as weights:
+    with checkpoint.fitting(checkpoint.denoiser) as weights:
         config = _config(checkpoint, weights)
         module = load_cached_denoiser(config, weights)
 
@@ -98,7 +100,7 @@ def denoiser_config(checkpoint: Checkpoint) -> DenoiserConfig:
     Raises:
         CheckpointError: its config or weights are missing or contradict each other.
     """
-    with checkpoint.fitting(layout.DENOISER) as weights:
+    with checkpoint.fitting(checkpoint.denoiser) as weights:
         return _config(checkpoint, weights)
 
 
@@ -108,8 +110,11 @@ def _whole(
     riflex: Riflex | None,
     largest_inputs: Mapping[str, float],
 ) -> Denoiser:
-    with checkpoint.fitting(layout.DENOISER) as weights:
+    with checkpoint.fitting(checkpoint.denoiser) as weights:
         config = _config(checkpoint, weights, riflex)
+        frequencies, _, _ = axis_widths(config.head_dim)
+        if riflex is not None and riflex.k > frequencies:
+            raise CheckpointMismatchError(f"RIFLEx: there are {frequencies} temporal frequencies")
         return load_denoiser(config, weights, precision, largest_inputs)
 
 

@@ -13,7 +13,7 @@ from server.triton import contract
 
 def text_encoder(checkpoint: Checkpoint, precision: Precision = "fp32") -> Exportable:
     """umT5."""
-    sizes = {**PUBLIC_SIZES, **checkpoint.sizes("text_encoder_kwargs")}
+    sizes = checkpoint.sizes("text_encoder_kwargs", PUBLIC_SIZES)
 
     def inputs(shape: Shape) -> Inputs:
         tokens = (shape.batch, contract.TEXT_TOKENS)

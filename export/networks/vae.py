@@ -6,7 +6,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from export.checkpoint import layout
 from export.checkpoint.layout import Checkpoint
 from export.models.vae.chunks import in_chunks
-from export.models.vae.coder import VaeDecoder, VaeEncoder, load_vae
+from export.models.vae.coder import PUBLIC_SIZES, VaeDecoder, VaeEncoder, load_vae
 from export.networks.exportable import Exportable, Inputs, Shape
 from export.precision.narrowing import DTYPES
 from export.precision.policy import Precision
@@ -19,7 +19,7 @@ def vae_encoder(checkpoint: Checkpoint, precision: Precision = "fp32") -> Export
     def inputs(shape: Shape) -> Inputs:
         return {"video": torch.rand(shape.batch, 3, shape.video_frames, *shape.picture) * 2 - 1}
 
-    module = VaeEncoder(_vae(checkpoint, precision))
+    module = VaeEncoder(wan_vae(checkpoint, precision))
     return Exportable(contract.VAE_ENCODER, module, inputs, in_chunks(module))
 
 
@@ -29,11 +29,12 @@ def vae_decoder(checkpoint: Checkpoint, precision: Precision = "fp32") -> Export
     def inputs(shape: Shape) -> Inputs:
         return {"latents": torch.randn(shape.latents)}
 
-    module = VaeDecoder(_vae(checkpoint, precision))
+    module = VaeDecoder(wan_vae(checkpoint, precision))
     return Exportable(contract.VAE_DECODER, module, inputs, in_chunks(module))
 
 
-def _vae(checkpoint: Checkpoint, precision: Precision) -> AutoencoderKLWan:
+def wan_vae(checkpoint: Checkpoint, precision: Precision = "fp32") -> AutoencoderKLWan:
+    """Both halves of the VAE, as their library has them."""
     with checkpoint.fitting(layout.VAE) as weights:
         narrow = {key: tensor.to(DTYPES[precision]) for key, tensor in weights.items()}
-        return load_vae(narrow, checkpoint.sizes("vae_kwargs"))
+        return load_vae(narrow, checkpoint.sizes("vae_kwargs", PUBLIC_SIZES))

@@ -5,13 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.errors import ExportError
-from export.precision.int8 import EXACT_INT8
+from export.onnx.graph import open_session
 from export.precision.policy import Precision
 from server.triton.contract import Network
 
@@ -102,10 +101,7 @@ def run_onnx(
     path: Path, inputs: Mapping[str, Tensor], outputs: list[str]
 ) -> dict[str, NDArray[np.generic]]:
     """Runs an ONNX file once on the CPU."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.add_session_config_entry(*EXACT_INT8)
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = open_session(path)
     feeds = {name: tensor.numpy() for name, tensor in inputs.items()}
     return dict(zip(outputs, session.run(outputs, feeds), strict=True))  # pyright: ignore[reportReturnType]
 

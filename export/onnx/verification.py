@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -21,7 +20,7 @@ from export.checkpoint.layout import Checkpoint
 from export.networks.catalogue import networks
 from export.networks.exportable import Build, Exportable, Inputs, Shape
 from export.networks.text_encoder import text_encoder
-from export.precision.int8 import EXACT_INT8
+from export.onnx.graph import open_session
 from export.repository.exporter import VERSION
 from export.repository.model_config import MODEL_FILE
 from server.animation.samplers.sampler import make_sampler
@@ -74,6 +73,7 @@ def verify(
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
+        GraphError: an ONNX file is missing or damaged.
         ManifestError: the repository cannot be used, or is that of another checkpoint.
     """
     described = read_manifest(repository)
@@ -180,11 +180,7 @@ def _served(repository: Path, checkpoint: Checkpoint, described: Manifest, name:
     precision = described.networks[name].precision
     if precision == "bf16":
         return _torch(networks(checkpoint, "bf16")[name](checkpoint))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.add_session_config_entry(*EXACT_INT8)
-    path = repository / name / VERSION / MODEL_FILE
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = open_session(repository / name / VERSION / MODEL_FILE)
     names = [output.name for output in session.get_outputs()]
 
     def run(inputs: Inputs) -> Arrays:

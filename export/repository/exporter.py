@@ -20,6 +20,7 @@ from export.models.face_detector import face_detector
 from export.networks.catalogue import networks
 from export.networks.exportable import Exportable, Shape
 from export.onnx.compare import check_export, verdict
+from export.onnx.graph import load_graph
 from export.onnx.trace import write_onnx
 from export.onnx.widths import widths
 from export.precision.calibration import Calibration, largest_inputs
@@ -190,7 +191,7 @@ def write_config(
     network: Network, folder: Path, workload: Workload, precision: Precision = "fp32"
 ) -> None:
     """Writes the config.pbtxt of a network whose ONNX file is there."""
-    model = onnx.load(folder / VERSION / MODEL_FILE, load_external_data=False)
+    model = load_graph(folder / VERSION / MODEL_FILE)
     fixed = widths(model, network)
     config = config_pbtxt(
         network,

@@ -48,7 +48,10 @@ class Origin:
     def is_of(self, folder: Path) -> bool:
         """Tells whether the file in a folder came from the same, and by these tools."""
         noted = folder / FILE
-        return noted.is_file() and json.loads(noted.read_text()) == self._facts()
+        try:
+            return json.loads(noted.read_bytes()) == self._facts()
+        except (OSError, ValueError):
+            return False
 
     def _facts(self) -> dict[str, object]:
         return {**asdict(self), "tools": dict(tool_versions())}

@@ -14,9 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
-
 from export.errors import ExportError
+from export.onnx.graph import load_graph
 from export.onnx.widths import widths
 from export.repository.exporter import VERSION, Report
 from export.repository.model_config import ENGINE_FILE, MODEL_FILE, TENSORRT, config_pbtxt
@@ -95,10 +94,16 @@ def build_engines(
         report: told of every network.
 
     Raises:
-        EngineError: no TensorRT is installed, or a network cannot be built.
+        EngineError: no TensorRT is installed, or a network is not there or cannot be built.
+        GraphError: an ONNX file is missing or damaged.
         ManifestError: the repository cannot be used.
     """
     described = read_manifest(repository)
+    if unknown := set(names) - (described.networks.keys() & NETWORKS[described.variant].keys()):
+        raise EngineError(
+            f"{repository} has no {', '.join(sorted(unknown))}, "
+            f"only {', '.join(described.networks)}"
+        )
     builder = installed_builder()
     engines.mkdir(parents=True, exist_ok=True)
     (engines / manifest.FILE).unlink(missing_ok=True)
@@ -151,7 +156,7 @@ def build_engine(
     """
     network = NETWORKS[workload.variant][source.name]
     file = source / VERSION / MODEL_FILE
-    model = onnx.load(file, load_external_data=False)
+    model = load_graph(file)
     fixed = widths(model, network)
     shapes = profile(network, workload, fixed)
     made_from = _digest(file, shapes, target, builder)
@@ -223,9 +228,11 @@ def _known(version: Path) -> BuiltEngine | None:
     facts = version / FACTS
     if not facts.is_file():
         return None
-    known = json.loads(facts.read_text())
-    # An older builder knew less.
-    return BuiltEngine(**known) if known.keys() == set(BuiltEngine.__slots__) else None
+    try:
+        return BuiltEngine(**json.loads(facts.read_bytes()))
+    except (ValueError, TypeError):
+        # Half written, or by an older builder, which knew less.
+        return None
 
 
 def _digest(file: Path, shapes: Profile, target: Target, builder: str) -> str:

@@ -22,7 +22,7 @@ class PromptTokenizer:
     """Tokenises prompts as the authors do: 512 ids, cut or padded, with a mask."""
 
     def __init__(self, path: Path) -> None:
-        self._tokenizer = Tokenizer.from_file(str(path))
+        self._tokenizer = Tokenizer.from_str(path.read_text("utf-8-sig"))
         self._tokenizer.enable_truncation(TEXT_TOKENS)
         self._tokenizer.enable_padding(length=TEXT_TOKENS, pad_id=PAD_ID)
 

@@ -107,3 +107,51 @@ def test_verify_refuses_another_checkpoint(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["verify", *arguments])
     assert result.exit_code == 1
     assert "was exported from checkpoint" in result.stderr
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """A repository whose graph of the time modulation was cut off."""
+    repository = Path(shutil.copytree(BUILT / "model_repository", tmp_path / "repository"))
+    graph = repository / "time_modulation" / "1" / "model.onnx"
+    graph.write_bytes(graph.read_bytes()[:1_000])
+    return repository
+
+
+@pytest.mark.parametrize("network", ["time_modulation", "nothing"])
+@pytest.mark.parametrize("command", ["verify", "tensorrt"])
+def test_a_damaged_repository_is_one_line(damaged: Path, command: str, network: str) -> None:
+    more = {
+        "verify": ["--checkpoint", str(BUILT / "checkpoint")],
+        "tensorrt": ["--engines", str(damaged.parent / "engines"), "--compute-capability", "8.9"],
+    }
+    arguments = [command, str(damaged), "--network", network, *more[command]]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1, result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    expected = "model.onnx cannot be used" if network == "time_modulation" else "has no nothing"
+    assert expected in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--engines", "elsewhere", "--window", "6"], "6 is not 4k + 1"),
+        (["--engines", "elsewhere", "--compute-capability", "ada"], "ada is not as 8.9"),
+        (["--engines", "."], "another folder"),
+    ],
+)
+def test_options_of_tensorrt_are_checked(arguments: list[str], complaint: str) -> None:
+    result = CliRunner().invoke(app, ["tensorrt", ".", *arguments])
+    assert result.exit_code == 2
+    assert complaint in " ".join(result.stderr.split())
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    make_tiny(tmp_path / "checkpoint", seed=0)
+    (tmp_path / "file").write_text("")
+    arguments = ["onnx", str(tmp_path / "checkpoint"), "--repository", str(tmp_path / "file")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("error: ")

@@ -56,11 +56,15 @@ class PublicSizes(Checkpoint):
     def __init__(self) -> None:
         super().__init__(Path("public"))
 
-    def sizes(self, section: str) -> Mapping[str, Any]:
-        return PUBLIC.others[section]
+    def sizes(self, section: str, public: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(public)
 
     def json(self, path: Path) -> dict[str, Any]:
         return dict(PUBLIC.denoiser) if path == layout.DENOISER_CONFIG else {}
+
+    @property
+    def denoiser(self) -> Path:
+        return layout.DENOISER
 
     @property
     def audio_encoder(self) -> Path:
@@ -79,7 +83,7 @@ class PublicSizes(Checkpoint):
             # Its loader leaves out what is zero, so it looks at values.
             return _vae_tensors()
         with torch.device("meta"):
-            if path == layout.DENOISER:
+            if path == self.denoiser:
                 module = VARIANTS[self.variant](PUBLIC.denoiser_config(self.variant))
                 return {key: tensor.bfloat16() for key, tensor in module.state_dict().items()}
             if path == layout.IMAGE_ENCODER:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from export.checkpoint.errors import CheckpointMismatchError
+from export.checkpoint.sizes import positive_number, whole_number
 from export.checkpoint.variant import variant_of
-from export.checkpoint.weights import CheckpointMismatchError
 from server.triton.contract import AUDIO_LAYERS, AUDIO_WINDOW, Variant
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -73,23 +74,27 @@ class DenoiserConfig:
         """
         for name, value in (("model_type", "i2v"), ("qk_norm", True), ("cross_attn_norm", True)):
             if config.get(name, value) != value:
-                raise CheckpointMismatchError(f"config: {name} is {config[name]!r}, not {value!r}")
+                raise CheckpointMismatchError(f"{name} is {config[name]!r}, not {value!r}")
         variant = variant_of(shapes)
-        dim = _size(config, "dim")
+        dim, num_heads = _size(config, "dim"), _size(config, "num_heads")
+        if dim % (2 * num_heads):
+            raise CheckpointMismatchError(
+                f"dim {dim} is no even number for each of {num_heads} heads"
+            )
         audio_dim, audio_hidden_dim, audio_tokens = _audio_sizes(variant, dim, shapes)
         return cls(
             variant=variant,
             dim=dim,
             ffn_dim=_size(config, "ffn_dim"),
-            freq_dim=config.get("freq_dim", 256),
-            text_dim=config.get("text_dim", 4096),
-            text_len=config.get("text_len", 512),
-            num_heads=_size(config, "num_heads"),
+            freq_dim=_size(config, "freq_dim", 256),
+            text_dim=_size(config, "text_dim", 4096),
+            text_len=_size(config, "text_len", 512),
+            num_heads=num_heads,
             num_layers=_size(config, "num_layers"),
             in_dim=_size(config, "in_dim"),
-            out_dim=config.get("out_dim", 16),
-            patch_size=tuple(config.get("patch_size", (1, 2, 2))),
-            eps=config.get("eps", 1e-6),
+            out_dim=_size(config, "out_dim", 16),
+            patch_size=_patch(config.get("patch_size", (1, 2, 2))),
+            eps=positive_number(config.get("eps", 1e-6), "eps"),
             image_dim=_shape(shapes, "img_emb.proj.1.weight")[1],
             audio_dim=audio_dim,
             audio_hidden_dim=audio_hidden_dim,
@@ -111,10 +116,18 @@ def _audio_sizes(variant: Variant, dim: int, shapes: Shapes) -> tuple[int, int, 
     return window_features // (AUDIO_WINDOW * AUDIO_LAYERS), hidden_dim, outputs // dim
 
 
-def _size(config: Mapping[str, Any], name: str) -> int:
-    if name not in config:
-        raise CheckpointMismatchError(f"config: {name} is missing")
-    return config[name]
+def _size(config: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    value = config.get(name, default)
+    if value is None:
+        raise CheckpointMismatchError(f"{name} is missing")
+    return whole_number(value, name)
+
+
+def _patch(value: Any) -> tuple[int, int, int]:
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        raise CheckpointMismatchError(f"patch_size is {value!r}, not three numbers")
+    frames, rows, columns = (whole_number(side, "patch_size") for side in value)
+    return frames, rows, columns
 
 
 def _shape(shapes: Shapes, key: str) -> tuple[int, ...]:

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from export.checkpoint.weights import load_strictly
 from export.models.denoiser.audio_flash import AudioInjection
 from export.models.denoiser.audio_preview import AudioToToken, gather_windows
 from export.models.denoiser.config import DenoiserConfig, Variant
 from export.models.denoiser.rotary import Rotation, angles, spread
 from export.models.denoiser.transformer import Block, Context, Head, ImageProjection
 from export.models.layers import Linear
+from export.models.loading import load_strictly
 from export.precision.fp8 import UNSEEN, quantize_blocks
 from export.precision.int8 import quantize_matrices
 from export.precision.narrowing import DTYPES

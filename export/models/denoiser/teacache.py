@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from export.checkpoint.weights import load_strictly
 from export.models.denoiser.config import DenoiserConfig
 from export.models.denoiser.model import VARIANTS, Denoiser
+from export.models.loading import load_strictly
 
 TIME_MODULATION = ("time_embedding", "time_projection")
 CACHED_DENOISER = ("patch_embedding", "time_embedding", "head")

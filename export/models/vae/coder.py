@@ -15,7 +15,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch import Tensor, nn
 
-from export.checkpoint.weights import load_strictly
+from export.models.loading import load_strictly
 from export.models.vae.layers import CausalConv, frames_first
 from server.triton.contract import FRAMES_PER_LATENT
 

@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from export.checkpoint import layout
+from export.checkpoint.errors import CheckpointError, CheckpointMismatchError
 from export.checkpoint.layout import Checkpoint
 from export.checkpoint.tiny import make_tiny
-from export.checkpoint.weights import INDEX, CheckpointError, CheckpointMismatchError
+from export.checkpoint.weights import INDEX
 from export.networks.catalogue import networks
 
 FILES = [layout.DENOISER, layout.VAE, layout.IMAGE_ENCODER, layout.TEXT_ENCODER]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from export.checkpoint.weights import CheckpointMismatchError
+from export.checkpoint.errors import CheckpointMismatchError
 from export.models.audio_encoder import (
     AudioEncoder,
     PreviewAudioEncoder,

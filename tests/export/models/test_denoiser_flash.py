@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from export.checkpoint.weights import CheckpointMismatchError
+from export.checkpoint.errors import CheckpointMismatchError
 from export.models.denoiser.config import DenoiserConfig
 from export.models.denoiser.model import load_denoiser
 from export.precision.policy import Precision

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from export.checkpoint.weights import CheckpointMismatchError
+from export.checkpoint.errors import CheckpointMismatchError
 from export.models.denoiser.audio_preview import gather_windows
 from server.audio.token_windows import PADDING, window_index
 from tests.support.denoiser_reference import (

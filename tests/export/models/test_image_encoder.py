@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from export.checkpoint.weights import CheckpointMismatchError
+from export.checkpoint.errors import CheckpointMismatchError
 from export.models.image_encoder import ImageEncoder, load_image_encoder, public_tensors
 from tests.support.reference import ReferenceFixture, assert_close, reference_fixture
 

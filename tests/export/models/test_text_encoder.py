@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from export.checkpoint.weights import CheckpointMismatchError
+from export.checkpoint.errors import CheckpointMismatchError
 from export.models.text_encoder import TextEncoder, load_text_encoder
 from tests.support.reference import ReferenceFixture, assert_close, reference_numbers
 

@@ -16,8 +16,8 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
 )
 from torch import Tensor
 
+from export.checkpoint.errors import CheckpointMismatchError
 from export.checkpoint.layout import Checkpoint
-from export.checkpoint.weights import CheckpointMismatchError
 from export.models.vae.chunks import in_chunks
 from export.models.vae.coder import VaeDecoder, VaeEncoder, load_vae, public_tensors
 from export.models.vae.layers import CausalConv, RmsNorm
