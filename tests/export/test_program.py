@@ -112,7 +112,7 @@ def test_verify_refuses_another_checkpoint(tmp_path: Path) -> None:
 @pytest.fixture
 def damaged(tmp_path: Path) -> Path:
     """A repository whose graph of the time modulation was cut off."""
-    repository = Path(shutil.copytree(BUILT / "model_repository", tmp_path / "repository"))
+    repository = Path(shutil.copytree(TINY_REPOSITORY, tmp_path / "repository"))
     graph = repository / "time_modulation" / "1" / "model.onnx"
     graph.write_bytes(graph.read_bytes()[:1_000])
     return repository
@@ -122,7 +122,7 @@ def damaged(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("command", ["verify", "tensorrt"])
 def test_a_damaged_repository_is_one_line(damaged: Path, command: str, network: str) -> None:
     more = {
-        "verify": ["--checkpoint", str(BUILT / "checkpoint")],
+        "verify": ["--checkpoint", str(TINY)],
         "tensorrt": ["--engines", str(damaged.parent / "engines"), "--compute-capability", "8.9"],
     }
     arguments = [command, str(damaged), "--network", network, *more[command]]
