@@ -1,5 +1,6 @@
 """Files in git that are generated from others."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from export.checkpoint.layout import Checkpoint
 from export.onnx.widths import PUBLIC_WIDTHS
 from export.repository.model_config import config_pbtxt, model_config
+from export.repository.origin import exporter_digest
 from export.tensorrt.profiles import (
     SIZES,
     WINDOWS,
@@ -75,3 +78,15 @@ def test_a_config_merges_what_waits_and_says_what_is_kept(name: str) -> None:
     assert {name: list(given.dims) for name, given in request.inputs.items()} == {
         name: list(shape[1:]) for name, shape in warm_up(name).items()
     }
+
+
+DEMO = ROOT / "export" / "demo" / "model_repository"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_demos_models_are_what_this_exporter_makes(name: str) -> None:
+    noted = json.loads((DEMO / name / "1" / "export.json").read_text())
+    assert noted["exporter"] == exporter_digest("flash", name), (
+        "run the export of `make train-demo`"
+    )
+    assert noted["checkpoint"] == Checkpoint(ROOT / "export" / "demo" / "checkpoint").digest()
