@@ -17,12 +17,22 @@ FIXED: Mapping[str, object] = {
     "text_length": 512,
     "shared_pos": False,
     "dropout": 0.0,
+    "activation": "gelu",
+    "vision_pool": "token",
     "vae_subpath": "Wan2.1_VAE.pth",
     "text_encoder_subpath": "models_t5_umt5-xxl-enc-bf16.pth",
     "tokenizer_subpath": "google/umt5-xxl",
     "image_encoder_subpath": "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth",
 }
 """What it has in these sections: every checkpoint's is the same."""
+UNUSED = frozenset(
+    {
+        *("embed_dim", "pad_id", "type_size", "vocab_size", "max_text_len"),
+        *("text_dim", "text_heads", "text_layers", "text_post_norm", "text_dropout"),
+        *("attn_dropout", "proj_dropout", "embedding_dropout"),
+    }
+)
+"""Of the authors' CLIP, what its text tower and its training take: no part of the image encoder."""
 
 
 def read_config(path: Path) -> dict[str, dict[str, Any]]:
@@ -69,6 +79,8 @@ def sizes_of(
                 sizes[name] = _like(public[name], value, where)
             except CheckpointMismatchError as error:
                 problems.append(str(error))
+        elif name in UNUSED:
+            continue
         elif name not in FIXED:
             problems.append(f"{where} is not known; sizes are {', '.join(public)}")
         elif value != FIXED[name]:

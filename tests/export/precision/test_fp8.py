@@ -235,7 +235,7 @@ def test_a_portrait_or_speech_of_no_use_is_one_line(tmp_path: Path) -> None:
     soundfile.write(short, np.zeros(8000, np.float32), 16000)
     with pytest.raises(CalibrationError, match=r"missing\.png: No such file"):
         Calibration(missing, short).check()
-    with pytest.raises(CalibrationError, match=r"short\.wav: is no readable"):
+    with pytest.raises(CalibrationError, match=r"short\.wav: is a sound file"):
         Calibration(short, short).picture()
     with pytest.raises(CalibrationError, match=r"short\.wav: 0\.50 s of speech; at least 0\.88 s"):
         Calibration(missing, short).samples()
