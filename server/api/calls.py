@@ -19,7 +19,13 @@ from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
 
 from server.api.status import facts_of, reason_of, to_status
-from server.errors import EngineUnavailableError, IdleClientError, SlowReaderError, cause_of
+from server.errors import (
+    CapacityError,
+    EngineUnavailableError,
+    IdleClientError,
+    SlowReaderError,
+    cause_of,
+)
 from server.sessions.events import Notice
 from server.sessions.jobs import Job
 from server.sessions.report import Report
@@ -31,6 +37,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 REQUEST_ID = "x-request-id"
 _WELL_FORMED_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+READ_OUT_S = 2.0
+READ_OUT_FULL_S = 0.04
+"""How long what a refused client still sends is read, and where there is no room for it."""
+QUIET_S = 0.02
+"""A client from which nothing came for so long has stopped sending."""
 STATUS_S = 5.0
 """How long a status may wait behind what the client has not read, before it is left to gRPC."""
 
@@ -95,6 +106,21 @@ class Call:
         except TimeoutError as error:
             raise SlowReaderError(self._read_timeout_s) from error
         self.sent_at = asyncio.get_running_loop().time()
+
+    async def read_out(self, limit_s: float) -> None:
+        """Reads what the client has on its way, so that it is not writing when the status comes.
+
+        grpc.aio clients that are report INTERNAL in place of the status.
+        """
+        # A read that was given up may still be under way in gRPC, which then allows no other.
+        with suppress(TimeoutError, grpc.aio.BaseError):
+            async with asyncio.timeout(limit_s):
+                while isinstance(await self._read_soon(), Message | Exception):
+                    pass
+
+    async def _read_soon(self) -> Any:
+        async with asyncio.timeout(QUIET_S):
+            return await self._context.read()
 
     async def fail(self, status: status_pb2.Status) -> None:
         """Ends the call with the status of an error."""
@@ -169,6 +195,8 @@ async def serving(
         log.warning(method, **outcome(name), **facts_of(cause))
         # The status waits behind what the client has not read; the call's work shall not.
         traceback.clear_frames(cause.__traceback__)
+        # Whoever is turned away for want of room is to know at once.
+        await call.read_out(READ_OUT_FULL_S if isinstance(cause, CapacityError) else READ_OUT_S)
         await call.fail(status)
 
 

@@ -141,6 +141,9 @@ async def test_a_status_that_nobody_reads_does_not_hold_the_handler(
         def peer(self) -> str:
             return "ipv4:127.0.0.1:1"
 
+        async def read(self) -> None:
+            await asyncio.Event().wait()
+
         async def abort_with_status(self, _: grpc.Status) -> None:
             await asyncio.Event().wait()
 
