@@ -74,7 +74,7 @@ async def _serve(settings: Settings) -> None:
     ]
     engine = FailoverEngine(ScheduledEngine(endpoints), attempts=len(endpoints))
     gateway = Gateway(offer, engine, tokenizer, encoded)
-    server = make_server(settings, AvatarService(gateway, on_engine_failure=monitor.notice), health)
+    server = make_server(settings, AvatarService(gateway), health)
     address = bind(server, settings)
     try:
         async with asyncio.TaskGroup() as tasks:

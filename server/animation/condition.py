@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from server.animation.cache import ByteCache
+from server.animation.cache import ByteCache, Hold
 from server.animation.tokens import Tokenize
 from server.pictures.portrait import Picture
 from server.triton.contract import (
@@ -44,7 +44,10 @@ class Avatar:
 
 
 class Conditioner:
-    """Encodes portraits, prompts and known frames; remembers what many streams share."""
+    """Encodes portraits, prompts and known frames for one stream, which holds what it uses.
+
+    What many streams share is remembered.
+    """
 
     def __init__(
         self,
@@ -64,7 +67,12 @@ class Conditioner:
         self._engine = engine
         self._tokenize = tokenize
         self._cache = cache
+        self._hold = Hold(cache)
         self._encoded = encoded
+
+    def for_stream(self) -> "Conditioner":
+        """Returns a conditioner for another stream, which remembers the same."""
+        return Conditioner(self._engine, self._tokenize, self._cache, self._encoded)
 
     async def avatar(
         self,
@@ -77,8 +85,10 @@ class Conditioner:
         return Avatar(
             picture,
             await self._image_tokens(picture, priority),
-            await self._text(prompt, priority),
-            None if negative_prompt is None else await self._text(negative_prompt, priority),
+            await self._text("text", prompt, priority),
+            None
+            if negative_prompt is None
+            else await self._text("negative_text", negative_prompt, priority),
         )
 
     async def first_window(
@@ -86,7 +96,11 @@ class Conditioner:
     ) -> FloatArray:
         """Returns the condition of a window that begins with the portrait, cached."""
         key = ("first_window", frames, *await _identity(picture))
-        return await self._cache.get(key, lambda: self.window(picture[None], frames, priority))
+
+        async def encode() -> FloatArray:
+            return await self.window(picture[None], frames, priority)
+
+        return await self._hold.get("first_window", key, encode)
 
     async def window(
         self, known: Pictures, frames: int, priority: Priority = Priority.NORMAL
@@ -109,9 +123,10 @@ class Conditioner:
                 "image_tokens"
             ]
 
-        return await self._cache.get(("image_tokens", *await _identity(picture)), encode)
+        key = ("image_tokens", *await _identity(picture))
+        return await self._hold.get("image_tokens", key, encode)
 
-    async def _text(self, prompt: str, priority: Priority) -> FloatArray:
+    async def _text(self, use: str, prompt: str, priority: Priority) -> FloatArray:
         async def encode() -> FloatArray:
             token_ids, mask = self._tokenize(prompt)
             inputs = {"token_ids": token_ids, "mask": mask}
@@ -119,7 +134,7 @@ class Conditioner:
 
         if prompt in self._encoded:
             return self._encoded[prompt]
-        return await self._cache.get(("text", prompt), encode)
+        return await self._hold.get(use, ("text", prompt), encode)
 
 
 def known_video(known: Pictures, frames: int) -> FloatArray:

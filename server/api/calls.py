@@ -19,13 +19,7 @@ from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
 
 from server.api.status import facts_of, reason_of, to_status
-from server.errors import (
-    CapacityError,
-    EngineUnavailableError,
-    IdleClientError,
-    SlowReaderError,
-    cause_of,
-)
+from server.errors import CapacityError, IdleClientError, SlowReaderError, cause_of
 from server.sessions.events import Notice
 from server.sessions.jobs import Job
 from server.sessions.report import Report
@@ -162,7 +156,6 @@ async def serving(
     method: str,
     *,
     read_timeout_s: float,
-    on_engine_failure: Callable[[], None],
 ) -> AsyncGenerator[Call]:
     """Runs a call: whatever it raises becomes its status, and its begin and end are logged.
 
@@ -170,7 +163,6 @@ async def serving(
         context: the call's.
         method: what the log calls it.
         read_timeout_s: how long the client may leave an answer unread.
-        on_engine_failure: told when the call could not use the engine.
     """
     call = Call(context, read_timeout_s)
     began_s = time.monotonic()
@@ -188,8 +180,6 @@ async def serving(
         raise
     except Exception as error:
         cause = cause_of(error)
-        if isinstance(cause, EngineUnavailableError):
-            on_engine_failure()
         status = to_status(cause)
         name = f"{code_pb2.Code.Name(status.code)}/{reason_of(cause)}"
         log.warning(method, **outcome(name), **facts_of(cause))

@@ -22,10 +22,9 @@ SERVICE = pb.DESCRIPTOR.services_by_name["AvatarService"]
 class AvatarService:
     """`echomimic.v1.AvatarService`; the proto file is its documentation."""
 
-    def __init__(self, gateway: Gateway, on_engine_failure: Callable[[], None]) -> None:
-        """Serves a gateway; says when a call could not use the engine."""
+    def __init__(self, gateway: Gateway) -> None:
+        """Serves a gateway."""
         self._gateway = gateway
-        self._on_engine_failure = on_engine_failure
         self._methods: dict[str, Callable[[Gateway, Call], Awaitable[None]]] = {
             "Animate": animate,
             "Render": render,
@@ -38,12 +37,8 @@ class AvatarService:
 
     def _behaviour(self, method: str) -> Behaviour:
         async def serve(context: Context) -> None:
-            async with serving(
-                context,
-                method,
-                read_timeout_s=self._gateway.offer.settings.read_timeout_s,
-                on_engine_failure=self._on_engine_failure,
-            ) as call:
+            read_timeout_s = self._gateway.offer.settings.read_timeout_s
+            async with serving(context, method, read_timeout_s=read_timeout_s) as call:
                 if method not in self._methods:
                     raise NotBuiltError(method)
                 await self._methods[method](self._gateway, call)

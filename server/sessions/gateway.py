@@ -58,7 +58,7 @@ class Gateway:
 
     async def prepare(self, job: Job) -> Prepared:
         """Returns who is animated; see `prepared.prepare`."""
-        return await prepare(self._engine, self.offer, job)
+        return await prepare(self._engine, self._conditioner.for_stream(), self.offer, job)
 
     async def clips(
         self, job: Job, prepared: Prepared, speech: Speech, opening: Picture | None
@@ -70,13 +70,13 @@ class Gateway:
         """
         priority = Priority.FIRST_FRAME if speech.number == 0 else Priority.NORMAL
         how = self._generation(job, prepared)
-        avatar = await self._conditioner.avatar(
+        avatar = await prepared.conditioner.avatar(
             prepared.picture,
             job.generation.prompt,
             job.generation.negative_prompt if needs_negative_text(how.guidance) else None,
             priority,
         )
-        stages = (self._engine, self._conditioner, avatar)
+        stages = (self._engine, prepared.conditioner, avatar)
         if job.exact is not None:
             frames = self._exact_frames(job, job.exact, speech.samples)
             video = animate_clip(*stages, await speech.whole(), frames, how, job.exact)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from server.animation.condition import Conditioner
 from server.animation.guidance import UNGUIDED
 from server.animation.variant import guidance
 from server.errors import InvalidFieldError
@@ -39,14 +40,16 @@ class Prepared:
         picture: at output size.
         face_mask: where audio acts, [height / 16, width / 16].
         notices: what could be better about it.
+        conditioner: encodes it, and keeps what this stream uses.
     """
 
     picture: Picture
     face_mask: FloatArray
     notices: tuple[Notice, ...]
+    conditioner: Conditioner
 
 
-async def prepare(engine: Engine, offer: Offer, job: Job) -> Prepared:
+async def prepare(engine: Engine, conditioner: Conditioner, offer: Offer, job: Job) -> Prepared:
     """Decodes a job's portrait, and finds the face in it if the variant needs it.
 
     Raises:
@@ -71,7 +74,7 @@ async def prepare(engine: Engine, offer: Offer, job: Job) -> Prepared:
     notices = portrait.notices + _size_notices(image.size) + crop_notices(image.size, placement)
     if looks and box is None:
         notices += (FACE_NOT_FOUND,)
-    return Prepared(picture, _mask(job, box, placement), notices)
+    return Prepared(picture, _mask(job, box, placement), notices, conditioner)
 
 
 FACE_NOT_FOUND = Notice(

@@ -87,7 +87,6 @@ def small_windows(**changes: Any) -> Settings:
 class Served:
     stub: pb_grpc.AvatarServiceStub
     gateway: Gateway
-    engine_failures: list[None]
     address: str
 
 
@@ -104,15 +103,14 @@ async def served(
     """A running gateway and a client's stub for it."""
     described = manifest(variant) if offer is None else offer
     gateway = Gateway(Offer(settings, described), engine, tokenizer(folder), encoded)
-    failures: list[None] = []
-    service = AvatarService(gateway, lambda: failures.append(None))
+    service = AvatarService(gateway)
     server = make_server(settings, service, HealthServicer())
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     try:
         async with grpc.aio.insecure_channel(address, options=options) as channel:
-            yield Served(pb_grpc.AvatarServiceStub(channel), gateway, failures, address)
+            yield Served(pb_grpc.AvatarServiceStub(channel), gateway, address)
     finally:
         await server.stop(0)
 

@@ -150,7 +150,7 @@ async def test_a_status_that_nobody_reads_does_not_hold_the_handler(
     monkeypatch.setattr("server.api.calls.STATUS_S", 0.01)
     context: Any = NeverRead()
     async with asyncio.timeout(5):
-        async with serving(context, "M", read_timeout_s=1, on_engine_failure=lambda: None):
+        async with serving(context, "M", read_timeout_s=1):
             raise InvalidFieldError("a", "b")
 
 
