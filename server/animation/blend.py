@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from server.animation.condition import Avatar
 from server.animation.denoise import advance, plan_steps
 from server.animation.evaluator import Evaluator
-from server.animation.generation import FloatArray, Generation, denoiser_inputs
+from server.animation.generation import Generation, denoiser_inputs
 from server.animation.guidance import branches
 from server.animation.samplers.flow import State
 from server.animation.stitch import fade
+from server.arrays import FloatArray
 from server.audio.paths import AudioPath, Hearing, PreviewAudio
 from server.triton.contract import (
     AUDIO_TOKENS_PER_FRAME,

@@ -9,9 +9,9 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
+from server.arrays import FloatArray
+
 Make = Callable[[], Awaitable[FloatArray]]
 
 

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from server.animation.blend import blended_latents
 from server.animation.condition import Avatar, Conditioner
 from server.animation.denoise import plan_steps
-from server.animation.generation import FloatArray, Generation, generate
+from server.animation.generation import Generation, generate
 from server.animation.stitch import Clip, fade
 from server.animation.windows import Window
+from server.arrays import FloatArray
 from server.audio.clock import FRAME_RATE
 from server.audio.normalizer import RunningNormalizer
 from server.audio.pcm import Samples

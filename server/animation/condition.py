@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from server.animation.cache import ByteCache, Hold
 from server.animation.tokens import Tokenize
+from server.arrays import FloatArray
 from server.pictures.portrait import Picture
 from server.triton.contract import (
     FRAMES_PER_LATENT,
@@ -26,7 +27,6 @@ from server.triton.contract import (
 )
 from server.triton.engine import Engine, Priority
 
-FloatArray = NDArray[np.float32]
 Pictures = NDArray[np.uint8]
 
 

@@ -4,17 +4,15 @@ import asyncio
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from server.animation.evaluator import DenoiserInputs, Evaluator
 from server.animation.guidance import Guidance, branches, guided
 from server.animation.samplers.flow import State
 from server.animation.samplers.sampler import Sampler
 from server.animation.teacache import StepPlan, TeaCache, plan, relative_distances
+from server.arrays import FloatArray
 from server.triton.contract import TIME_MODULATION
 from server.triton.engine import Engine, Priority
-
-FloatArray = NDArray[np.float32]
 
 
 async def denoise(

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from server.animation.guidance import Branch, Guidance, negative_factor
 from server.animation.teacache import Evaluation, StepPlan
+from server.arrays import FloatArray
 from server.audio.paths import Hearing
 from server.triton.contract import DENOISER_CACHED, Arrays, Network
 from server.triton.engine import Engine, Placed, Priority
 
-FloatArray = NDArray[np.float32]
 Rows = tuple[Branch, ...]
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from server.animation.condition import Avatar
 from server.animation.denoise import denoise
@@ -13,11 +12,11 @@ from server.animation.evaluator import DenoiserInputs
 from server.animation.guidance import Guidance
 from server.animation.samplers.sampler import Sampler
 from server.animation.teacache import StepPlan, TeaCache
+from server.arrays import FloatArray
 from server.audio.paths import AudioPath, Hearing
 from server.triton.contract import LATENT_CHANNELS
 from server.triton.engine import Engine, Priority
 
-FloatArray = NDArray[np.float32]
 Noise = Callable[[tuple[int, ...]], FloatArray]
 """Draws standard normal noise of a shape; one source serves all windows of an utterance."""
 

@@ -8,12 +8,10 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
+from server.arrays import FloatArray
 from server.manifest import Manifest, ManifestError
 from server.triton.contract import TEXT_TOKENS
-
-FloatArray = NDArray[np.float32]
 
 FILE = "styles.npz"
 

@@ -6,8 +6,8 @@ from server.animation.defaults import GenerationSettings
 from server.animation.generation import Generation, Noise
 from server.animation.guidance import AUDIO, TEXT_AND_AUDIO, UNGUIDED, Branch, Guidance
 from server.animation.samplers.sampler import Sampler, make_sampler
+from server.arrays import FloatArray
 from server.audio.paths import AudioPath, FlashAudio, PreviewAudio
-from server.pictures.face import FloatArray
 from server.triton.contract import Variant
 
 PREVIEW_CONSTRUCTOR_SHIFT = 5.0

@@ -3,9 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from server.arrays import FloatArray
 from server.triton.contract import AUDIO_WINDOW
-
-FloatArray = NDArray[np.float32]
 
 CONV_KERNELS = (10, 3, 3, 3, 3, 2, 2)
 CONV_STRIDES = (5, 2, 2, 2, 2, 2, 2)

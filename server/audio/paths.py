@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from server.arrays import FloatArray
 from server.audio.clock import FRAME_RATE, MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
 from server.audio.frame_rate import EXTRA_SAMPLES, conv_frames, frame_neighbours, interpolation
 from server.audio.loudness import normalize_loudness
@@ -28,7 +29,6 @@ from server.triton.contract import (
 )
 from server.triton.engine import Engine, Priority
 
-FloatArray = NDArray[np.float32]
 Hearing = Mapping[str, NDArray[Any]]
 """What one window adds to the denoiser's inputs, one row each."""
 

@@ -7,14 +7,12 @@ import asyncio
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from server.arrays import FloatArray
 from server.pictures.portrait import Placement
 from server.triton.contract import FACE_DETECTOR, SIDE_MULTIPLE, Arrays
 from server.triton.engine import Engine, Priority
-
-FloatArray = NDArray[np.float32]
 
 DETECTOR_SIDE_PX = 640
 """The longer side of what the detector sees."""

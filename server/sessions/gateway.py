@@ -17,9 +17,9 @@ from server.animation.pipeline import animate
 from server.animation.stitch import Clip
 from server.animation.tokens import PromptTokenizer
 from server.animation.variant import generation, needs_negative_text
+from server.arrays import FloatArray
 from server.audio.clock import FRAME_RATE, Clock
 from server.errors import InvalidFieldError
-from server.pictures.face import FloatArray
 from server.pictures.portrait import Picture
 from server.sessions.admission import Admission
 from server.sessions.jobs import Job, Offer

@@ -8,11 +8,11 @@ from PIL import Image
 from server.animation.condition import Conditioner
 from server.animation.guidance import UNGUIDED
 from server.animation.variant import guidance
+from server.arrays import FloatArray
 from server.errors import InvalidFieldError
 from server.notices import Notice
 from server.pictures.face import (
     FaceBox,
-    FloatArray,
     at_least_one_token,
     everywhere,
     face_mask,

@@ -7,7 +7,6 @@ from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from server.animation.cache import ByteCache
@@ -17,13 +16,12 @@ from server.animation.pipeline import animate
 from server.animation.teacache import TeaCache
 from server.animation.tokens import PromptTokenizer
 from server.animation.variant import generation, needs_negative_text
+from server.arrays import FloatArray
 from server.audio.clock import MODEL_SAMPLES_PER_FRAME
 from server.audio.timeline import AudioBudget, AudioTimeline
 from server.pictures.face import everywhere, find_face
 from server.sessions.jobs import Offer
 from server.triton.engine import Engine
-
-FloatArray = NDArray[np.float32]
 
 
 class Probe:

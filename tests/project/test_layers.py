@@ -34,6 +34,7 @@ LAYERS = (
     ("server.audio", "server.pictures"),
     ("server.triton",),
     (
+        "server.arrays",
         "server.errors",
         "server.logs",
         "server.manifest",
