@@ -94,7 +94,8 @@ async def blended_latents(
         joined = latents.copy()
         for (start, end), of_window in inputs.items():
             part = latents[:, :, start:end]
-            # A new one each time: what it keeps is large, and there may be many windows.
+            # A new one each time. What it places is not worth keeping for the next step: 35 MB a
+            # window at 512x512 and more, of dozens of windows, against hundredths of a second.
             async with Evaluator(engine, of_window, guidance) as evaluator:
                 velocities = await evaluator.velocities(part, timestep, step, rows, of_step)
             shared = overlap if start > 0 and step > 0 else 0

@@ -25,7 +25,7 @@ from server.audio.normalizer import RunningNormalizer
 from server.audio.pcm import Samples
 from server.pictures.colors import ColorMatcher
 from server.triton.contract import FRAMES_PER_LATENT, VAE_DECODER, Variant
-from server.triton.engine import Engine
+from server.triton.engine import Engine, Priority
 
 MIN_FRAMES = FRAMES_PER_LATENT + 1
 """The preview denoiser needs two latent frames."""
@@ -85,8 +85,13 @@ async def animate_clip(
     frames: int,
     generation: Generation,
     exact: ExactClip,
+    *,
+    first_priority: Priority = Priority.NORMAL,
 ) -> AsyncIterator[FloatArray]:
     """Yields the video of a clip in pieces [3, n, height, width] in [0, 1].
+
+    Windows that are blended go before nobody: their first frame comes last, and for so long others
+    are not to be kept waiting.
 
     Args:
         engine: runs the networks.
@@ -96,8 +101,10 @@ async def animate_clip(
         frames: as ``clip_frames`` returns it.
         generation: how frames are generated.
         exact: how the clip is cut.
+        first_priority: of the first window's executions.
     """
-    features = await _features(engine, samples, frames, generation)
+    priority = Priority.NORMAL if exact.blend_latents else first_priority
+    features = await _features(engine, samples, frames, generation, priority)
     if exact.blend_latents:
         condition = await conditioner.first_window(avatar.picture, exact.window_frames)
         latents = await blended_latents(
@@ -109,21 +116,31 @@ async def animate_clip(
             frames=frames,
             overlap=exact.overlap_frames,
         )
-        yield await _decode(engine, latents)
+        yield await _decode(engine, latents, priority)
         return
-    plans = await plan_steps(engine, generation.sampler, generation.guidance, generation.teacache)
+    plans = await plan_steps(
+        engine, generation.sampler, generation.guidance, generation.teacache, priority
+    )
     cut = tuple(clip_windows(frames, exact))
     held = np.zeros((3, 0, *avatar.picture.shape[:2]), np.float32)
     for window in cut:
-        condition = await _condition(conditioner, avatar, held, window)
+        condition = await _condition(conditioner, avatar, held, window, priority)
         hearing = generation.audio.window(features, window.start, window.frames)
         latents = await generate(
-            engine, avatar, generation, plans, condition=condition, hearing=hearing
+            engine,
+            avatar,
+            generation,
+            plans,
+            condition=condition,
+            hearing=hearing,
+            priority=priority,
         )
-        video = await asyncio.to_thread(fade, held, await _decode(engine, latents), axis=1)
+        decoded = await _decode(engine, latents, priority)
+        video = await asyncio.to_thread(fade, held, decoded, axis=1)
         kept = window.frames - (0 if window is cut[-1] else exact.overlap_frames)
         held = video[:, kept:]
         yield video[:, :kept]
+        priority = Priority.NORMAL
 
 
 async def clip_pictures(
@@ -142,26 +159,28 @@ async def clip_pictures(
 
 
 async def _features(
-    engine: Engine, samples: Samples, frames: int, generation: Generation
+    engine: Engine, samples: Samples, frames: int, generation: Generation, priority: Priority
 ) -> FloatArray:
     def normalized() -> Samples:
         speech = generation.audio.clip_speech(samples, frames)
         return RunningNormalizer(variance_floor=0.0)(speech, 0)
 
     waveform = await asyncio.to_thread(normalized)
-    return await generation.audio.encode(engine, waveform, frames)
+    return await generation.audio.encode(engine, waveform, frames, priority)
 
 
 async def _condition(
-    conditioner: Conditioner, avatar: Avatar, held: FloatArray, window: Window
+    conditioner: Conditioner, avatar: Avatar, held: FloatArray, window: Window, priority: Priority
 ) -> FloatArray:
     if window.overlap == 0:
-        return await conditioner.first_window(avatar.picture, window.frames)
-    return await conditioner.window(await asyncio.to_thread(to_pictures, held), window.frames)
+        return await conditioner.first_window(avatar.picture, window.frames, priority)
+    known = await asyncio.to_thread(to_pictures, held)
+    return await conditioner.window(known, window.frames, priority)
 
 
-async def _decode(engine: Engine, latents: FloatArray) -> FloatArray:
-    video = (await engine.run(VAE_DECODER, {"latents": latents}, ["video"]))["video"][0]
+async def _decode(engine: Engine, latents: FloatArray, priority: Priority) -> FloatArray:
+    decoded = await engine.run(VAE_DECODER, {"latents": latents}, ["video"], priority=priority)
+    video = decoded["video"][0]
     return await asyncio.to_thread(lambda: np.clip(video / 2 + np.float32(0.5), 0, 1))
 
 

@@ -79,7 +79,9 @@ class Gateway:
         stages = (self._engine, prepared.conditioner, avatar)
         if job.exact is not None:
             frames = self._exact_frames(job, job.exact, speech.samples)
-            video = animate_clip(*stages, await speech.whole(), frames, how, job.exact)
+            video = animate_clip(
+                *stages, await speech.whole(), frames, how, job.exact, first_priority=priority
+            )
             clips = clip_pictures(video, match_colors=job.exact.match_colors)
         else:
             clips = animate(

@@ -20,6 +20,7 @@ from server.animation.variant import generation
 from server.pictures.face import everywhere
 from server.pictures.portrait import whole
 from server.triton.contract import Variant
+from server.triton.engine import Priority
 from tests.support.fake_engine import FakeEngine
 from tests.support.pipeline_reference import Recorder
 from tests.support.serving import (
@@ -110,6 +111,24 @@ async def test_preview_blends_latents_if_asked(preview: Served, engine: Recorder
     lengths = [latents.shape[2] for latents in engine.given("denoiser", "latents")]
     assert lengths[:3] == [5, 5, 3]
     assert [latents.shape[2] for latents in engine.given("vae_decoder", "latents")] == [9]
+
+
+async def test_only_the_first_window_goes_before_others(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    async with served(engine, tmp_path, small_windows(), "preview") as server:
+        await render(server, request(1.4, pb.ExactClip(window_frames=17, overlap_frames=8)))
+    first = engine.executions.index("vae_decoder") + 1
+    assert engine.priorities[:first] == [Priority.FIRST_FRAME] * first
+    assert set(engine.priorities[first:]) == {Priority.NORMAL}
+
+
+async def test_windows_that_are_blended_keep_nobody_waiting(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    async with served(engine, tmp_path, small_windows(), "preview") as server:
+        exact = pb.ExactClip(window_frames=17, overlap_frames=2, blend_latents=True)
+        await render(server, request(1.4, exact))
+    of_clip = engine.executions.index("audio_encoder")
+    assert set(engine.priorities[of_clip:]) == {Priority.NORMAL}
 
 
 async def test_the_portrait_keeps_its_shape(flash: Served) -> None:
