@@ -37,6 +37,7 @@ class Endpoint(Layer):
         self.usable = False
         self.suspected = asyncio.Event()
         """Set while something has gone wrong that only a trial can explain."""
+        self._suspects: set[str] = set()
         self._on_change = on_change
         self._running: set[asyncio.Timeout] = set()
 
@@ -45,9 +46,14 @@ class Endpoint(Layer):
         """How much it has to do, against others."""
         return self.meter.in_flight + self.meter.placed
 
+    def take_suspects(self) -> set[str]:
+        """Returns the networks that have failed since they were asked for; a trial is to follow."""
+        self.suspected.clear()
+        suspects, self._suspects = self._suspects, set()
+        return suspects
+
     def admit(self) -> None:
         """Says that it has been tried and works."""
-        self.suspected.clear()
         if not self.usable:
             self.usable = True
             log.info("triton is used", url=self.url)
@@ -80,6 +86,7 @@ class Endpoint(Layer):
             self.eject(error.problem)
             raise
         except (ExecutionFailedError, ExecutionTimeoutError):
+            self._suspects.add(network.name)
             self.suspected.set()
             raise
 

@@ -6,12 +6,13 @@ is asked for whatever else is going on. A Triton that works hard gives it, and c
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol
 
 import structlog
 
 from server.errors import EngineUnavailableError
+from server.triton.contract import NETWORKS, TEXT_ENCODER
 from server.triton.endpoint import Endpoint
 
 LIFE_INTERVAL_S, LIFE_TIMEOUT_S, MISSES = 2.0, 3.0, 2
@@ -20,6 +21,9 @@ RETRY_S = 2.0
 ROUTINE_TIMEOUT_S, ROUTINE_FACTOR = 5.0, 3.0
 """A routine trial may take that long, or so many times as long as the thorough one before."""
 FAILURES_TO_REPLACE = 2
+EVERY = frozenset(name for networks in NETWORKS.values() for name in networks)
+ROUTINE = EVERY - {TEXT_ENCODER.name}
+"""At the public size umT5 takes seconds, so it is tried only where there is a reason to."""
 
 log = structlog.get_logger()
 
@@ -44,7 +48,7 @@ class Watch:
         endpoint: Endpoint,
         *,
         live: Callable[[float], Awaitable[None]],
-        probe: Callable[[bool], Awaitable[None]],
+        probe: Callable[[Collection[str]], Awaitable[None]],
         keeper: Keeper | None,
         interval_s: float,
     ) -> None:
@@ -53,7 +57,7 @@ class Watch:
         Args:
             endpoint: what is watched.
             live: raises if there is no sign of life within some seconds.
-            probe: raises if an inference fails; tries every network if told to be thorough.
+            probe: tries networks by name; raises if an inference fails.
             keeper: replaces a Triton that does not work, if it is our own.
             interval_s: how often to try while nothing else does.
         """
@@ -102,15 +106,11 @@ class Watch:
 
     async def _try(self) -> None:
         endpoint, meter = self._endpoint, self._endpoint.meter
-        thorough = not endpoint.usable or endpoint.suspected.is_set()
-        # What streams have run is proof enough.
-        proven, self._completed = meter.completed > self._completed, meter.completed
-        if proven and not thorough:
-            return
-        endpoint.suspected.clear()
+        networks = self._to_try()
+        self._completed = meter.completed
         quiet = meter.in_flight == 0
         try:
-            await self._probed(thorough)
+            await self._probed(networks)
         # Whatever a known good inference fails with, it must not go unnoticed.
         except Exception as error:
             quiet = quiet and meter.in_flight == 0 and meter.completed == self._completed
@@ -119,15 +119,26 @@ class Watch:
             self._failures = 0
             endpoint.admit()
 
-    async def _probed(self, thorough: bool) -> None:
+    def _to_try(self) -> Collection[str]:
+        suspects = self._endpoint.take_suspects()
+        if not self._endpoint.usable:
+            return EVERY
+        # What streams have run is proof enough. A failed execution is no reason to try more than
+        # its own network, or clients could keep a Triton busy with trials.
+        proven = self._endpoint.meter.completed > self._completed
+        return suspects or (() if proven else ROUTINE)
+
+    async def _probed(self, networks: Collection[str]) -> None:
+        if not networks:
+            return
         began_s = asyncio.get_running_loop().time()
         await self._live(LIFE_TIMEOUT_S)
         async with (
             self._endpoint.until_ejected("a trial"),
-            asyncio.timeout(None if thorough else self._routine_s),
+            asyncio.timeout(None if networks is EVERY else self._routine_s),
         ):
-            await self._probe(thorough)
-        if thorough:
+            await self._probe(networks)
+        if networks is EVERY:
             took_s = asyncio.get_running_loop().time() - began_s
             self._routine_s = max(ROUTINE_TIMEOUT_S, ROUTINE_FACTOR * took_s)
 

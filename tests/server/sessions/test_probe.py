@@ -2,26 +2,42 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from server.sessions.jobs import Offer
 from server.sessions.probe import Probe
 from server.triton.contract import NETWORKS, Variant
+from server.triton.engine import Engine
 from tests.support.fake_engine import FakeEngine
+from tests.support.pipeline_reference import Recorder
 from tests.support.serving import manifest, small_windows, tokenizer
 
 
+def probe_of(folder: Path, engine: Engine, variant: Variant) -> Probe:
+    return Probe(engine, tokenizer(folder), Offer(small_windows(), manifest(variant)))
+
+
 @pytest.mark.parametrize("variant", ["flash", "preview"])
-async def test_a_thorough_probe_runs_every_network_and_a_routine_one_all_but_umt5(
+async def test_a_probe_runs_the_networks_that_it_is_to_try(
     tmp_path: Path, variant: Variant
 ) -> None:
     engine = FakeEngine()
-    probe = Probe(engine, tokenizer(tmp_path), Offer(small_windows(), manifest(variant)))
-    for thorough in (True, False, False, True):
+    probe = probe_of(tmp_path, engine, variant)
+    every = set(NETWORKS[variant])
+    for tried in (every, every - {"text_encoder"}, every, *({name} for name in every)):
         engine.executions.clear()
-        await probe.run(thorough)
-        spared = set() if thorough else {"text_encoder"}
-        assert set(engine.executions) == set(NETWORKS[variant]) - spared
+        await probe.run(tried)
+        assert set(engine.executions) == tried
+
+
+async def test_what_is_tried_is_new_each_time(tmp_path: Path) -> None:
+    recorder = Recorder(FakeEngine())
+    probe = probe_of(tmp_path, recorder, "flash")
+    for _ in range(2):
+        await probe.run({"image_encoder"})
+    first, second = recorder.given("image_encoder", "image")
+    assert not np.array_equal(first, second)
 
 
 @pytest.mark.parametrize(("variant", "texts"), [("flash", 1), ("preview", 2)])
@@ -29,17 +45,16 @@ async def test_only_preview_needs_a_negative_prompt(
     tmp_path: Path, variant: Variant, texts: int
 ) -> None:
     engine = FakeEngine()
-    probe = Probe(engine, tokenizer(tmp_path), Offer(small_windows(), manifest(variant)))
-    await probe.run(thorough=True)
+    await probe_of(tmp_path, engine, variant).run(set(NETWORKS[variant]))
     assert engine.executions.count("text_encoder") == texts
 
 
-async def test_a_failed_thorough_probe_leaves_nothing_to_spare(tmp_path: Path) -> None:
+async def test_a_network_that_never_ran_is_not_spared(tmp_path: Path) -> None:
     engine = FakeEngine()
-    probe = Probe(engine, tokenizer(tmp_path), Offer(small_windows(), manifest("flash")))
+    probe = probe_of(tmp_path, engine, "flash")
     engine.error = RuntimeError("gone")
     with pytest.raises(RuntimeError):
-        await probe.run(thorough=True)
+        await probe.run(set(NETWORKS["flash"]))
     engine.error = None
-    await probe.run(thorough=False)
+    await probe.run({"denoiser"})
     assert "text_encoder" in engine.executions

@@ -112,6 +112,9 @@ async def test_an_executions_own_failure_leaves_the_endpoint_in_use(
         await endpoint.run(TIME_MODULATION, TIMESTEP)
     assert endpoint.usable
     assert endpoint.suspected.is_set() is suspected
+    assert endpoint.take_suspects() == ({"time_modulation"} if suspected else set())
+    assert not endpoint.suspected.is_set()
+    assert endpoint.take_suspects() == set()
 
 
 async def test_what_runs_on_an_ejected_endpoint_ends_at_once() -> None:

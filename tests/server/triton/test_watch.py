@@ -1,13 +1,18 @@
 """What the watch over a Triton concludes, and when it looks."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
 
-from server.errors import EngineUnavailableError, ExecutionTimeoutError, OutOfMemoryError
+from server.errors import (
+    EngineUnavailableError,
+    ExecutionFailedError,
+    ExecutionTimeoutError,
+    OutOfMemoryError,
+)
 from server.triton import watch
 from server.triton.contract import TIME_MODULATION
 from server.triton.endpoint import Endpoint
@@ -24,7 +29,7 @@ class Scene:
     def __init__(self) -> None:
         self.engine = FakeEngine()
         self.endpoint = Endpoint("triton", MeteredEngine(self.engine))
-        self.probes: list[bool] = []
+        self.probes: list[Collection[str]] = []
         self.asked = 0
         self.hangs = False
         self.completes_before_it_hangs = False
@@ -39,8 +44,8 @@ class Scene:
         if self.hangs:
             raise EngineUnavailableError("triton", "it gives no sign of life")
 
-    async def probe(self, thorough: bool) -> None:
-        self.probes.append(thorough)
+    async def probe(self, networks: Collection[str]) -> None:
+        self.probes.append(networks)
         if self.hangs or self.probe_hangs:
             await asyncio.Event().wait()
         if self.problem is not None:
@@ -90,7 +95,7 @@ async def test_everything_is_tried_at_first_and_less_in_routine() -> None:
     async with watched(interval_s=0.005) as scene:
         await until(lambda: len(scene.probes) >= 3)
         assert scene.endpoint.usable
-        assert scene.probes[:3] == [True, False, False]
+        assert scene.probes[:3] == [watch.EVERY, watch.ROUTINE, watch.ROUTINE]
 
 
 async def test_everything_is_tried_after_a_failure() -> None:
@@ -98,18 +103,23 @@ async def test_everything_is_tried_after_a_failure() -> None:
         await scene.works()
         scene.endpoint.eject("an execution could not be run")
         await until(lambda: scene.endpoint.usable)
-        assert scene.probes == [True, True]
+        assert scene.probes == [watch.EVERY, watch.EVERY]
         assert scene.replaced == 0
 
 
-async def test_a_failed_execution_has_the_triton_tried_while_it_goes_on() -> None:
+async def test_a_failed_execution_has_its_network_tried_while_the_triton_goes_on() -> None:
     async with watched() as scene:
         await scene.works()
-        scene.endpoint.suspected.set()
-        await until(lambda: len(scene.probes) == 2)
+        for _ in range(3):
+            tried = len(scene.probes)
+            scene.engine.error = ExecutionFailedError("time_modulation", "the execution failed")
+            with pytest.raises(ExecutionFailedError):
+                await scene.endpoint.run(TIME_MODULATION, TIMESTEP)
+            await until(lambda before=tried: len(scene.probes) > before)
         await scene.rounds()
         assert scene.endpoint.usable
-        assert scene.probes == [True, True]
+        # However often clients make executions fail, they cannot have umT5 run for it.
+        assert scene.probes == [watch.EVERY, *[{"time_modulation"}] * 3]
 
 
 async def test_a_triton_that_completes_executions_is_not_tried() -> None:
