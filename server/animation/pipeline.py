@@ -1,8 +1,9 @@
 """The dataflow, from speech to frames. Read this file first.
 
-    timeline -> features -> condition -> denoise -> decode -> stitch -> clips of frames
+    condition, timeline -> features -> denoise -> decode -> stitch -> clips of frames
 
-One window at a time: it waits for its audio, and its frames leave as soon as they are decoded.
+One window at a time: it is told what is known, waits for its audio, and its frames leave as soon as
+they are decoded.
 """
 
 import asyncio
@@ -51,9 +52,10 @@ async def animate(
     for window in windows(spec):
         if not await _has_new_frames(timeline, window):
             break
+        # First, since it needs no audio and the wait for that is the longest.
+        condition = await _condition(conditioner, avatar, opening, stitcher, window, priority)
         segment = await next_segment(timeline, window, spec, normalize)
         hearing = await hear(engine, generation.audio, segment, window, priority)
-        condition = await _condition(conditioner, avatar, opening, stitcher, window, priority)
         latents = await generate(
             engine,
             avatar,

@@ -112,7 +112,11 @@ class Conversation:
             yield event
 
     async def draw(self, tasks: asyncio.TaskGroup) -> None:
-        """Draws what is said until the end; each utterance is a task of its own."""
+        """Draws what is said until the end; each utterance is a task of its own.
+
+        What is encoded without speech is encoded meanwhile.
+        """
+        encoding = tasks.create_task(self._gateway.encode(self.job, self._prepared))
         while (speech := await self._next()) is not None:
             self._drawn = speech
             self._drawing = tasks.create_task(self._draw(speech))
@@ -123,6 +127,7 @@ class Conversation:
                 # Not by the task itself, which may be cancelled before its first step.
                 speech.timeline.drop()
                 self._drawn = self._drawing = None
+        encoding.cancel()
         self._outbox.end()
 
     def _tell(self, speech: Speech) -> None:

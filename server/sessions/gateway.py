@@ -11,12 +11,12 @@ from server.animation.clip import (
     clip_frames,
     clip_pictures,
 )
-from server.animation.condition import Conditioner
+from server.animation.condition import Avatar, Conditioner
 from server.animation.generation import Generation, seeded_noise
 from server.animation.pipeline import animate
 from server.animation.stitch import Clip
 from server.animation.tokens import PromptTokenizer
-from server.animation.variant import generation, needs_negative_text
+from server.animation.variant import generation, guidance, needs_negative_text
 from server.arrays import FloatArray
 from server.audio.clock import FRAME_RATE, Clock
 from server.errors import InvalidFieldError
@@ -60,6 +60,14 @@ class Gateway:
         """Returns who is animated; see `prepared.prepare`."""
         return await prepare(self._engine, self._conditioner.for_stream(), self.offer, job)
 
+    async def encode(self, job: Job, prepared: Prepared) -> None:
+        """Encodes what the first window needs besides speech; `clips` then finds it encoded."""
+        await self._avatar(job, prepared, Priority.FIRST_FRAME)
+        if job.exact is None:
+            await prepared.conditioner.first_window(
+                prepared.picture, self.offer.windows.first, Priority.FIRST_FRAME
+            )
+
     async def clips(
         self, job: Job, prepared: Prepared, speech: Speech, opening: Picture | None
     ) -> AsyncIterator[Clip]:
@@ -70,12 +78,7 @@ class Gateway:
         """
         priority = Priority.FIRST_FRAME if speech.number == 0 else Priority.NORMAL
         how = self._generation(job, prepared)
-        avatar = await prepared.conditioner.avatar(
-            prepared.picture,
-            job.generation.prompt,
-            job.generation.negative_prompt if needs_negative_text(how.guidance) else None,
-            priority,
-        )
+        avatar = await self._avatar(job, prepared, priority)
         stages = (self._engine, prepared.conditioner, avatar)
         if job.exact is not None:
             frames = self._exact_frames(job, job.exact, speech.samples)
@@ -104,6 +107,13 @@ class Gateway:
         if job.exact is not None:
             return self._exact_frames(job, job.exact, samples)
         return Clock(job.audio_format.sample_rate_hz).frame_count(samples)
+
+    async def _avatar(self, job: Job, prepared: Prepared, priority: Priority) -> Avatar:
+        asked = job.generation
+        negative_prompt = asked.negative_prompt if needs_negative_text(guidance(asked)) else None
+        return await prepared.conditioner.avatar(
+            prepared.picture, asked.prompt, negative_prompt, priority
+        )
 
     def _exact_frames(self, job: Job, exact: ExactClip, samples: int) -> int:
         rate = job.audio_format.sample_rate_hz

@@ -26,7 +26,15 @@ from server.sessions.jobs import Job, Offer, VideoFormat
 from server.sessions.outbox import MAX_UNREAD_ANSWERS, Outbox
 from server.sessions.speech import AudioLimits
 from tests.support.fake_engine import FakeEngine
-from tests.support.serving import SIZE, manifest, portrait, small_windows, speech, tokenizer
+from tests.support.serving import (
+    SIZE,
+    manifest,
+    portrait,
+    small_windows,
+    speech,
+    tokenizer,
+    until,
+)
 
 RATE = 16_000
 FRAME = 640
@@ -73,6 +81,18 @@ async def test_speech_in_events_out_and_one_report(tmp_path: Path) -> None:
     ]
     assert frames[0].picture.shape == (SIZE, SIZE, 3)
     assert conversation.report.audio_samples == 3 * FRAME
+
+
+async def test_what_needs_no_speech_is_encoded_before_it_comes(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    async with converse(gateway(engine, tmp_path), job(), LIMITS) as conversation:
+        await until(lambda: "vae_encoder" in engine.executions)
+        assert engine.executions == ["image_encoder", "text_encoder", "vae_encoder"]
+        # Of 5 frames and 2 ahead, so that the next window lacks audio.
+        await say(conversation, 7 * FRAME)
+        await until(lambda: engine.executions.count("vae_encoder") == 2)
+        assert engine.executions[3] == "audio_encoder"
+        assert engine.executions[-2:] == ["vae_decoder", "vae_encoder"]
 
 
 async def test_what_is_wrong_with_the_audio_is_told_once_an_utterance(tmp_path: Path) -> None:
