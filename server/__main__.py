@@ -13,13 +13,16 @@ from server import logs, memory
 from server.api.listener import ListenError
 from server.app import serve
 from server.manifest import ManifestError
-from server.settings import Settings, changed, mistyped
+from server.settings import Settings, changed, mistyped, outdated
 from server.triton.errors import TritonStartError
 
 
 def main() -> int:
     """Runs the gateway; returns the exit status."""
     memory.keep_small()
+    for problem in outdated(sys.argv[1:]):
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
     try:
         settings = CliApp.run(Settings)
     except SettingsError as error:

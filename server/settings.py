@@ -6,8 +6,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from server.triton.contract import FRAMES_PER_LATENT
 
@@ -19,6 +19,19 @@ def _whole_window(frames: int) -> int:
     if (frames - 1) % FRAMES_PER_LATENT:
         raise ValueError(f"a window has 4k + 1 frames, as 17 or 33; got {frames}")
     return frames
+
+
+def _separated_by_commas(words: Any) -> Any:
+    return words.split(",") if isinstance(words, str) else words
+
+
+def _never_shorter(ladder: tuple[int, ...]) -> tuple[int, ...]:
+    if not ladder or list(ladder) != sorted(ladder):
+        raise ValueError(
+            "every window is at least as long as the one before, as in 9,17,33; got "
+            f"'{','.join(map(str, ladder))}'"
+        )
+    return ladder
 
 
 def _hosts_and_ports(urls: str) -> str:
@@ -34,6 +47,16 @@ def _hosts_and_ports(urls: str) -> str:
 HOST_AND_PORT = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+(%\w+)?\]):\d{1,5}")
 TritonUrls = Annotated[str, AfterValidator(_hosts_and_ports)]
 WindowFrames = Annotated[int, Field(ge=5, le=257), AfterValidator(_whole_window)]
+WindowLadder = Annotated[
+    tuple[WindowFrames, ...],
+    NoDecode,
+    BeforeValidator(_separated_by_commas),
+    AfterValidator(_never_shorter),
+]
+
+
+OF_WINDOWS = ("first_window_frames", "window_frames")
+"""Settings that `window_ladder` has taken the place of."""
 
 
 class Settings(BaseSettings):
@@ -88,10 +111,12 @@ class Settings(BaseSettings):
         120.0, gt=0, description="How long one execution of one network may take."
     )
 
-    first_window_frames: WindowFrames = Field(
-        17, description="Frames of a stream's first window: fewer mean an earlier first frame."
+    window_ladder: WindowLadder = Field(
+        (17, 33),
+        description="Frames of the windows of an utterance, one after the other, as 9,17,33; the "
+        "last length is that of all further windows. A short first one means an earlier first "
+        "frame.",
     )
-    window_frames: WindowFrames = Field(33, description="Frames of every later window.")
     overlap_frames: int = Field(
         5, ge=1, description="Frames a window shares with the one before, known to it, cross-faded."
     )
@@ -168,13 +193,13 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _windows_advance(self) -> Self:
-        if self.overlap_frames >= min(self.first_window_frames, self.window_frames):
+        if self.overlap_frames >= self.window_ladder[0]:
             raise ValueError("overlap_frames must be smaller than every window")
         return self
 
     @model_validator(mode="after")
     def _buffer_holds_a_window(self) -> Self:
-        frames = max(self.first_window_frames, self.window_frames) + self.audio_lookahead_frames
+        frames = self.window_ladder[-1] + self.audio_lookahead_frames
         if self.max_buffered_audio_s * 25 < frames:
             raise ValueError("max_buffered_audio_s must hold a window and its look-ahead")
         return self
@@ -190,7 +215,19 @@ def mistyped(variables: Iterable[str]) -> Iterator[str]:
     known = [name.upper() for name in Settings.model_fields]
     for variable in sorted(variables):
         name = variable.upper().removeprefix(ENVIRONMENT_PREFIX)
-        if variable.upper() != name and name not in known:
+        if variable.upper() == name or name in known:
+            continue
+        if name.lower() in OF_WINDOWS:
+            remedy = f"write {ENVIRONMENT_PREFIX}WINDOW_LADDER=17,33"
+            yield f"{variable} is no setting any more; {remedy}"
+        else:
             near = get_close_matches(name, known, n=1)
             remedy = "".join(f"; did you mean {ENVIRONMENT_PREFIX}{other}?" for other in near)
             yield f"{variable} is no setting{remedy}"
+
+
+def outdated(words: Iterable[str]) -> Iterator[str]:
+    """Yields a line for every word of the command line that was an option once."""
+    for option in (word.partition("=")[0] for word in words):
+        if option.startswith("--") and option[2:].replace("-", "_") in OF_WINDOWS:
+            yield f"{option} is no option any more; write --window-ladder=17,33"

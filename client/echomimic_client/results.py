@@ -159,6 +159,8 @@ class Windows:
     audio_left_context_s: float
     advised_buffer_s: float
     """How long after an utterance's first frame its playback should start."""
+    ladder: tuple[int, ...]
+    """Frames of one window after the other; the last number is that of all further windows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Where protobuf types end: what clients state to messages, and messages to results."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from echomimic.v1 import avatar_service_pb2 as pb
@@ -115,7 +115,7 @@ def read_started(message: pb.Started) -> Started:
         ),
         frames_per_second=video.frames_per_second,
         generation=_read_generation(message.generation),
-        windows=_read(Windows, message.windows),
+        windows=_read_windows(message.windows),
         limits=_read(Limits, message.limits),
     )
 
@@ -138,7 +138,7 @@ def read_server_info(message: pb.GetServerInfoResponse) -> ServerInfo:
         ),
         samplers=tuple(_SAMPLER_NAMES[s] for s in message.samplers if s in _SAMPLER_NAMES),
         default_generation=_read_generation(message.default_generation),
-        windows=_read(Windows, message.windows),
+        windows=_read_windows(message.windows),
         limits=_read(Limits, message.limits),
         styles={style.name: style.prompt for style in message.styles},
         free_prompts=message.free_prompts,
@@ -232,6 +232,10 @@ def _read(kind: type[Result], message: Message) -> Result:
         value = getattr(message, name if name in durations else field.name)
         values[field.name] = _seconds(value) if name in durations else value
     return kind(**values)
+
+
+def _read_windows(message: pb.WindowSettings) -> Windows:
+    return replace(_read(Windows, message), ladder=tuple(message.ladder))
 
 
 def _seconds(duration: Any) -> float:

@@ -16,7 +16,7 @@ from server.audio.normalizer import RunningNormalizer
 from server.audio.pcm import Samples
 from server.audio.timeline import AudioBudget, AudioTimeline
 
-SPEC = WindowSpec(first=17, later=33, overlap=5, audio_lookahead=5, audio_left_context=50)
+SPEC = WindowSpec(ladder=(17, 33), overlap=5, audio_lookahead=5, audio_left_context=50)
 """How the server cuts live speech unless told otherwise."""
 
 

@@ -6,22 +6,41 @@
                          overlap: known to the second window, cross-faded
 
 A window needs its audio and some look-ahead before it can be computed, so the first one is short
-for a quick first frame and the later ones are longer.
+for a quick first frame. Of a long one less is overlap, which is computed twice. So lengths go up a
+ladder, a rung for each window, whatever the machine makes of it: the same speech is cut the same.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 
 
 @dataclass(frozen=True, slots=True)
 class WindowSpec:
-    """Lengths in video frames; window lengths are 4k + 1."""
+    """Lengths in video frames.
 
-    first: int
-    later: int
+    Attributes:
+        ladder: lengths of the first windows, 4k + 1 each and none shorter than the one before; the
+            last one is that of all further windows, too.
+        overlap: frames that a window shares with the one before.
+        audio_lookahead: audio that follows a window's last frame.
+        audio_left_context: audio before a window that its features are computed with.
+    """
+
+    ladder: tuple[int, ...]
     overlap: int
     audio_lookahead: int
     audio_left_context: int
+
+    @property
+    def first(self) -> int:
+        """Frames of the first window."""
+        return self.ladder[0]
+
+    @property
+    def longest(self) -> int:
+        """Frames of the last rung, the longest."""
+        return self.ladder[-1]
 
     @property
     def advised_buffer(self) -> int:
@@ -31,7 +50,7 @@ class WindowSpec:
         sooner by what it is shorter. A later window that takes longer to compute than the first
         needs that much more.
         """
-        return max(0, self.later - self.first)
+        return self.longest - self.first
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +71,11 @@ class Window:
 def windows(spec: WindowSpec) -> Iterator[Window]:
     """Yields the windows of a stream without end."""
     window = Window(index=0, start=0, frames=spec.first, overlap=0)
-    while True:
+    for index in count(1):
         yield window
         window = Window(
-            index=window.index + 1,
+            index=index,
             start=window.end - spec.overlap,
-            frames=spec.later,
+            frames=spec.ladder[min(index, len(spec.ladder) - 1)],
             overlap=spec.overlap,
         )

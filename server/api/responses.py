@@ -59,7 +59,7 @@ def _exact_windows(exact: ExactClip, offer: Offer) -> WindowSpec:
     """Returns how a whole clip is cut; its features have no bounded context."""
     frames = exact.window_frames
     overlap = 0 if offer.manifest.variant == "flash" else exact.overlap_frames
-    return WindowSpec(frames, frames, overlap, audio_lookahead=0, audio_left_context=0)
+    return WindowSpec((frames,), overlap, audio_lookahead=0, audio_left_context=0)
 
 
 def frame(frame: Frame, data: bytes, video_format: VideoFormat) -> pb.Frame:
@@ -168,11 +168,12 @@ def _teacache(teacache: TeaCache | None) -> pb.TeaCache | None:
 def _windows(spec: WindowSpec) -> pb.WindowSettings:
     return pb.WindowSettings(
         first_window_frames=spec.first,
-        window_frames=spec.later,
+        window_frames=spec.longest,
         overlap_frames=spec.overlap,
         audio_lookahead=_duration(presentation_time_ns(spec.audio_lookahead)),
         audio_left_context=_duration(presentation_time_ns(spec.audio_left_context)),
         advised_buffer=_duration(presentation_time_ns(spec.advised_buffer)),
+        ladder=spec.ladder,
     )
 
 

@@ -49,7 +49,7 @@ class Conversation:
         self._prepared = prepared
         self._limits = limits
         self._budget = AudioBudget(int(limits.max_buffered_s * MODEL_RATE_HZ))
-        self._outbox = Outbox(gateway.offer.settings.window_frames)
+        self._outbox = Outbox(gateway.offer.windows.longest)
         self._hearing: Speech | None = None
         self._utterances = 0
         self._waiting: deque[Speech | None] = deque()

@@ -110,14 +110,12 @@ class Offer:
                 raise ManifestError(f"{name} is not between {low:g} and {high:g}")
 
     def _check_windows(self) -> None:
-        longest = self.manifest.max_window_frames
-        for name in ("first_window_frames", "window_frames"):
-            asked = getattr(self.settings, name)
-            if longest is not None and asked > longest:
-                raise ManifestError(
-                    f"{name} is {asked}, but the engines of {self.settings.repository} take "
-                    f"{longest} at most"
-                )
+        longest, asked = self.manifest.max_window_frames, self.windows.longest
+        if longest is not None and asked > longest:
+            raise ManifestError(
+                f"window_ladder goes up to {asked}, but the engines of {self.settings.repository} "
+                f"take {longest} frames at most"
+            )
 
     @property
     def free_prompts(self) -> bool:
@@ -132,8 +130,7 @@ class Offer:
     def windows(self) -> WindowSpec:
         """How speech is cut into windows."""
         return WindowSpec(
-            first=self.settings.first_window_frames,
-            later=self.settings.window_frames,
+            ladder=self.settings.window_ladder,
             overlap=self.settings.overlap_frames,
             audio_lookahead=self.settings.audio_lookahead_frames,
             audio_left_context=self.settings.audio_left_context_frames,

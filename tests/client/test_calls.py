@@ -44,6 +44,7 @@ def test_an_animation_has_every_frame_of_its_speech() -> None:
     assert [frame.first_audio_sample for frame in frames] == [n * RATE // 25 for n in range(18)]
     assert animation.started.generation.sampler == "flow_unipc"
     assert animation.started.windows.audio_left_context_s == 2.0
+    assert animation.started.windows.ladder == (17, 33)
     assert animation.started.limits.max_stream_audio_s == 14_400.0
     assert [warning.reason for warning in animation.warnings] == ["PORTRAIT_SMALL"]
     assert animation.summary.frames == 18

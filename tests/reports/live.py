@@ -40,7 +40,7 @@ from tests.support.onnx_engine import OnnxEngine
 MEDIA = DOCS / "media"
 LEFT_FRAMES = (0, 5, 12, 25, 50, 100)
 RIGHT_FRAMES = (1, 2, 5, 10, 25)
-SPEC = WindowSpec(first=17, later=33, overlap=5, audio_lookahead=5, audio_left_context=50)
+SPEC = WindowSpec(ladder=(17, 33), overlap=5, audio_lookahead=5, audio_left_context=50)
 ROLLOVER_S = 60
 """Speech is repeated up to this length to see the running normalisation settle."""
 

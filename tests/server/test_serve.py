@@ -85,8 +85,7 @@ def gateway(folder: Path, *words: str) -> Iterator[Running]:
     words = (
         f"--port={address.rpartition(':')[2]}",
         f"--triton-log={folder / 'triton.log'}",
-        "--first-window-frames=5",
-        "--window-frames=9",
+        "--window-ladder=5,9",
         "--overlap-frames=2",
         "--steps=2",
         *words,
@@ -343,7 +342,7 @@ def test_a_broken_engine_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_wrong_setting_is_one_line() -> None:
-    assert "4k + 1" in fails("--window-frames=18")
+    assert "4k + 1" in fails("--window-ladder=17,34")
 
 
 def test_the_readmes_python_works(running: Running, capsys: pytest.CaptureFixture[str]) -> None:

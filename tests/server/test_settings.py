@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from server.settings import Settings, changed, mistyped
+from server.settings import Settings, changed, mistyped, outdated
 from tests.support.serving import small_windows
 
 
@@ -24,6 +24,10 @@ def test_what_differs_from_the_defaults_is_told() -> None:
         ),
         ("echomimic_porrt", "echomimic_porrt is no setting; did you mean ECHOMIMIC_PORT?"),
         ("ECHOMIMIC_XYZ", "ECHOMIMIC_XYZ is no setting"),
+        (
+            "ECHOMIMIC_WINDOW_FRAMES",
+            "ECHOMIMIC_WINDOW_FRAMES is no setting any more; write ECHOMIMIC_WINDOW_LADDER=17,33",
+        ),
     ],
 )
 def test_a_mistyped_variable_is_named_with_the_nearest(variable: str, line: str) -> None:
@@ -32,6 +36,45 @@ def test_a_mistyped_variable_is_named_with_the_nearest(variable: str, line: str)
 
 def test_variables_that_are_settings_or_not_ours_are_not_named() -> None:
     assert not list(mistyped(["ECHOMIMIC_PORT", "echomimic_max_streams", "PATH", "ECHO_PORT"]))
+    assert not list(mistyped(["WINDOW_FRAMES"]))
+
+
+def test_an_option_of_earlier_versions_is_named_with_what_to_write_instead() -> None:
+    words = ["--port=1", "--first-window-frames=5", "--window-frames", "9", "--window-ladder", "5"]
+    assert list(outdated(words)) == [
+        f"--{name} is no option any more; write --window-ladder=17,33"
+        for name in ("first-window-frames", "window-frames")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ladder", "expected"),
+    [("9", (9,)), ("9,17,33", (9, 17, 33)), ("9, 9, 17", (9, 9, 17)), ([17, 33], (17, 33))],
+)
+def test_windows_are_a_ladder(ladder: object, expected: tuple[int, ...]) -> None:
+    assert small_windows(window_ladder=ladder).window_ladder == expected
+
+
+def test_a_ladder_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECHOMIMIC_WINDOW_LADDER", "9,17,33")
+    assert Settings.model_validate({}).window_ladder == (9, 17, 33)
+
+
+@pytest.mark.parametrize(
+    ("ladder", "problem"),
+    [
+        ("", "valid integer"),
+        ((), "at least as long as the one before"),
+        ("17,9", "at least as long as the one before, as in 9,17,33; got '17,9'"),
+        ("9,18", r"a window has 4k \+ 1 frames, as 17 or 33; got 18"),
+        ("9,261", "less than or equal to 257"),
+        # The overlap here is 5.
+        ("5,9", "overlap_frames must be smaller than every window"),
+    ],
+)
+def test_what_is_no_ladder_is_refused(ladder: object, problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        small_windows(window_ladder=ladder, overlap_frames=5)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ WINDOWS = pb.WindowSettings(
     overlap_frames=5,
     audio_lookahead=duration_pb2.Duration(nanos=200_000_000),
     audio_left_context=duration_pb2.Duration(seconds=2),
+    ladder=[17, 33],
 )
 LIMITS = pb.Limits(
     max_message_bytes=1 << 27, max_stream_audio=duration_pb2.Duration(seconds=14_400), max_steps=50

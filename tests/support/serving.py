@@ -73,8 +73,7 @@ def tokenizer(folder: Path) -> PromptTokenizer:
 def small_windows(**changes: Any) -> Settings:
     """Settings for tests: windows of 5 and 9 frames, overlap 2, everything else as shipped."""
     settings = {
-        "first_window_frames": 5,
-        "window_frames": 9,
+        "window_ladder": (5, 9),
         "overlap_frames": 2,
         "audio_lookahead_frames": 2,
         "audio_left_context_frames": 5,

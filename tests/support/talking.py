@@ -31,7 +31,7 @@ Pictures = NDArray[np.uint8]
 
 SIDE = 128
 PORTRAIT_SIDE = 512
-SPEC = WindowSpec(first=17, later=33, overlap=5, audio_lookahead=5, audio_left_context=50)
+SPEC = WindowSpec(ladder=(17, 33), overlap=5, audio_lookahead=5, audio_left_context=50)
 FLASH = VARIANT_DEFAULTS["flash"]
 HELD_OUT_SEED = 9_000
 """No training draws from it."""

@@ -264,20 +264,22 @@ class Started(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., client_session_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
 
 class WindowSettings(_message.Message):
-    __slots__ = ("first_window_frames", "window_frames", "overlap_frames", "audio_lookahead", "audio_left_context", "advised_buffer")
+    __slots__ = ("first_window_frames", "window_frames", "overlap_frames", "audio_lookahead", "audio_left_context", "advised_buffer", "ladder")
     FIRST_WINDOW_FRAMES_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FRAMES_FIELD_NUMBER: _ClassVar[int]
     OVERLAP_FRAMES_FIELD_NUMBER: _ClassVar[int]
     AUDIO_LOOKAHEAD_FIELD_NUMBER: _ClassVar[int]
     AUDIO_LEFT_CONTEXT_FIELD_NUMBER: _ClassVar[int]
     ADVISED_BUFFER_FIELD_NUMBER: _ClassVar[int]
+    LADDER_FIELD_NUMBER: _ClassVar[int]
     first_window_frames: int
     window_frames: int
     overlap_frames: int
     audio_lookahead: _duration_pb2.Duration
     audio_left_context: _duration_pb2.Duration
     advised_buffer: _duration_pb2.Duration
-    def __init__(self, first_window_frames: _Optional[int] = ..., window_frames: _Optional[int] = ..., overlap_frames: _Optional[int] = ..., audio_lookahead: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., audio_left_context: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., advised_buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    ladder: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, first_window_frames: _Optional[int] = ..., window_frames: _Optional[int] = ..., overlap_frames: _Optional[int] = ..., audio_lookahead: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., audio_left_context: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., advised_buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., ladder: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("max_message_bytes", "max_portrait_bytes", "max_portrait_pixels", "max_stream_audio", "max_render_audio", "max_buffered_audio", "read_timeout", "idle_timeout", "max_streams", "max_steps", "max_prompt_bytes", "start_timeout", "max_streams_per_caller", "max_waiting_utterances", "max_unread_answers")

@@ -340,6 +340,6 @@ def test_a_repository_for_other_tensors_is_refused(tmp_path: Path) -> None:
 
 def test_windows_longer_than_the_engines_take_are_refused() -> None:
     engines = manifest().model_copy(update={"max_window_frames": 17})
-    with pytest.raises(ManifestError, match="window_frames is 33"):
-        Offer(small_windows(window_frames=33), engines)
-    assert Offer(small_windows(), engines).windows.later == 9
+    with pytest.raises(ManifestError, match="window_ladder goes up to 33"):
+        Offer(small_windows(window_ladder=(9, 17, 33)), engines)
+    assert Offer(small_windows(window_ladder=(9, 17)), engines).windows.longest == 17

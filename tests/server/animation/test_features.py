@@ -11,7 +11,7 @@ from server.audio.pcm import Samples
 from server.audio.timeline import AudioBudget, AudioTimeline
 from tests.support.noises import NOISES, noise
 
-SPEC = WindowSpec(first=17, later=33, overlap=5, audio_lookahead=5, audio_left_context=50)
+SPEC = WindowSpec(ladder=(17, 33), overlap=5, audio_lookahead=5, audio_left_context=50)
 LENGTH = 60 * MODEL_SAMPLES_PER_FRAME
 
 

@@ -1,5 +1,6 @@
 """Windows, their conditions and how they are stitched."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -11,7 +12,7 @@ from server.animation.stitch import Stitcher, cross_fade
 from server.animation.windows import WindowSpec, windows
 from server.audio.clock import Clock
 
-SPEC = WindowSpec(first=5, later=9, overlap=2, audio_lookahead=0, audio_left_context=0)
+SPEC = WindowSpec(ladder=(5, 9), overlap=2, audio_lookahead=0, audio_left_context=0)
 
 
 def test_each_window_begins_with_the_last_frames_of_the_one_before() -> None:
@@ -19,6 +20,18 @@ def test_each_window_begins_with_the_last_frames_of_the_one_before() -> None:
     assert (first.start, first.end, first.overlap) == (0, 5, 0)
     assert (second.start, second.end, second.overlap) == (3, 12, 2)
     assert (third.start, third.end, third.overlap) == (10, 19, 2)
+
+
+def test_windows_climb_the_ladder_and_stay_at_its_top() -> None:
+    spec = replace(SPEC, ladder=(5, 9, 9, 17))
+    cut = [(window.start, window.frames) for window in islice(windows(spec), 6)]
+    assert cut == [(0, 5), (3, 9), (10, 9), (17, 17), (32, 17), (47, 17)]
+
+
+def test_playback_waits_for_what_the_longest_window_is_longer_than_the_first() -> None:
+    assert SPEC.advised_buffer == 4
+    assert replace(SPEC, ladder=(9, 17, 33)).advised_buffer == 24
+    assert replace(SPEC, ladder=(17,)).advised_buffer == 0
 
 
 def pictures(count: int, value: int) -> np.ndarray:

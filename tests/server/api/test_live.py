@@ -183,7 +183,8 @@ async def test_started_reports_what_is_in_force(server: Served) -> None:
     assert started.generation.sampler == pb.SAMPLER_FLOW_UNIPC
     assert (started.video_format.width, started.video_format.height) == (96, 64)
     assert started.video_format.frames_per_second == 25
-    assert started.windows.first_window_frames == 5
+    assert (started.windows.first_window_frames, started.windows.window_frames) == (5, 9)
+    assert started.windows.ladder == [5, 9]
     assert started.windows.overlap_frames == 2
     assert started.windows.audio_lookahead.ToMilliseconds() == 80
     assert started.limits.max_streams == 4

@@ -19,7 +19,7 @@ MINUTES = 3
 async def test_minutes_of_speech_leave_nothing_behind(tmp_path: Path) -> None:
     memory: list[int] = []
     frames = 0
-    settings = small_windows(first_window_frames=17, window_frames=33, overlap_frames=5)
+    settings = small_windows(window_ladder=(17, 33), overlap_frames=5)
     async with served(FakeEngine(), tmp_path, settings) as server:
         call = server.stub.Animate()
 
