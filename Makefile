@@ -84,6 +84,7 @@ report: $(EXPORT)/ready-dev $(TRITON)/ready ## Measure again what docs/ states
 	$(EXPORT)/bin/python -m tests.reports.live $(DEMO_REPOSITORY)
 	$(EXPORT)/bin/python -m tests.reports.teacache $(DEMO_REPOSITORY)
 	$(EXPORT)/bin/python -m tests.reports.batching $(DEMO_REPOSITORY)
+	$(EXPORT)/bin/python -m tests.reports.health $(DEMO_REPOSITORY)
 
 .PHONY: export-check
 export-check: $(EXPORT)/ready-dev $(TINY)/config.yaml ## Export and build the public sizes with random weights, and write what that took

@@ -177,7 +177,10 @@ class Settings(BaseSettings):
         256 * 2**20, ge=0, description="Memory for prepared portraits and prompts."
     )
     health_interval_s: float = Field(
-        30.0, gt=0, description="How often every network is tried while the server runs."
+        4.0,
+        gt=0,
+        description="Rest between trials of an idle Triton; seven times as long as one takes at "
+        "least.",
     )
     log_json: bool = Field(False, description="Log as JSON lines instead of text.")
 

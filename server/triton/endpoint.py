@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from server.errors import EngineUnavailableError, ExecutionFailedError, ExecutionTimeoutError
-from server.triton.contract import Network
+from server.triton.contract import Arrays, Network
 from server.triton.layer import Layer
 from server.triton.metering import MeteredEngine
 
@@ -56,6 +56,7 @@ class Endpoint(Layer):
         """Says that it has been tried and works."""
         if not self.usable:
             self.usable = True
+            self.meter.pace.forget()
             log.info("triton is used", url=self.url)
             self._on_change()
 
@@ -71,7 +72,7 @@ class Endpoint(Layer):
             self._on_change()
 
     @asynccontextmanager
-    async def around(self, network: Network) -> AsyncGenerator[None]:
+    async def around(self, network: Network, inputs: Arrays) -> AsyncGenerator[None]:
         """Runs an execution, and draws the conclusion if it fails.
 
         Raises:

@@ -15,8 +15,8 @@ class Layer(Engine, ABC):
         self._engine = engine
 
     @abstractmethod
-    def around(self, network: Network) -> AbstractAsyncContextManager[None]:
-        """Returns what an execution happens in."""
+    def around(self, network: Network, inputs: Arrays) -> AbstractAsyncContextManager[None]:
+        """Returns what an execution happens in; ``inputs`` are those that are not placed."""
 
     async def run(
         self,
@@ -28,7 +28,7 @@ class Layer(Engine, ABC):
         timeout_s: float | None = None,
     ) -> Results:
         """Runs a network once; see `server.triton.engine.Engine`."""
-        async with self.around(network):
+        async with self.around(network, inputs):
             return await self._engine.run(
                 network, inputs, outputs, priority=priority, timeout_s=timeout_s
             )
@@ -54,5 +54,5 @@ class _Placed(Placed):
         priority: Priority = Priority.NORMAL,
         timeout_s: float | None = None,
     ) -> Results:
-        async with self._layer.around(self._network):
+        async with self._layer.around(self._network, inputs):
             return await self._placed.run(inputs, outputs, priority=priority, timeout_s=timeout_s)

@@ -1,34 +1,35 @@
 """The gateway as a process with a real Triton: streams, and what is killed or missing."""
 
-import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import grpc
 import psutil
 import pytest
 from echomimic.v1 import avatar_service_pb2 as pb
-from echomimic.v1 import avatar_service_pb2_grpc as pb_grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from client.demo.media import SPEECH
 from echomimic_client.audio import read_audio
+from tests.support.freeze import freeze
+from tests.support.gateway_process import (
+    TRITON_VENV,
+    Running,
+    command,
+    gateway,
+    until,
+    wait_for_frame,
+)
 from tests.support.paths import ROOT
 from tests.support.paths import TINY_REPOSITORY as REPOSITORY
 from tests.support.serving import END, chunk, portrait, said, speech, start
 
-TRITON_VENV = Path(os.environ.get("ECHOMIMIC_TRITON_VENV", ROOT / ".venv" / "triton"))
 RATE = 16_000
 
 pytestmark = [
@@ -41,84 +42,6 @@ pytestmark = [
         not (TRITON_VENV / "bin").exists(), reason="no Triton; `make test` installs it"
     ),
 ]
-
-
-@dataclass(frozen=True)
-class Running:
-    """A gateway process, its address and a stub for it."""
-
-    process: subprocess.Popen[str]
-    address: str
-    log: Path
-    stub: pb_grpc.AvatarServiceStub
-    health: Any
-
-    def serving(self) -> bool:
-        request = health_pb2.HealthCheckRequest(service="echomimic.v1.AvatarService")
-        try:
-            return self.health.Check(request, timeout=5).status == 1
-        except grpc.RpcError:
-            return False
-
-    def processes(self, name: str) -> list[psutil.Process]:
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if name in " ".join(child.cmdline()[:1])]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def command(*words: str, repository: Path = REPOSITORY) -> list[str]:
-    ports = [f"--triton-{kind}-port=0" for kind in ("http", "grpc", "metrics")]
-    paths = [f"--repository={repository}", f"--triton-venv={TRITON_VENV}"]
-    return [sys.executable, "-m", "server", *paths, *ports, *words]
-
-
-@contextmanager
-def gateway(folder: Path, *words: str) -> Iterator[Running]:
-    """A gateway that serves small windows in few steps; killed in the end if it still runs."""
-    address = f"127.0.0.1:{free_port()}"
-    log = folder / "gateway.log"
-    words = (
-        f"--port={address.rpartition(':')[2]}",
-        f"--triton-log={folder / 'triton.log'}",
-        "--window-ladder=5,9",
-        "--overlap-frames=2",
-        "--steps=2",
-        *words,
-    )
-    with ExitStack() as stack:
-        output = stack.enter_context(log.open("w"))
-        process = subprocess.Popen(
-            command(*words), cwd=ROOT, stdout=output, stderr=output, text=True
-        )
-        stack.callback(process.wait)
-        stack.callback(process.kill)
-        channel = stack.enter_context(grpc.insecure_channel(address))
-        running = Running(
-            process,
-            address,
-            log,
-            pb_grpc.AvatarServiceStub(channel),
-            health_pb2_grpc.HealthStub(channel),
-        )
-        until(lambda: running.serving() or process.poll() is not None, timeout_s=120)
-        assert process.poll() is None, log.read_text()
-        yield running
-
-
-def until(condition: Callable[[], object], timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
-def wait_for_frame(call: Iterator[pb.AnimateResponse]) -> None:
-    assert any(answer.WhichOneof("message") == "frame" for answer in call)
 
 
 def frames(answers: list[pb.AnimateResponse]) -> list[bytes]:
@@ -220,8 +143,22 @@ def test_a_killed_triton_is_unavailable_and_replaced(running: Running, victim: s
     assert len(frames(stream(running, RATE))) == 25
 
 
+def stop(process: psutil.Process) -> None:
+    process.send_signal(signal.SIGSTOP)
+
+
 @pytest.mark.parametrize("busy", [True, False])
-def test_a_triton_that_hangs_is_found_and_replaced(running: Running, busy: bool) -> None:
+@pytest.mark.parametrize(
+    ("victim", "hang"),
+    [
+        pytest.param("tritonserver", stop, id="Triton stopped"),
+        pytest.param("denoiser_0_0", stop, id="stub stopped"),
+        pytest.param("denoiser_0_0", lambda process: freeze(process.pid), id="execution hangs"),
+    ],
+)
+def test_a_triton_that_hangs_is_found_and_replaced(
+    running: Running, victim: str, hang: Callable[[psutil.Process], None], busy: bool
+) -> None:
     ended = threading.Event()
 
     def messages() -> Iterator[pb.AnimateRequest]:
@@ -230,19 +167,23 @@ def test_a_triton_that_hangs_is_found_and_replaced(running: Running, busy: bool)
         ended.wait()
 
     call = running.stub.Animate(messages())
-    wait_for_frame(call)
-    for process in running.processes("tritonserver"):
-        process.send_signal(signal.SIGSTOP)
+    # Of three windows, so that executions of either length have been seen.
+    for _ in range(3 + 7 + 1):
+        wait_for_frame(call)
+    for process in running.processes(victim):
+        hang(process)
+    hung_s = time.monotonic()
     # Sooner than any execution runs out of time.
-    until(lambda: not running.serving(), timeout_s=20)
+    until(lambda: not running.serving(), timeout_s=30)
+    found_s = time.monotonic() - hung_s
     if busy:
         with pytest.raises(grpc.RpcError) as caught:
             list(call)
-        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE, f"found after {found_s:.1f} s"
     until(running.serving, timeout_s=120)
     ended.set()
     call.cancel()
-    assert len(frames(stream(running, RATE))) == 25
+    assert len(frames(stream(running, RATE))) == 25, f"found after {found_s:.1f} s"
 
 
 def test_sigterm_lets_a_stream_finish_and_exits_with_0(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from server.errors import (
     ExecutionTimeoutError,
     OutOfMemoryError,
 )
-from server.triton import watch
+from server.triton import pace, watch
 from server.triton.contract import TIME_MODULATION
 from server.triton.endpoint import Endpoint
 from server.triton.metering import MeteredEngine
@@ -28,7 +28,8 @@ class Scene:
 
     def __init__(self) -> None:
         self.engine = FakeEngine()
-        self.endpoint = Endpoint("triton", MeteredEngine(self.engine))
+        self.now_s = 0.0
+        self.endpoint = Endpoint("triton", MeteredEngine(self.engine, lambda: self.now_s))
         self.probes: list[Collection[str]] = []
         self.asked = 0
         self.hangs = False
@@ -61,6 +62,21 @@ class Scene:
         """Waits until the endpoint has been found to work."""
         await until(lambda: self.endpoint.usable)
 
+    async def fails(self) -> None:
+        """Has an execution fail by itself."""
+        self.engine.error = ExecutionFailedError("time_modulation", "the execution failed")
+        with pytest.raises(ExecutionFailedError):
+            await self.endpoint.run(TIME_MODULATION, TIMESTEP)
+        self.engine.error = None
+
+    async def executing(self) -> asyncio.Task[object]:
+        """Begins an execution that does not end."""
+        self.engine.delay_s = 60
+        execution = asyncio.create_task(self.endpoint.run(TIME_MODULATION, TIMESTEP))
+        await until(lambda: self.endpoint.meter.in_flight == 1)
+        self.engine.delay_s = 0
+        return execution
+
     async def rounds(self, count: int = 5) -> None:
         """Waits until the watch has asked for so many signs of life."""
         asked = self.asked + count
@@ -88,7 +104,9 @@ async def watched(interval_s: float = 3600, *, own: bool = True) -> AsyncIterato
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "LIFE_INTERVAL_S", 0.005)
+    monkeypatch.setattr(watch, "HANG_INTERVAL_S", 0.005)
     monkeypatch.setattr(watch, "RETRY_S", 0.005)
+    monkeypatch.setattr(watch, "REST_FACTOR", 0)
 
 
 async def test_everything_is_tried_at_first_and_less_in_routine() -> None:
@@ -112,9 +130,7 @@ async def test_a_failed_execution_has_its_network_tried_while_the_triton_goes_on
         await scene.works()
         for _ in range(3):
             tried = len(scene.probes)
-            scene.engine.error = ExecutionFailedError("time_modulation", "the execution failed")
-            with pytest.raises(ExecutionFailedError):
-                await scene.endpoint.run(TIME_MODULATION, TIMESTEP)
+            await scene.fails()
             await until(lambda before=tried: len(scene.probes) > before)
         await scene.rounds()
         assert scene.endpoint.usable
@@ -149,9 +165,7 @@ async def test_a_triton_that_hangs_is_found_busy_or_not(own: bool, busy: bool) -
         await scene.works()
         execution = None
         if busy:
-            scene.engine.delay_s = 60
-            execution = asyncio.create_task(scene.endpoint.run(TIME_MODULATION, TIMESTEP))
-            await until(lambda: scene.endpoint.meter.in_flight == 1)
+            execution = await scene.executing()
         scene.hangs = True
         await until(lambda: not scene.endpoint.usable)
         if execution is not None:
@@ -185,14 +199,66 @@ async def test_a_triton_that_completes_executions_is_not_given_up_for_dead() -> 
         assert scene.replaced == 0
 
 
-async def test_a_network_that_hangs_is_found_by_a_routine_trial(
+async def test_an_idle_network_that_hangs_is_found_by_a_trial_and_replaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(watch, "ROUTINE_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(watch, "TRIAL_TIMEOUT_S", 0.01)
     async with watched(interval_s=0.005) as scene:
         await scene.works()
         scene.probe_hangs = True
         await until(lambda: not scene.endpoint.usable)
+        await until(lambda: scene.replaced == 1)
+        scene.probe_hangs = False
+        scene.endpoint.eject("it has ended")
+        await scene.works()
+
+
+async def test_a_busy_network_that_hangs_is_found_by_its_executions_and_replaced() -> None:
+    async with watched() as scene:
+        await scene.works()
+        await scene.endpoint.run(TIME_MODULATION, TIMESTEP)
+        execution = await scene.executing()
+        scene.now_s += pace.HANG_S - 1
+        await scene.rounds()
+        assert scene.endpoint.usable
+        scene.now_s += 2
+        with pytest.raises(EngineUnavailableError):
+            await execution
+        assert scene.replaced == 1
+        await scene.works()
+        # What was asked of the Triton before is no business of the new one.
+        await scene.rounds()
+        assert scene.replaced == 1
+
+
+async def test_an_event_loop_that_was_held_up_is_no_network_that_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with watched() as scene:
+        await scene.works()
+        seen = 0
+
+        def once() -> str | None:
+            nonlocal seen
+            seen += 1
+            return "time_modulation" if seen == 1 else None
+
+        monkeypatch.setattr(scene.endpoint.meter.pace, "hung", once)
+        await until(lambda: seen >= 3)
+        assert scene.endpoint.usable
+
+
+async def test_a_new_triton_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "TRIAL_TIMEOUT_S", 0.01)
+    async with watched(interval_s=0.005) as scene:
+        await scene.works()
+        scene.hangs = True
+        await until(lambda: scene.replaced == 1)
+        scene.hangs, scene.probe_hangs = False, True
+        tried = len(scene.probes)
+        await until(lambda: len(scene.probes) > tried)
+        await scene.rounds(10)
+        assert len(scene.probes) == tried + 1
 
 
 @pytest.mark.parametrize(
@@ -201,17 +267,29 @@ async def test_a_network_that_hangs_is_found_by_a_routine_trial(
 async def test_a_trial_that_fails_beside_other_work_proves_nothing(problem: Exception) -> None:
     async with watched(interval_s=0.005) as scene:
         await scene.works()
-        scene.engine.delay_s = 60
-        execution = asyncio.create_task(scene.endpoint.run(TIME_MODULATION, TIMESTEP))
-        await until(lambda: scene.endpoint.meter.in_flight == 1)
+        execution = await scene.executing()
         scene.problem = problem
-        tried = len(scene.probes)
-        await until(lambda: len(scene.probes) >= tried + 5)
+        for _ in range(3):
+            tried = len(scene.probes)
+            await scene.fails()
+            await until(lambda before=tried: len(scene.probes) > before)
+        await scene.rounds()
         assert scene.endpoint.usable
         assert scene.replaced == 0
         # Alone it must succeed.
         execution.cancel()
         await until(lambda: not scene.endpoint.usable)
+
+
+async def test_nothing_is_tried_beside_other_work_without_a_reason() -> None:
+    async with watched(interval_s=0.005) as scene:
+        await scene.works()
+        execution = await scene.executing()
+        await scene.rounds(1)
+        tried = len(scene.probes)
+        await scene.rounds(10)
+        assert len(scene.probes) == tried
+        execution.cancel()
 
 
 async def test_a_triton_whose_networks_fail_is_replaced_after_two_trials() -> None:
