@@ -17,12 +17,12 @@ from server.animation.denoise import plan_steps
 from server.animation.features import hear, next_segment
 from server.animation.generation import Generation, generate
 from server.animation.stitch import Clip, Stitcher
-from server.animation.windows import Window, WindowSpec, windows
+from server.animation.windows import Window, WindowSpec, shortened, windows
 from server.audio.clock import MODEL_SAMPLES_PER_FRAME
 from server.audio.normalizer import RunningNormalizer
 from server.audio.timeline import AudioTimeline
 from server.pictures.portrait import Picture
-from server.triton.contract import VAE_DECODER
+from server.triton.contract import VAE_DECODER, latent_frames
 from server.triton.engine import Engine, Priority
 
 
@@ -54,6 +54,7 @@ async def animate(
             break
         # First, since it needs no audio and the wait for that is the longest.
         condition = await _condition(conditioner, avatar, opening, stitcher, window, priority)
+        window = await _fitted(timeline, window, spec)
         segment = await next_segment(timeline, window, spec, normalize)
         hearing = await hear(engine, generation.audio, segment, window, priority)
         latents = await generate(
@@ -61,7 +62,8 @@ async def animate(
             avatar,
             generation,
             plans,
-            condition=condition,
+            # The VAE looks back alone: that of a shorter window is the beginning of it.
+            condition=condition[:, :, : latent_frames(window.frames)],
             hearing=hearing,
             priority=priority,
         )
@@ -77,6 +79,14 @@ async def _has_new_frames(timeline: AudioTimeline, window: Window) -> bool:
     """Waits until a window is known to hold a frame that the windows before did not."""
     seen = (window.start + window.overlap) * MODEL_SAMPLES_PER_FRAME
     return await timeline.wait_until(seen + 1)
+
+
+async def _fitted(timeline: AudioTimeline, window: Window, spec: WindowSpec) -> Window:
+    """Waits for a window's audio, or the end, and returns it no longer than is needed."""
+    end = (window.end + spec.audio_lookahead) * MODEL_SAMPLES_PER_FRAME
+    if await timeline.wait_until(end):
+        return window
+    return shortened(window, spec, timeline.end // MODEL_SAMPLES_PER_FRAME)
 
 
 async def _condition(

@@ -11,8 +11,10 @@ ladder, a rung for each window, whatever the machine makes of it: the same speec
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
+
+from server.triton.contract import FRAMES_PER_LATENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +81,14 @@ def windows(spec: WindowSpec) -> Iterator[Window]:
             frames=spec.ladder[min(index, len(spec.ladder) - 1)],
             overlap=spec.overlap,
         )
+
+
+def shortened(window: Window, spec: WindowSpec, frames: int) -> Window:
+    """Returns a window no longer than an utterance of so many frames needs.
+
+    It is never shorter than the first one, so that engines which take the ladder take it. A window
+    that reaches past the end waits for it, so this does not depend on how the speech came in.
+    """
+    needed = max(spec.first, frames - window.start)
+    whole = -(-(needed - 1) // FRAMES_PER_LATENT) * FRAMES_PER_LATENT + 1
+    return replace(window, frames=min(window.frames, whole))

@@ -9,7 +9,7 @@ import pytest
 from server.animation.cache import ByteCache
 from server.animation.condition import fold_mask
 from server.animation.stitch import Stitcher, cross_fade
-from server.animation.windows import WindowSpec, windows
+from server.animation.windows import WindowSpec, shortened, windows
 from server.audio.clock import Clock
 
 SPEC = WindowSpec(ladder=(5, 9), overlap=2, audio_lookahead=0, audio_left_context=0)
@@ -32,6 +32,19 @@ def test_playback_waits_for_what_the_longest_window_is_longer_than_the_first() -
     assert SPEC.advised_buffer == 4
     assert replace(SPEC, ladder=(9, 17, 33)).advised_buffer == 24
     assert replace(SPEC, ladder=(17,)).advised_buffer == 0
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [(40, 17), (39, 17), (36, 17), (35, 13), (32, 13), (31, 9), (25, 9)],
+)
+def test_the_last_window_is_as_long_as_needed_and_no_shorter_than_the_first(
+    frames: int, expected: int
+) -> None:
+    spec = replace(SPEC, ladder=(9, 17))
+    *_, window = islice(windows(spec), 3)
+    assert (window.start, window.end) == (22, 39)
+    assert shortened(window, spec, frames) == replace(window, frames=expected)
 
 
 def pictures(count: int, value: int) -> np.ndarray:

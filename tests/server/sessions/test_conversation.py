@@ -25,7 +25,9 @@ from server.sessions.gateway import Gateway
 from server.sessions.jobs import Job, Offer, VideoFormat
 from server.sessions.outbox import MAX_UNREAD_ANSWERS, Outbox
 from server.sessions.speech import AudioLimits
+from server.triton.engine import Engine
 from tests.support.fake_engine import FakeEngine
+from tests.support.pipeline_reference import Recorder
 from tests.support.serving import (
     SIZE,
     manifest,
@@ -41,7 +43,7 @@ FRAME = 640
 LIMITS = AudioLimits(max_audio_s=600, limit="max_stream_audio", max_buffered_s=60)
 
 
-def gateway(engine: FakeEngine, folder: Path) -> Gateway:
+def gateway(engine: Engine, folder: Path) -> Gateway:
     return Gateway(Offer(small_windows(), manifest()), engine, tokenizer(folder))
 
 
@@ -93,6 +95,22 @@ async def test_what_needs_no_speech_is_encoded_before_it_comes(tmp_path: Path) -
         await until(lambda: engine.executions.count("vae_encoder") == 2)
         assert engine.executions[3] == "audio_encoder"
         assert engine.executions[-2:] == ["vae_decoder", "vae_encoder"]
+
+
+@pytest.mark.parametrize(
+    ("frames", "windows"),
+    [(1, [5]), (5, [5]), (6, [5, 5]), (8, [5, 5]), (9, [5, 9]), (12, [5, 9]), (13, [5, 9, 5])],
+)
+async def test_the_last_window_is_no_longer_than_needed(
+    tmp_path: Path, frames: int, windows: list[int]
+) -> None:
+    engine = Recorder(FakeEngine())
+    async with converse(gateway(engine, tmp_path), job(), LIMITS) as conversation:
+        await say(conversation, frames * FRAME)
+        await conversation.end()
+        shown = [event async for event in conversation.events() if isinstance(event, Frame)]
+    assert len(shown) == frames
+    assert [len(video[0]) for video in engine.made("vae_decoder", "frames")] == windows
 
 
 async def test_what_is_wrong_with_the_audio_is_told_once_an_utterance(tmp_path: Path) -> None:
