@@ -1,9 +1,11 @@
-"""A gRPC server that speaks Triton's protocol in front of the fake engine: no Triton, no networks.
+"""A gRPC server that speaks Triton's protocol in front of a fake engine: no Triton, no networks.
 
-python -m tests.support.hollow_triton    serves until killed, and prints its address first
+python -m tests.support.hollow_triton    serves until killed, and prints its address first:
+                                         zeros of the sizes of the public models
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,19 +19,21 @@ from tritonclient.grpc.service_pb2_grpc import (
 )
 
 from server.triton.contract import NETWORKS, NUMPY_DTYPES
+from server.triton.engine import Engine
 from tests.support.fake_engine import FakeEngine
+from tests.support.public_engine import PublicEngine
 
 pb: Any = service_pb2
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
 class HollowTriton(GRPCInferenceServiceServicer):
-    """Answers inferences as the fake engine does, or with the status it is told."""
+    """Answers inferences as an engine does, or with the status it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Engine, remembers: int) -> None:
         self.address = ""
-        self.engine = FakeEngine()
-        self.requests: list[Any] = []
+        self.engine = engine
+        self.requests: deque[Any] = deque(maxlen=remembers)
         self.status: tuple[grpc.StatusCode, str] | None = None
 
     async def ServerLive(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -56,9 +60,11 @@ class HollowTriton(GRPCInferenceServiceServicer):
 
 
 @asynccontextmanager
-async def hollow_triton(address: str = "127.0.0.1:0") -> AsyncIterator[HollowTriton]:
-    """Serves on a free port, unless one is given."""
-    triton = HollowTriton()
+async def hollow_triton(
+    address: str = "127.0.0.1:0", engine: Engine | None = None, *, remembers: int = 100
+) -> AsyncIterator[HollowTriton]:
+    """Serves on a free port, unless one is given; without an engine, the small fake one."""
+    triton = HollowTriton(engine or FakeEngine(), remembers)
     server = grpc.aio.server(options=OPTIONS)
     add_GRPCInferenceServiceServicer_to_server(triton, server)
     host = address.rpartition(":")[0]
@@ -71,7 +77,7 @@ async def hollow_triton(address: str = "127.0.0.1:0") -> AsyncIterator[HollowTri
 
 
 async def main() -> None:
-    async with hollow_triton() as triton:
+    async with hollow_triton(engine=PublicEngine(), remembers=0) as triton:
         print(triton.address, flush=True)
         await asyncio.Event().wait()
 

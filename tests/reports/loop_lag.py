@@ -1,0 +1,134 @@
+"""How long the gateway's event loop is held up while it streams at the sizes of the public models.
+
+python -m tests.reports.loop_lag
+"""
+
+import asyncio
+import multiprocessing
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from echomimic_client.audio import AudioFormat
+from echomimic_client.blocking import AvatarClient
+from echomimic_client.results import VideoFormat
+from server.loop_lag import INTERVAL_S, LONG_S, LoopLag
+from server.settings import Settings
+from server.triton.client import TritonEngine
+from tests.reports import markdown
+from tests.support.serving import manifest, portrait, served, speech
+
+SIDES = (512, 768)
+STREAMS = (1, 4)
+SECONDS = 10
+IDLE_S = 10
+RATE_HZ = 16_000
+FRAMES = 25 * SECONDS
+
+
+def watch_a_stream(address: str, side: int) -> None:
+    """Takes every frame of a stream whose speech is there from the beginning."""
+    audio = AudioFormat("s16le", RATE_HZ, 1)
+    said = speech(SECONDS * RATE_HZ).tobytes()
+    video = VideoFormat("jpeg", width=side, height=side)
+    with AvatarClient(address) as client:
+        frames = sum(1 for _ in client.animate(portrait(side), [said], audio, video=video))
+    assert frames == FRAMES, f"{frames} frames of {FRAMES}"
+
+
+@asynccontextmanager
+async def gateway() -> AsyncGenerator[str]:
+    """A gateway in this process, in front of a Triton that computes nothing in another."""
+    command = (sys.executable, "-m", "tests.support.hollow_triton")
+    hollow = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    assert hollow.stdout
+    engine = TritonEngine((await hollow.stdout.readline()).decode().strip(), timeout_s=120)
+    offer = manifest().model_copy(update={"sizes": tuple((side, side) for side in SIDES)})
+    try:
+        with TemporaryDirectory() as folder:
+            settings = Settings(_env_file=None)  # pyright: ignore[reportCallIssue]
+            async with served(engine, Path(folder), settings, offer=offer) as running:
+                yield running.address
+    finally:
+        await engine.close()
+        if hollow.returncode is None:
+            hollow.kill()
+        await hollow.wait()
+
+
+@asynccontextmanager
+async def lags() -> AsyncGenerator[list[float]]:
+    """Collects how long the event loop is held up, in seconds."""
+    observed: list[float] = []
+    watching = asyncio.create_task(LoopLag(observed.append).run())
+    try:
+        yield observed
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+
+
+async def while_streaming(address: str, side: int, streams: int) -> tuple[list[float], float]:
+    """Returns the lags and the seconds that the streams took."""
+    context = multiprocessing.get_context("spawn")
+    clients = [context.Process(target=watch_a_stream, args=(address, side)) for _ in range(streams)]
+    now = asyncio.get_running_loop().time
+    begin_s = now()
+    async with lags() as observed:
+        for client in clients:
+            client.start()
+        for client in clients:
+            await asyncio.to_thread(client.join)
+    assert all(client.exitcode == 0 for client in clients)
+    return observed, now() - begin_s
+
+
+def row(size: str, streams: int, lags_s: list[float], rate: str) -> tuple[str, ...]:
+    p50, p99, most = (f"{1000 * np.percentile(lags_s, q):.1f}" for q in (50, 99, 100))
+    return (size, str(streams), rate, p50, p99, most)
+
+
+async def measure() -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    async with gateway() as address:
+        async with lags() as idle:
+            await asyncio.sleep(IDLE_S)
+        rows.append(row("", 0, idle, "0"))
+        for side in SIDES:
+            for streams in STREAMS:
+                found, took_s = await while_streaming(address, side, streams)
+                rows.append(
+                    row(f"{side}x{side}", streams, found, f"{streams * FRAMES / took_s:.0f}")
+                )
+                print(rows[-1], flush=True)
+    return rows
+
+
+EXPLANATION = f"""The gateway has one event loop, and while something holds it every stream waits.
+So whatever takes long is done in threads: tensors to bytes, samplers, pictures and their encoding.
+In every gateway `server/loop_lag.py` sleeps {1000 * INTERVAL_S:g} ms again and again, compares, and
+warns of what is held up for more than {1000 * LONG_S:g} ms."""
+
+CONDITIONS = f"""Measured on two cores, on which the clients and a Triton that computes nothing ran
+too: a gateway at the widths of the public flash model, {SECONDS} s of speech a stream sent at once,
+with windows of 17 and 33 frames, 8 steps of two rows, and JPEG. Nothing waits for a network, so
+this is the most that the gateway can be made to do; the frames a second are those of all streams
+together, the start of their clients counted. Waiting for Python's lock and for a turn on one of the
+cores is in the numbers."""
+
+
+def main() -> None:
+    rows = asyncio.run(measure())
+    header = ("size", "streams", "frames a second", "p50, ms", "p99, ms", "most, ms")
+    title = "How long the event loop is held up"
+    table = markdown.table(header, rows)
+    markdown.write("loop-lag.md", "loop_lag", title, EXPLANATION, CONDITIONS, table)
+
+
+if __name__ == "__main__":
+    main()
