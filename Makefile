@@ -85,6 +85,8 @@ report: $(EXPORT)/ready-dev $(TRITON)/ready ## Measure again what docs/ states
 	$(EXPORT)/bin/python -m tests.reports.teacache $(DEMO_REPOSITORY)
 	$(EXPORT)/bin/python -m tests.reports.batching $(DEMO_REPOSITORY)
 	$(EXPORT)/bin/python -m tests.reports.health $(DEMO_REPOSITORY)
+	$(EXPORT)/bin/python -m tests.reports.loop_lag
+	$(EXPORT)/bin/python -m tests.reports.metrics
 
 .PHONY: export-check
 export-check: $(EXPORT)/ready-dev $(TINY)/config.yaml ## Export and build the public sizes with random weights, and write what that took

@@ -5,6 +5,10 @@
 
 import asyncio
 import signal
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from importlib.metadata import version
 
 import structlog
 from grpc_health.v1._async import HealthServicer
@@ -12,14 +16,18 @@ from grpc_health.v1._async import HealthServicer
 from server.animation.styles import encoded_prompts
 from server.animation.tokens import PromptTokenizer
 from server.api.health import HealthMonitor
-from server.api.listener import bind, make_server
+from server.api.listener import ListenError, bind, make_server
 from server.api.service import AvatarService
+from server.loop_lag import LoopLag
 from server.manifest import TOKENIZER, read_manifest
+from server.metrics import Metrics
+from server.recorder import SILENT, Recorder
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Offer
 from server.sessions.probe import Probe
 from server.settings import Settings
 from server.triton.client import TritonEngine
+from server.triton.contract import Variant
 from server.triton.endpoint import Endpoint
 from server.triton.failover import FailoverEngine
 from server.triton.keeper import TritonKeeper
@@ -49,8 +57,31 @@ async def serve(settings: Settings) -> None:
     serving.result()
 
 
+@contextmanager
+def _recording(settings: Settings, variant: Variant) -> Generator[Recorder]:
+    """Gives whom to tell what happens, and serves that as metrics if the settings say so."""
+    if settings.metrics_port is None:
+        yield SILENT
+        return
+    metrics = Metrics(version("echomimic-server"), variant)
+    host, port = settings.host.strip("[]"), settings.metrics_port
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(metrics.served(host, port))
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise ListenError(f"cannot serve metrics on {host}, port {port}: {why}") from error
+        log.info("metrics are served", url=url)
+        yield metrics
+
+
 async def _serve(settings: Settings) -> None:
     offer = Offer(settings, read_manifest(settings.repository))
+    with _recording(settings, offer.manifest.variant) as recorder:
+        await _run(settings, offer, recorder)
+
+
+async def _run(settings: Settings, offer: Offer, recorder: Recorder) -> None:
     tokenizer = PromptTokenizer(settings.repository / TOKENIZER)
     encoded = encoded_prompts(settings.repository, offer.manifest)
     keeper = None if settings.triton_url else TritonKeeper(settings)
@@ -59,9 +90,15 @@ async def _serve(settings: Settings) -> None:
     monitor = HealthMonitor(health, lambda: any(endpoint.usable for endpoint in endpoints))
     tritons = [TritonEngine(url, timeout_s=settings.inference_timeout_s) for url in urls]
     endpoints = [
-        Endpoint(url, MeteredEngine(triton), monitor.notice)
+        Endpoint(
+            url,
+            MeteredEngine(triton, ended=partial(recorder.execution_ended, url)),
+            monitor.notice,
+        )
         for url, triton in zip(urls, tritons, strict=True)
     ]
+    for endpoint in endpoints:
+        recorder.endpoint_usable(endpoint.url, lambda endpoint=endpoint: endpoint.usable)
     watches = [
         Watch(
             endpoint,
@@ -73,7 +110,7 @@ async def _serve(settings: Settings) -> None:
         for endpoint, triton in zip(endpoints, tritons, strict=True)
     ]
     engine = FailoverEngine(ScheduledEngine(endpoints), attempts=len(endpoints))
-    gateway = Gateway(offer, engine, tokenizer, encoded)
+    gateway = Gateway(offer, engine, tokenizer, encoded, recorder)
     server = make_server(settings, AvatarService(gateway), health)
     address = bind(server, settings)
     try:
@@ -84,6 +121,7 @@ async def _serve(settings: Settings) -> None:
                     keeper.run(on_loss=lambda: own.eject("it has ended"), live=tritons[0].live)
                 )
             tasks.create_task(monitor.run())
+            tasks.create_task(LoopLag(recorder.loop_held).run())
             for watch in watches:
                 tasks.create_task(watch.run())
             await monitor.begun.wait()

@@ -77,6 +77,13 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(DEFAULT_PORT, ge=0, le=65535, description="gRPC port; 0 takes a free one.")
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of Prometheus's metrics over HTTP, on the same address; 0 takes a free "
+        "one, none serves none.",
+    )
     triton_url: TritonUrls = Field(
         "",
         description="Running Tritons to use, host:port of gRPC, separated by commas; "

@@ -11,25 +11,30 @@ from collections.abc import Awaitable, Callable, Hashable
 import numpy as np
 
 from server.arrays import FloatArray
+from server.recorder import SILENT, Recorder
 
+Key = tuple[str, *tuple[Hashable, ...]]
+"""Begins with what kind of array it is."""
 Make = Callable[[], Awaitable[FloatArray]]
 
 
 class ByteCache:
     """Remembers arrays by key, up to a number of bytes."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, recorder: Recorder = SILENT) -> None:
         self._max_bytes = max_bytes
+        self._recorder = recorder
         self._bytes = 0
-        self._arrays: OrderedDict[Hashable, FloatArray] = OrderedDict()
-        self._making: dict[Hashable, asyncio.Future[FloatArray]] = {}
+        self._arrays: OrderedDict[Key, FloatArray] = OrderedDict()
+        self._making: dict[Key, asyncio.Future[FloatArray]] = {}
 
-    async def get(self, key: Hashable, make: Make) -> FloatArray:
+    async def get(self, key: Key, make: Make) -> FloatArray:
         """Returns the array of a key, made now if need be. It is shared, so it is read-only.
 
         Whoever asks while it is made waits for it, and shares an error, too. An error is not
         remembered. If the one who makes it is cancelled, one who waits makes it.
         """
+        self._recorder.cache_asked(key[0], hit=key in self._arrays or key in self._making)
         while key not in self._arrays:
             making = self._making.get(key)
             if making is None:
@@ -40,7 +45,7 @@ class ByteCache:
         self._arrays.move_to_end(key)
         return self._arrays[key]
 
-    async def _make(self, key: Hashable, make: Make) -> FloatArray:
+    async def _make(self, key: Key, make: Make) -> FloatArray:
         making = self._making[key] = asyncio.get_running_loop().create_future()
         try:
             array = np.asarray(await make()).view()
@@ -58,7 +63,7 @@ class ByteCache:
             making.cancel()
             del self._making[key]
 
-    def _add(self, key: Hashable, array: FloatArray) -> None:
+    def _add(self, key: Key, array: FloatArray) -> None:
         if array.nbytes > self._max_bytes:
             return
         self._arrays[key] = array
@@ -73,9 +78,9 @@ class Hold:
 
     def __init__(self, cache: ByteCache) -> None:
         self._cache = cache
-        self._held: dict[str, tuple[Hashable, FloatArray]] = {}
+        self._held: dict[str, tuple[Key, FloatArray]] = {}
 
-    async def get(self, use: str, key: Hashable, make: Make) -> FloatArray:
+    async def get(self, use: str, key: Key, make: Make) -> FloatArray:
         """Returns the array of a key; see `ByteCache.get`. It replaces the one held for the use."""
         held = self._held.get(use)
         if held is None or held[0] != key:

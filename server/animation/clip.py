@@ -17,6 +17,7 @@ from server.animation.blend import blended_latents
 from server.animation.condition import Avatar, Conditioner
 from server.animation.denoise import plan_steps
 from server.animation.generation import Generation, generate
+from server.animation.stages import Stopwatch
 from server.animation.stitch import Clip, fade
 from server.animation.windows import Window
 from server.arrays import FloatArray
@@ -24,6 +25,7 @@ from server.audio.clock import FRAME_RATE
 from server.audio.normalizer import RunningNormalizer
 from server.audio.pcm import Samples
 from server.pictures.colors import ColorMatcher
+from server.recorder import SILENT, Recorder
 from server.triton.contract import FRAMES_PER_LATENT, VAE_DECODER, Variant
 from server.triton.engine import Engine, Priority
 
@@ -87,6 +89,7 @@ async def animate_clip(
     exact: ExactClip,
     *,
     first_priority: Priority = Priority.NORMAL,
+    recorder: Recorder = SILENT,
 ) -> AsyncIterator[FloatArray]:
     """Yields the video of a clip in pieces [3, n, height, width] in [0, 1].
 
@@ -102,11 +105,15 @@ async def animate_clip(
         generation: how frames are generated.
         exact: how the clip is cut.
         first_priority: of the first window's executions.
+        recorder: told how long each stage takes.
     """
+    stopwatch = Stopwatch(recorder)
     priority = Priority.NORMAL if exact.blend_latents else first_priority
     features = await _features(engine, samples, frames, generation, priority)
+    stopwatch.lap("features")
     if exact.blend_latents:
         condition = await conditioner.first_window(avatar.picture, exact.window_frames)
+        stopwatch.lap("condition")
         latents = await blended_latents(
             engine,
             avatar,
@@ -116,7 +123,11 @@ async def animate_clip(
             frames=frames,
             overlap=exact.overlap_frames,
         )
-        yield await _decode(engine, latents, priority)
+        stopwatch.lap("denoise")
+        video = await _decode(engine, latents, priority)
+        stopwatch.lap("decode")
+        stopwatch.finish()
+        yield video
         return
     plans = await plan_steps(
         engine, generation.sampler, generation.guidance, generation.teacache, priority
@@ -124,7 +135,9 @@ async def animate_clip(
     cut = tuple(clip_windows(frames, exact))
     held = np.zeros((3, 0, *avatar.picture.shape[:2]), np.float32)
     for window in cut:
+        stopwatch.start()
         condition = await _condition(conditioner, avatar, held, window, priority)
+        stopwatch.lap("condition")
         hearing = generation.audio.window(features, window.start, window.frames)
         latents = await generate(
             engine,
@@ -135,10 +148,14 @@ async def animate_clip(
             hearing=hearing,
             priority=priority,
         )
+        stopwatch.lap("denoise")
         decoded = await _decode(engine, latents, priority)
+        stopwatch.lap("decode")
         video = await asyncio.to_thread(fade, held, decoded, axis=1)
         kept = window.frames - (0 if window is cut[-1] else exact.overlap_frames)
         held = video[:, kept:]
+        stopwatch.lap("stitch")
+        stopwatch.finish()
         yield video[:, :kept]
         priority = Priority.NORMAL
 

@@ -16,12 +16,14 @@ from server.animation.condition import Avatar, Conditioner
 from server.animation.denoise import plan_steps
 from server.animation.features import hear, next_segment
 from server.animation.generation import Generation, generate
+from server.animation.stages import Stopwatch
 from server.animation.stitch import Clip, Stitcher
 from server.animation.windows import Window, WindowSpec, shortened, windows
 from server.audio.clock import MODEL_SAMPLES_PER_FRAME
 from server.audio.normalizer import RunningNormalizer
 from server.audio.timeline import AudioTimeline
 from server.pictures.portrait import Picture
+from server.recorder import SILENT, Recorder
 from server.triton.contract import VAE_DECODER, latent_frames
 from server.triton.engine import Engine, Priority
 
@@ -36,12 +38,13 @@ async def animate(
     *,
     opening: Picture | None = None,
     first_priority: Priority = Priority.NORMAL,
+    recorder: Recorder = SILENT,
 ) -> AsyncIterator[Clip]:
     """Yields the frames of an utterance, in order and without gaps, a clip for each window.
 
     The last clip reaches past the end of the audio: the caller drops what it does not need. The
     first window begins with ``opening``, or else with the portrait, and its executions have a
-    priority of their own.
+    priority of their own. The recorder is told how long each stage of a window takes.
     """
     normalize = RunningNormalizer()
     stitcher = Stitcher(spec.overlap)
@@ -49,14 +52,20 @@ async def animate(
     plans = await plan_steps(
         engine, generation.sampler, generation.guidance, generation.teacache, priority
     )
+    stopwatch = Stopwatch(recorder)
     for window in windows(spec):
+        stopwatch.start()
         if not await _has_new_frames(timeline, window):
             break
+        stopwatch.lap("audio")
         # First, since it needs no audio and the wait for that is the longest.
         condition = await _condition(conditioner, avatar, opening, stitcher, window, priority)
+        stopwatch.lap("condition")
         window = await _fitted(timeline, window, spec)
         segment = await next_segment(timeline, window, spec, normalize)
+        stopwatch.lap("audio")
         hearing = await hear(engine, generation.audio, segment, window, priority)
+        stopwatch.lap("features")
         latents = await generate(
             engine,
             avatar,
@@ -67,8 +76,13 @@ async def animate(
             hearing=hearing,
             priority=priority,
         )
+        stopwatch.lap("denoise")
         decoded = await engine.run(VAE_DECODER, {"latents": latents}, ["frames"], priority=priority)
-        yield await asyncio.to_thread(stitcher.add, window, decoded["frames"][0])
+        stopwatch.lap("decode")
+        clip = await asyncio.to_thread(stitcher.add, window, decoded["frames"][0])
+        stopwatch.lap("stitch")
+        stopwatch.finish()
+        yield clip
         priority = Priority.NORMAL
     held = stitcher.finish()
     if held is not None:

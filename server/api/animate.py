@@ -9,13 +9,13 @@ from echomimic.v1 import avatar_service_pb2 as pb
 
 from server.api import responses
 from server.api.calls import Call
+from server.api.frames import encoded
 from server.api.requests import read_start
 from server.errors import IdleClientError, InvalidFieldError, NotBuiltError
-from server.pictures.encoding import encode_frame
 from server.sessions.conversation import Conversation, converse
-from server.sessions.events import Event, Frame
+from server.sessions.events import Frame
 from server.sessions.gateway import Gateway
-from server.sessions.jobs import Job, VideoFormat
+from server.sessions.jobs import Job
 from server.sessions.speech import AudioLimits
 
 
@@ -53,18 +53,12 @@ async def _read_start(gateway: Gateway, call: Call) -> Job:
 
 async def _answer(call: Call, conversation: Conversation) -> None:
     async for event in conversation.events():
-        await call.send(await _message(event, conversation.job.video_format))
         if isinstance(event, Frame):
-            conversation.report.frame_sent(event.utterance_id)
-
-
-async def _message(event: Event, video_format: VideoFormat) -> pb.AnimateResponse:
-    if isinstance(event, Frame):
-        data = await asyncio.to_thread(
-            encode_frame, event.picture, video_format.encoding, video_format.jpeg_quality
-        )
-        return pb.AnimateResponse(frame=responses.frame(event, data, video_format))
-    return responses.event(event)
+            frame = await encoded(event, conversation.job.video_format, call.recorder)
+            await call.send(pb.AnimateResponse(frame=frame))
+            call.frame_sent(conversation.report, event.utterance_id)
+        else:
+            await call.send(responses.event(event))
 
 
 async def listen(call: Call, conversation: Conversation, idle_timeout_s: float) -> None:

@@ -20,6 +20,7 @@ from grpc_status import rpc_status
 
 from server.api.status import facts_of, reason_of, to_status
 from server.errors import CapacityError, IdleClientError, SlowReaderError, cause_of
+from server.recorder import Recorder
 from server.sessions.events import Notice
 from server.sessions.jobs import Job
 from server.sessions.report import Report
@@ -43,10 +44,14 @@ STATUS_S = 5.0
 class Call:
     """One call: its id, its messages and what is said of it in the log."""
 
-    def __init__(self, context: Context, read_timeout_s: float) -> None:
+    def __init__(
+        self, context: Context, method: str, recorder: Recorder, read_timeout_s: float
+    ) -> None:
         self.request_id, self.notices = _request_id(context)
         self.sent_at = 0.0
         """When the latest answer was sent, on the event loop's clock."""
+        self.recorder = recorder
+        self._method = method
         self._session_id = ""
         self._report: Report | None = None
         self._context = context
@@ -66,6 +71,20 @@ class Call:
         """Says what the call is, for the log."""
         self._session_id = job.client_session_id
         self._report = report
+
+    def frame_sent(self, report: Report, utterance_id: int) -> None:
+        """Counts a frame that has left."""
+        report.frame_sent(utterance_id)
+        self.recorder.frame_sent(self._method)
+        if report.frames == 1:
+            self.recorder.first_frame(self._method, report.first_frame_s)
+
+    def ended(self, code: str, reason: str = "") -> None:
+        """Says how the call ended, for the metrics."""
+        self.recorder.call_ended(self._method, code, reason)
+        report = self._report
+        if report is not None and report.frames:
+            self.recorder.video_ended(self._method, report.playable_s, report.realtime_factor)
 
     async def read(self, kind: type[M], timeout_s: float | None = None) -> M | None:
         """Returns the client's next message, or None when it has half-closed.
@@ -154,6 +173,7 @@ class Call:
 async def serving(
     context: Context,
     method: str,
+    recorder: Recorder,
     *,
     read_timeout_s: float,
 ) -> AsyncGenerator[Call]:
@@ -162,10 +182,12 @@ async def serving(
     Args:
         context: the call's.
         method: what the log calls it.
+        recorder: told of its beginning and end, and of its frames.
         read_timeout_s: how long the client may leave an answer unread.
     """
-    call = Call(context, read_timeout_s)
+    call = Call(context, method, recorder, read_timeout_s)
     began_s = time.monotonic()
+    recorder.call_began(method)
     log.info(f"{method} begins", **call.facts())
 
     def outcome(status: str) -> dict[str, object]:
@@ -175,14 +197,18 @@ async def serving(
     try:
         yield call
         log.info(method, **outcome("OK"))
+        call.ended("OK")
     except asyncio.CancelledError:
-        log.info(method, **outcome(call.cancelled_by()))
+        code = call.cancelled_by()
+        log.info(method, **outcome(code))
+        call.ended(code)
         raise
     except Exception as error:
         cause = cause_of(error)
         status = to_status(cause)
-        name = f"{code_pb2.Code.Name(status.code)}/{reason_of(cause)}"
-        log.warning(method, **outcome(name), **facts_of(cause))
+        code, reason = code_pb2.Code.Name(status.code), reason_of(cause)
+        log.warning(method, **outcome(f"{code}/{reason}"), **facts_of(cause))
+        call.ended(code, reason)
         # The status waits behind what the client has not read; the call's work shall not.
         traceback.clear_frames(cause.__traceback__)
         # Whoever is turned away for want of room is to know at once.

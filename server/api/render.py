@@ -8,11 +8,11 @@ from echomimic.v1 import avatar_service_pb2 as pb
 
 from server.api import responses
 from server.api.calls import Call
+from server.api.frames import encoded
 from server.api.requests import read_render
 from server.audio.clock import FRAME_RATE, Clock
 from server.audio.decoder import PcmDecoder
 from server.errors import InvalidFieldError, MissingExtraError
-from server.pictures.encoding import encode_frame
 from server.sessions.conversation import Conversation, converse
 from server.sessions.events import Frame, Notice
 from server.sessions.gateway import Gateway
@@ -75,16 +75,12 @@ def _shortened(job: Job, frames: int, samples: int) -> tuple[Notice, ...]:
 
 
 async def _send_frames(call: Call, conversation: Conversation) -> None:
-    video_format = conversation.job.video_format
     async for event in conversation.events():
         match event:
             case Frame():
-                data = await asyncio.to_thread(
-                    encode_frame, event.picture, video_format.encoding, video_format.jpeg_quality
-                )
-                frame = responses.frame(event, data, video_format)
+                frame = await encoded(event, conversation.job.video_format, call.recorder)
                 await call.send(pb.RenderResponse(frame=frame))
-                conversation.report.frame_sent(event.utterance_id)
+                call.frame_sent(conversation.report, event.utterance_id)
             case Notice():
                 await call.send(pb.RenderResponse(warning=responses.warning(event)))
             case _:
@@ -100,7 +96,7 @@ async def _send_mp4(call: Call, conversation: Conversation, total: int, audio: b
         match event:
             case Frame():
                 await asyncio.to_thread(writer.add_pictures, event.picture[None])
-                report.frame_sent(event.utterance_id)
+                call.frame_sent(report, event.utterance_id)
                 if report.windows > windows or report.frames == total:
                     windows = report.windows
                     progress = pb.Progress(frames=report.frames, total_frames=total)

@@ -38,7 +38,8 @@ class AvatarService:
     def _behaviour(self, method: str) -> Behaviour:
         async def serve(context: Context) -> None:
             read_timeout_s = self._gateway.offer.settings.read_timeout_s
-            async with serving(context, method, read_timeout_s=read_timeout_s) as call:
+            recorder = self._gateway.recorder
+            async with serving(context, method, recorder, read_timeout_s=read_timeout_s) as call:
                 if method not in self._methods:
                     raise NotBuiltError(method)
                 await self._methods[method](self._gateway, call)

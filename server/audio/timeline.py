@@ -4,6 +4,7 @@ bytes -> mono (decoder) -> 16 kHz (resampler) -> AudioTimeline -> the samples of
 """
 
 import asyncio
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,8 +16,15 @@ SAMPLE_BYTES = 4
 class AudioBudget:
     """How much audio of one call may wait to be used, over all its utterances."""
 
-    def __init__(self, max_samples: int) -> None:
+    def __init__(self, max_samples: int, changed: Callable[[int], None] = lambda _: None) -> None:
+        """Begins with nothing waiting.
+
+        Args:
+            max_samples: how much may wait.
+            changed: told by how much what waits has changed.
+        """
         self._max_samples = max_samples
+        self._changed = changed
         self._waiting = 0
 
     def has_room(self, samples: int) -> bool:
@@ -26,6 +34,7 @@ class AudioBudget:
     def change(self, samples: int) -> None:
         """Counts audio that has come in, or with a minus sign audio that has been used."""
         self._waiting += samples
+        self._changed(samples)
 
 
 class AudioTimeline:

@@ -48,7 +48,10 @@ class Conversation:
         self._gateway = gateway
         self._prepared = prepared
         self._limits = limits
-        self._budget = AudioBudget(int(limits.max_buffered_s * MODEL_RATE_HZ))
+        self._budget = AudioBudget(
+            int(limits.max_buffered_s * MODEL_RATE_HZ),
+            lambda samples: gateway.recorder.audio_waiting(samples / MODEL_RATE_HZ),
+        )
         self._outbox = Outbox(gateway.offer.windows.longest)
         self._hearing: Speech | None = None
         self._utterances = 0
@@ -89,14 +92,18 @@ class Conversation:
     def interrupt(self) -> None:
         """Drops what has not been taken of all that was said; `Interrupted` answers it."""
         self._hearing = None
-        for waiting in (*self._waiting, self._drawn):
-            if waiting is not None:
-                waiting.timeline.drop()
-        self._waiting.clear()
+        self.drop()
         if self._drawing is not None:
             self._drawing.cancel()
         self._outbox.interrupt()
         self._last = self._shown
+
+    def drop(self) -> None:
+        """Drops the audio of all that was said and has not been drawn."""
+        for waiting in (*self._waiting, self._drawn):
+            if waiting is not None:
+                waiting.timeline.drop()
+        self._waiting.clear()
 
     async def end(self) -> None:
         """Says that nothing more will be said: after what is left, the events end."""
@@ -188,3 +195,5 @@ async def converse(gateway: Gateway, job: Job, limits: AudioLimits) -> AsyncGene
                 drawing.cancel()
     except BaseExceptionGroup as group:
         raise cause_of(group) from group
+    finally:
+        conversation.drop()

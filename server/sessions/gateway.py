@@ -21,6 +21,7 @@ from server.arrays import FloatArray
 from server.audio.clock import FRAME_RATE, Clock
 from server.errors import InvalidFieldError
 from server.pictures.portrait import Picture
+from server.recorder import SILENT, Recorder
 from server.sessions.admission import Admission
 from server.sessions.jobs import Job, Offer
 from server.sessions.prepared import Prepared, prepare
@@ -40,6 +41,7 @@ class Gateway:
         engine: Engine,
         tokenizer: PromptTokenizer,
         encoded: Mapping[str, FloatArray] = MappingProxyType({}),
+        recorder: Recorder = SILENT,
     ) -> None:
         """Begins with nothing remembered and every place free.
 
@@ -48,12 +50,14 @@ class Gateway:
             engine: runs the networks.
             tokenizer: prompts to umT5's tokens.
             encoded: prompts that umT5 need not encode, [1, 512, text_width] each.
+            recorder: told what the gateway does.
         """
         self.offer = offer
+        self.recorder = recorder
         self.admission = Admission(offer.settings.max_streams, offer.settings.places_per_caller)
         self._engine = engine
         self._conditioner = Conditioner(
-            engine, tokenizer, ByteCache(offer.settings.condition_cache_bytes), encoded
+            engine, tokenizer, ByteCache(offer.settings.condition_cache_bytes, recorder), encoded
         )
 
     async def prepare(self, job: Job) -> Prepared:
@@ -83,7 +87,13 @@ class Gateway:
         if job.exact is not None:
             frames = self._exact_frames(job, job.exact, speech.samples)
             video = animate_clip(
-                *stages, await speech.whole(), frames, how, job.exact, first_priority=priority
+                *stages,
+                await speech.whole(),
+                frames,
+                how,
+                job.exact,
+                first_priority=priority,
+                recorder=self.recorder,
             )
             clips = clip_pictures(video, match_colors=job.exact.match_colors)
         else:
@@ -94,6 +104,7 @@ class Gateway:
                 how,
                 opening=opening,
                 first_priority=priority,
+                recorder=self.recorder,
             )
         async for clip in clips:
             yield clip if speech.frame_count is None else clip.until(speech.frame_count)

@@ -28,6 +28,7 @@ SOURCES = {
 LAYERS = (
     ("server.__main__",),
     ("server.app",),
+    ("server.metrics",),
     ("server.api",),
     ("server.sessions",),
     ("server.animation",),
@@ -37,9 +38,11 @@ LAYERS = (
         "server.arrays",
         "server.errors",
         "server.logs",
+        "server.loop_lag",
         "server.manifest",
         "server.memory",
         "server.notices",
+        "server.recorder",
         "server.settings",
     ),
     ("server.triton.contract", "echomimic_client.mp4"),
@@ -67,10 +70,10 @@ FORBIDDEN = {
     # Protobuf and gRPC end in api/, which runs no network.
     **dict.fromkeys(
         ("server.sessions", "server.animation", "server.audio", "server.pictures"),
-        ("echomimic", "google", "grpc", "tritonclient"),
+        ("echomimic", "google", "grpc", "prometheus_client", "tritonclient"),
     ),
-    "server.api": ("server.triton.engine", "tritonclient"),
-    "server.triton": ("echomimic",),
+    "server.api": ("prometheus_client", "server.triton.engine", "tritonclient"),
+    "server.triton": ("echomimic", "prometheus_client"),
 }
 """What a package may not import besides."""
 

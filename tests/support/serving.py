@@ -25,6 +25,7 @@ from server.animation.tokens import PromptTokenizer
 from server.api.listener import make_server
 from server.api.service import AvatarService
 from server.manifest import Manifest, NetworkEntry
+from server.recorder import SILENT, Recorder
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Offer
 from server.settings import Settings
@@ -98,10 +99,11 @@ async def served(
     *,
     offer: Manifest | None = None,
     encoded: Mapping[str, NDArray[np.float32]] = MappingProxyType({}),
+    recorder: Recorder = SILENT,
 ) -> AsyncIterator[Served]:
     """A running gateway and a client's stub for it."""
     described = manifest(variant) if offer is None else offer
-    gateway = Gateway(Offer(settings, described), engine, tokenizer(folder), encoded)
+    gateway = Gateway(Offer(settings, described), engine, tokenizer(folder), encoded, recorder)
     service = AvatarService(gateway)
     server = make_server(settings, service, HealthServicer())
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"

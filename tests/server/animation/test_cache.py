@@ -32,7 +32,7 @@ class Maker:
 
 
 async def ask(cache: ByteCache, make: Maker, callers: int) -> list[asyncio.Task[np.ndarray]]:
-    asking = [asyncio.create_task(cache.get("key", make)) for _ in range(callers)]
+    asking = [asyncio.create_task(cache.get(("key",), make)) for _ in range(callers)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return asking
@@ -70,14 +70,14 @@ async def test_an_error_is_everybodys_and_is_not_remembered() -> None:
     assert [type(result) for result in results] == [RuntimeError] * 3
     assert make.begun == 1
     make.error = None
-    np.testing.assert_array_equal(await cache.get("key", make), ARRAY)
+    np.testing.assert_array_equal(await cache.get(("key",), make), ARRAY)
 
 
 async def test_the_least_recently_used_goes_first() -> None:
     make, cache = Maker(), ByteCache(2 * ARRAY.nbytes)
     make.may.set()
     for key in ("a", "b", "a", "c", "a", "b"):
-        await cache.get(key, make)
+        await cache.get((key,), make)
     assert make.begun == 4
 
 
@@ -86,7 +86,7 @@ async def test_a_hold_keeps_the_last_of_each_use() -> None:
     make.may.set()
     hold = Hold(cache)
     for use, key in (("text", "a"), ("negative", "b"), ("text", "a"), ("text", "c"), ("text", "a")):
-        await hold.get(use, key, make)
+        await hold.get(use, (key,), make)
     assert make.begun == 4
 
 

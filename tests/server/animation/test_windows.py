@@ -110,7 +110,7 @@ async def test_the_cache_makes_once_and_forgets_the_oldest() -> None:
             made.append(key)
             return np.zeros(4, np.float32)
 
-        return await cache.get(key, make)
+        return await cache.get((key,), make)
 
     for key in ("a", "b", "a", "c", "a", "b"):
         await get(key)
@@ -121,6 +121,6 @@ async def test_what_is_cached_cannot_be_changed() -> None:
     async def make() -> np.ndarray:
         return np.zeros(4, np.float32)
 
-    array = await ByteCache(max_bytes=32).get("a", make)
+    array = await ByteCache(max_bytes=32).get(("a",), make)
     with pytest.raises(ValueError, match="read-only"):
         array[0] = 1

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from server.api.calls import serving
 from server.api.status import CODES
 from server.errors import EngineUnavailableError, InvalidFieldError, cause_of
+from server.recorder import SILENT
 from tests.support.fake_engine import FakeEngine
 from tests.support.paths import ROOT
 from tests.support.serving import (
@@ -150,7 +151,7 @@ async def test_a_status_that_nobody_reads_does_not_hold_the_handler(
     monkeypatch.setattr("server.api.calls.STATUS_S", 0.01)
     context: Any = NeverRead()
     async with asyncio.timeout(5):
-        async with serving(context, "M", read_timeout_s=1):
+        async with serving(context, "M", SILENT, read_timeout_s=1):
             raise InvalidFieldError("a", "b")
 
 

@@ -1,0 +1,36 @@
+"""Where the time of a window goes, stage by stage."""
+
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from server.recorder import Recorder
+
+Stage = Literal["audio", "condition", "features", "denoise", "decode", "stitch"]
+"""What a window goes through; ``audio`` is waiting for what is said."""
+
+
+class Stopwatch:
+    """Tells a recorder how long each stage of a window took."""
+
+    def __init__(self, recorder: Recorder, now: Callable[[], float] = time.monotonic) -> None:
+        """Starts; ``now`` is a monotonic clock in seconds."""
+        self._recorder = recorder
+        self._now = now
+        self._stages_s: dict[Stage, float] = {}
+        self.start()
+
+    def start(self) -> None:
+        """Begins a stage that follows none."""
+        self._began_s = self._now()
+
+    def lap(self, stage: Stage) -> None:
+        """Ends a stage, or a part of it, and begins the next."""
+        began_s, self._began_s = self._began_s, self._now()
+        self._stages_s[stage] = self._stages_s.get(stage, 0.0) + self._began_s - began_s
+
+    def finish(self) -> None:
+        """Ends the window."""
+        for stage, seconds in self._stages_s.items():
+            self._recorder.stage_ended(stage, seconds)
+        self._stages_s.clear()

@@ -1,0 +1,192 @@
+"""What the gateway measures, for Prometheus: every metric, and where they are served.
+
+Each label has few values: the names of methods, codes, reasons, stages, networks and outcomes are
+of this program, and endpoints are those that the operator named. Nothing that a client sends
+becomes one.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    start_http_server,
+)
+
+from server.recorder import Recorder
+
+PREFIX = "echomimic"
+FIRST_FRAME_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)
+"""Around what somebody who talks takes for prompt, and up to what a CPU needs."""
+PLAYABLE_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60, 300)
+REALTIME = (0.1, 0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5)
+"""Close together around 1, below which video cannot keep up with speech."""
+STAGE_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 100)
+"""A window of 33 frames lasts 1.1 s: its stages together must not take longer."""
+ENCODING_S = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.04, 0.1)
+"""A frame lasts 0.04 s."""
+EXECUTION_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 120)
+"""Up to the time after which an execution is given up, by default."""
+LAG_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
+"""From 0.1 s on a hold-up is a warning, too."""
+
+
+class Metrics(Recorder):
+    """Counts what it is told."""
+
+    def __init__(self, version: str, variant: str) -> None:
+        """Begins with nothing counted.
+
+        Args:
+            version: of this program.
+            variant: of the model.
+        """
+        self.registry = CollectorRegistry()
+        self.labels: dict[str, tuple[str, ...]] = {}
+        """The names of each metric's labels."""
+        self._build = self._gauge("build_info", "Always 1.", "version", "variant")
+        self._build.labels(version, variant).set(1)
+        self._active = self._gauge("calls_active", "Calls under way.", "method")
+        self._calls = self._counter(
+            "calls",
+            "Calls that have ended, with the reason of those that were refused or failed.",
+            *("method", "code", "reason"),
+        )
+        self._first_frame_s = self._histogram(
+            "first_frame_seconds",
+            "From a call's first audio to its first frame sent.",
+            FIRST_FRAME_S,
+            "method",
+        )
+        self._playable_s = self._histogram(
+            "playable_seconds",
+            "From an utterance's first audio to the start of playback that never stalls.",
+            PLAYABLE_S,
+            "method",
+        )
+        self._realtime = self._histogram(
+            "realtime_factor",
+            "Seconds of video for each second from a call's first audio to its last frame.",
+            REALTIME,
+            "method",
+        )
+        self._frames = self._counter("frames_sent", "Frames sent.", "method")
+        self._encoding_s = self._histogram(
+            "frame_encoding_seconds", "Encoding of a frame.", ENCODING_S
+        )
+        self._stage_s = self._histogram(
+            "window_stage_seconds",
+            "Stages of a window; audio is waiting for what is said.",
+            STAGE_S,
+            "stage",
+        )
+        self._audio_s = self._gauge(
+            "audio_waiting_seconds", "Audio received that waits to be animated, of all calls."
+        )
+        self._execution_s = self._histogram(
+            "execution_seconds",
+            "Executions on Triton with their waiting there, trials left out.",
+            EXECUTION_S,
+            *("endpoint", "network", "outcome"),
+        )
+        self._usable = self._gauge(
+            "triton_usable", "Whether a Triton is used: 1 while it works.", "endpoint"
+        )
+        self._cache = self._counter(
+            "cache_lookups",
+            "Portraits and prompts looked for among those that are prepared.",
+            *("kind", "result"),
+        )
+        self._lag_s = self._histogram(
+            "loop_lag_seconds",
+            "How long the event loop was held up, at each of many looks.",
+            LAG_S,
+        )
+        ProcessCollector(registry=self.registry)
+
+    def call_began(self, method: str) -> None:
+        """Counts a call that is under way."""
+        self._active.labels(method).inc()
+
+    def call_ended(self, method: str, code: str, reason: str) -> None:
+        """Counts a call that no longer is."""
+        self._active.labels(method).dec()
+        self._calls.labels(method, code, reason).inc()
+
+    def video_ended(self, method: str, playable_s: float, realtime_factor: float) -> None:
+        """Counts a call that had frames."""
+        self._playable_s.labels(method).observe(playable_s)
+        self._realtime.labels(method).observe(realtime_factor)
+
+    def first_frame(self, method: str, seconds: float) -> None:
+        """Counts a call's first frame."""
+        self._first_frame_s.labels(method).observe(seconds)
+
+    def frame_sent(self, method: str) -> None:
+        """Counts a frame."""
+        self._frames.labels(method).inc()
+
+    def frame_encoded(self, seconds: float) -> None:
+        """Counts a frame's encoding."""
+        self._encoding_s.observe(seconds)
+
+    def stage_ended(self, stage: str, seconds: float) -> None:
+        """Counts a stage of a window."""
+        self._stage_s.labels(stage).observe(seconds)
+
+    def execution_ended(self, endpoint: str, network: str, outcome: str, seconds: float) -> None:
+        """Counts an execution."""
+        self._execution_s.labels(endpoint, network, outcome).observe(seconds)
+
+    def endpoint_usable(self, endpoint: str, usable: Callable[[], bool]) -> None:
+        """Asks from now on whether a Triton is used, whenever metrics are asked for."""
+        self._usable.labels(endpoint).set_function(usable)
+
+    def cache_asked(self, kind: str, *, hit: bool) -> None:
+        """Counts a look into the cache."""
+        self._cache.labels(kind, "hit" if hit else "miss").inc()
+
+    def audio_waiting(self, seconds: float) -> None:
+        """Counts audio that has come, or with a minus sign audio that has been used."""
+        self._audio_s.inc(seconds)
+
+    def loop_held(self, seconds: float) -> None:
+        """Counts a look at the event loop."""
+        self._lag_s.observe(seconds)
+
+    @contextmanager
+    def served(self, host: str, port: int) -> Generator[str]:
+        """Serves the metrics while the block runs, in a thread; gives their URL.
+
+        Raises:
+            OSError: the port cannot be listened on.
+        """
+        server, thread = start_http_server(port, host, self.registry)
+        shown = f"[{host}]" if ":" in host else host
+        try:
+            yield f"http://{shown}:{server.server_port}/metrics"
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(self._named(name, labels), text, labels, registry=self.registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(self._named(name, labels), text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        full_name = self._named(name, labels)
+        return Histogram(full_name, text, labels, registry=self.registry, buckets=buckets)
+
+    def _named(self, name: str, labels: tuple[str, ...]) -> str:
+        full_name = f"{PREFIX}_{name}"
+        self.labels[full_name] = labels
+        return full_name

@@ -1,0 +1,49 @@
+"""What is told of the work while it goes on, by whoever does it to whoever counts it.
+
+`server.metrics` counts; a recorder of this class itself is for whoever is not watched.
+"""
+
+from collections.abc import Callable
+
+
+class Recorder:
+    """Is told, and does nothing about it. Names come from fixed tables, never from clients."""
+
+    def call_began(self, method: str) -> None:
+        """Says that a client's call has come."""
+
+    def call_ended(self, method: str, code: str, reason: str) -> None:
+        """Says how a call ended: its gRPC code, and the reason of an error or an empty string."""
+
+    def video_ended(self, method: str, playable_s: float, realtime_factor: float) -> None:
+        """Says what a call that had frames came to; see `server.sessions.report`."""
+
+    def first_frame(self, method: str, seconds: float) -> None:
+        """Says how long after its first audio a call's first frame left."""
+
+    def frame_sent(self, method: str) -> None:
+        """Says that a frame has left."""
+
+    def frame_encoded(self, seconds: float) -> None:
+        """Says how long a frame's encoding took."""
+
+    def stage_ended(self, stage: str, seconds: float) -> None:
+        """Says how long a stage of a window took; see `server.animation.stages`."""
+
+    def execution_ended(self, endpoint: str, network: str, outcome: str, seconds: float) -> None:
+        """Says how an execution on a Triton ended; see `server.triton.metering`."""
+
+    def endpoint_usable(self, endpoint: str, usable: Callable[[], bool]) -> None:
+        """Says how to ask whether a Triton is used."""
+
+    def cache_asked(self, kind: str, *, hit: bool) -> None:
+        """Says whether what was asked for was remembered."""
+
+    def audio_waiting(self, seconds: float) -> None:
+        """Says that so much more audio waits to be animated, or less if negative."""
+
+    def loop_held(self, seconds: float) -> None:
+        """Says how long the event loop was held up."""
+
+
+SILENT = Recorder()
