@@ -14,7 +14,12 @@ otherwise. Without that setting it measures nothing. Histograms come as `_bucket
 `_count`, as usual; names of counters end in `_total`. Triton has metrics of its own, on its port
 8002: queues, batches, the GPU."""
 
-NOTES = """Values of labels are names of this program, in small number, whatever clients send:
+NOTES = """[monitoring/alerts.yml](monitoring/alerts.yml) has alerts for Prometheus, and
+[monitoring/dashboard.json](monitoring/dashboard.json) a dashboard to import into Grafana, which
+shows all of these. Neither was tried in a Prometheus or Grafana; a test holds their queries to the
+names and labels above.
+
+Values of labels are names of this program, in small number, whatever clients send:
 methods, gRPC's codes, the reasons that [api.md](api.md) lists, stages, networks, and the Tritons
 that the operator names. There are the usual metrics of the process, too, as
 `process_cpu_seconds_total` and `process_resident_memory_bytes`.
