@@ -1,32 +1,97 @@
-"""How frames are generated, and what each variant's authors run it with."""
+"""How frames are generated: the table of settings, and what each variant's authors run it with."""
 
 from dataclasses import dataclass
+from typing import Annotated, get_type_hints
 
 from server.animation.samplers.sampler import SamplerName
 from server.animation.teacache import TeaCache
 from server.triton.contract import Variant
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What whoever checks or lists it has to know of a field of `GenerationSettings`.
+
+    Attributes:
+        meaning: in a line, for people.
+        range: lowest and highest value of a number; operators may allow fewer steps.
+        preview_only: whether flash has no use for it.
+        is_prompt: whether it is a text for umT5, or the name of a style.
+        fixed: why a running stream cannot change it; empty where it can.
+    """
+
+    meaning: str
+    range: tuple[float, float] | None = None
+    preview_only: bool = False
+    is_prompt: bool = False
+    fixed: str = ""
+
+    def serves(self, variant: Variant) -> bool:
+        """Tells whether a variant has a use for it."""
+        return variant == "preview" or not self.preview_only
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationSettings:
     """How frames are generated. Flash has no use for what its defaults leave without effect."""
 
-    prompt: str = "cinematic portrait, soft studio key light, shallow depth of field, filmic color"
-    negative_prompt: str = ""
-    steps: int
-    audio_guidance: float
-    text_guidance: float = 1.0
-    sampler: SamplerName
-    shift: float = 5.0
-    seed: int = 43
-    dynamic_audio_guidance: bool = False
-    dynamic_text_guidance: bool = False
-    negative_prompt_scale: float = 1.0
-    negative_prompt_steps: int = 0
-    guidance_skip_ratio: float = 0.0
-    audio_scale: float = 1.0
-    teacache: TeaCache | None = None
+    prompt: Annotated[str, Setting("What the picture shows.", is_prompt=True)] = (
+        "cinematic portrait, soft studio key light, shallow depth of field, filmic color"
+    )
+    negative_prompt: Annotated[
+        str, Setting("What it should not show.", preview_only=True, is_prompt=True)
+    ] = ""
+    steps: Annotated[int, Setting("Denoising steps.", (1, 64))]
+    audio_guidance: Annotated[
+        float, Setting("How strongly the speech drives the face; 1 means no guidance.", (1, 20))
+    ]
+    text_guidance: Annotated[
+        float, Setting("How strongly the prompt is followed.", (1, 20), preview_only=True)
+    ] = 1.0
+    sampler: Annotated[SamplerName, Setting("The rule for a step.")]
+    shift: Annotated[
+        float, Setting("The shift of the noise schedule towards high noise.", (0.01, 100))
+    ] = 5.0
+    seed: Annotated[
+        int,
+        Setting(
+            "The seed of the noise.",
+            (0, 2**64 - 1),
+            fixed="the noise goes on through a stream; open a new one for another seed",
+        ),
+    ] = 43
+    dynamic_audio_guidance: Annotated[
+        bool, Setting("Whether audio guidance falls to its half.", preview_only=True)
+    ] = False
+    dynamic_text_guidance: Annotated[
+        bool, Setting("Whether text guidance falls to its half.", preview_only=True)
+    ] = False
+    negative_prompt_scale: Annotated[
+        float,
+        Setting(
+            "What the negative prompt is multiplied by at each of the first steps.",
+            (0, 3),
+            preview_only=True,
+        ),
+    ] = 1.0
+    negative_prompt_steps: Annotated[
+        int, Setting("The last step, from 0, that multiplies it.", (0, 10), preview_only=True)
+    ] = 0
+    guidance_skip_ratio: Annotated[
+        float, Setting("The last part of the steps that goes without guidance.", (0, 1))
+    ] = 0.0
+    audio_scale: Annotated[
+        float,
+        Setting("How strongly speech acts inside the denoiser.", (0, 10), preview_only=True),
+    ] = 1.0
+    teacache: Annotated[TeaCache | None, Setting("Which evaluations are skipped, if any.")] = None
 
+
+SETTINGS: dict[str, Setting] = {
+    name: annotated.__metadata__[0]
+    for name, annotated in get_type_hints(GenerationSettings, include_extras=True).items()
+}
+"""The table, by the fields' names."""
 
 VARIANT_DEFAULTS: dict[Variant, GenerationSettings] = {
     "flash": GenerationSettings(steps=8, audio_guidance=2.5, sampler="flow_unipc"),

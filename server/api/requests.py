@@ -1,21 +1,22 @@
 """Client messages to checked jobs. Every refusal names the field and the remedy."""
 
-import math
 from dataclasses import replace
 from typing import Any
 
 from echomimic.v1 import avatar_service_pb2 as pb
 
 from server.animation.clip import MIN_FRAMES, ExactClip
+from server.animation.defaults import SETTINGS
 from server.animation.samplers.sampler import SamplerName
-from server.animation.teacache import Policy, TeaCache
+from server.animation.teacache import Policy
 from server.animation.variant import in_exact_clip
 from server.audio.pcm import AudioFormat, SampleEncoding
 from server.errors import InvalidFieldError, NotBuiltError
 from server.pictures.encoding import FrameEncoding
 from server.pictures.face import FaceBox
 from server.sessions import jobs
-from server.sessions.jobs import GenerationSettings, Job, Offer, VideoFormat
+from server.sessions.jobs import Job, Offer, VideoFormat
+from server.sessions.stating import Stated, check_range, with_stated
 from server.triton.contract import FRAMES_PER_LATENT, latent_frames
 
 AUDIO_ENCODINGS: dict[pb.AudioEncoding, SampleEncoding] = {
@@ -32,32 +33,11 @@ SAMPLERS: dict[pb.Sampler, SamplerName] = {
     pb.SAMPLER_FLOW_EULER: "flow_euler",
     pb.SAMPLER_FLOW_DPMPP: "flow_dpmpp",
 }
-PREVIEW_ONLY = (
-    "negative_prompt",
-    "text_guidance",
-    "dynamic_audio_guidance",
-    "dynamic_text_guidance",
-    "negative_prompt_scale",
-    "negative_prompt_steps",
-    "audio_scale",
-)
-SETTINGS = (
-    "prompt",
-    "steps",
-    "audio_guidance",
-    "shift",
-    "seed",
-    "guidance_skip_ratio",
-    *PREVIEW_ONLY,
-)
-"""Fields of GenerationSettings that are called the same on both sides."""
 TEACACHE_POLICIES: dict[pb.TeaCachePolicy, Policy] = {
     pb.TEA_CACHE_POLICY_EXACT_BRANCHES: "per_branch",
     pb.TEA_CACHE_POLICY_UPSTREAM: "shared",
 }
 FRAME_ENCODINGS_TO_COME = (pb.FRAME_ENCODING_WEBP, pb.FRAME_ENCODING_H264)
-
-PROMPTS = frozenset({"prompt", "negative_prompt"})
 
 
 def read_start(message: pb.AnimateRequest, offer: Offer) -> Job:
@@ -110,7 +90,9 @@ def _read_job(message: pb.Start | pb.RenderRequest, offer: Offer, *, prefix: str
         face_box=_face_box(message.portrait, offer, f"{prefix}portrait.face_box"),
         audio_format=_audio_format(message.audio_format, f"{prefix}audio_format"),
         video_format=_video_format(message.video_format, offer, f"{prefix}video_format"),
-        generation=_generation(message.generation, offer, f"{prefix}generation"),
+        generation=with_stated(
+            offer.generation, read_generation(message.generation), offer, f"{prefix}generation"
+        ),
     )
 
 
@@ -142,7 +124,7 @@ def _exact_clip(request: pb.RenderRequest, job: Job, offer: Offer) -> ExactClip 
     window = jobs.EXACT_WINDOW_FRAMES[variant]
     if message.HasField("window_frames"):
         window = message.window_frames
-    _check_range(window, MIN_FRAMES, jobs.MAX_EXACT_WINDOW_FRAMES, "exact_clip.window_frames")
+    check_range(window, MIN_FRAMES, jobs.MAX_EXACT_WINDOW_FRAMES, "exact_clip.window_frames")
     if (window - 1) % FRAMES_PER_LATENT:
         raise InvalidFieldError(
             "exact_clip.window_frames", f"is {window}; send 4k + 1, as 17, 81 or 113"
@@ -166,7 +148,7 @@ def _exact_clip(request: pb.RenderRequest, job: Job, offer: Offer) -> ExactClip 
     if variant == "preview":
         length = latent_frames(window) if exact.blend_latents else window
         # More overlap would compute most frames many times over.
-        _check_range(exact.overlap_frames, 1, length // 2, "exact_clip.overlap_frames")
+        check_range(exact.overlap_frames, 1, length // 2, "exact_clip.overlap_frames")
     return exact
 
 
@@ -187,13 +169,13 @@ def _audio_format(message: pb.AudioFormat, field: str) -> AudioFormat:
     encoding = AUDIO_ENCODINGS.get(message.encoding)
     if encoding is None:
         raise InvalidFieldError(f"{field}.encoding", "is missing or unknown; send S16LE or F32LE")
-    _check_range(
+    check_range(
         message.sample_rate_hz,
         jobs.MIN_SAMPLE_RATE_HZ,
         jobs.MAX_SAMPLE_RATE_HZ,
         f"{field}.sample_rate_hz",
     )
-    _check_range(message.channels, 0, 2, f"{field}.channels")
+    check_range(message.channels, 0, 2, f"{field}.channels")
     return AudioFormat(encoding, message.sample_rate_hz, message.channels or 1)
 
 
@@ -211,7 +193,7 @@ def _video_format(message: pb.VideoFormat, offer: Offer, field: str) -> VideoFor
         raise InvalidFieldError(
             f"{field}.width", f"{size[0]}x{size[1]} is not offered; ask for one of {offered}"
         )
-    _check_range(message.jpeg_quality, 0, 100, f"{field}.jpeg_quality")
+    check_range(message.jpeg_quality, 0, 100, f"{field}.jpeg_quality")
     if message.frames_per_second < 0:
         raise InvalidFieldError(
             f"{field}.frames_per_second", "is negative; send 25 or leave it out"
@@ -223,62 +205,22 @@ def _video_format(message: pb.VideoFormat, offer: Offer, field: str) -> VideoFor
     )
 
 
-def _generation(message: pb.GenerationSettings, offer: Offer, field: str) -> GenerationSettings:
-    flash = offer.manifest.variant == "flash"
-    for name in PREVIEW_ONLY if flash else ():
-        if message.HasField(name):
-            raise InvalidFieldError(
-                f"{field}.{name}", "has no effect in this variant; leave it out"
-            )
+def read_generation(message: pb.GenerationSettings) -> Stated:
+    """Returns what a client states of generation; unspecified words are not stated."""
     stated: dict[str, Any] = {
         name: getattr(message, name) for name in SETTINGS if message.HasField(name)
     }
-    if message.HasField("sampler") and message.sampler != pb.SAMPLER_UNSPECIFIED:
-        if message.sampler not in SAMPLERS:
-            raise InvalidFieldError(f"{field}.sampler", "is unknown; GetServerInfo lists them")
-        stated["sampler"] = SAMPLERS[message.sampler]
-    for name in PROMPTS & stated.keys():
-        stated[name] = offer.manifest.styles.get(stated[name], stated[name])
-    settings = replace(offer.generation, **stated)
-    _check_generation(settings, offer, field)
-    if message.HasField("teacache"):
-        teacache = _teacache(message.teacache, settings.steps, f"{field}.teacache")
-        # Upstream's preview counts as EXACT_BRANCHES does.
-        policy = teacache.policy if flash else "per_branch"
-        settings = replace(settings, teacache=replace(teacache, policy=policy))
-    return settings
+    if stated.pop("sampler", pb.SAMPLER_UNSPECIFIED) != pb.SAMPLER_UNSPECIFIED:
+        stated["sampler"] = SAMPLERS.get(message.sampler)
+    if "teacache" in stated:
+        stated["teacache"] = _read_teacache(message.teacache)
+    return stated
 
 
-def _check_generation(settings: GenerationSettings, offer: Offer, field: str) -> None:
-    limit = offer.settings.max_prompt_bytes
-    for name in PROMPTS:
-        text = getattr(settings, name)
-        if len(text.encode()) > limit:
-            raise InvalidFieldError(f"{field}.{name}", f"is longer than {limit} bytes")
-        if not offer.offers_prompt(text):
-            names = ", ".join(offer.manifest.styles)
-            raise InvalidFieldError(
-                f"{field}.{name}", f"is none of this server's styles; ask for one of {names}"
-            )
-    _check_range(settings.steps, 1, offer.settings.max_steps, f"{field}.steps")
-    for name, (low, high) in jobs.RANGES.items():
-        _check_range(getattr(settings, name), low, high, f"{field}.{name}")
-
-
-def _teacache(message: pb.TeaCache, steps: int, field: str) -> TeaCache:
-    policy = message.policy or pb.TEA_CACHE_POLICY_EXACT_BRANCHES
-    if policy not in TEACACHE_POLICIES:
-        raise InvalidFieldError(f"{field}.policy", "is unknown; ask for EXACT_BRANCHES or UPSTREAM")
-    stated = {
+def _read_teacache(message: pb.TeaCache) -> Stated:
+    stated: dict[str, Any] = {
         name: getattr(message, name) for name in ("threshold", "warm_up") if message.HasField(name)
     }
-    teacache = TeaCache(TEACACHE_POLICIES[policy], **stated)
-    _check_range(teacache.threshold, 0, jobs.MAX_TEACACHE_THRESHOLD, f"{field}.threshold")
-    if "warm_up" in stated:
-        _check_range(teacache.warm_up, 1, steps, f"{field}.warm_up")
-    return replace(teacache, warm_up=min(teacache.warm_up, steps))
-
-
-def _check_range(value: float, low: float, high: float, field: str) -> None:
-    if not (math.isfinite(value) and low <= value <= high):
-        raise InvalidFieldError(field, f"is {value:g}; send {low:g} to {high:g}")
+    if message.policy != pb.TEA_CACHE_POLICY_UNSPECIFIED:
+        stated["policy"] = TEACACHE_POLICIES.get(message.policy)
+    return stated

@@ -1,19 +1,19 @@
 """Results to protobuf messages."""
 
 from importlib.metadata import version
+from typing import Any
 
 from echomimic.v1 import avatar_service_pb2 as pb
 from google.protobuf import duration_pb2
 
 from server.animation.clip import ExactClip
+from server.animation.defaults import SETTINGS
 from server.animation.teacache import TeaCache
 from server.animation.windows import WindowSpec
 from server.api.requests import (
     AUDIO_ENCODINGS,
     FRAME_ENCODINGS,
-    PREVIEW_ONLY,
     SAMPLERS,
-    SETTINGS,
     TEACACHE_POLICIES,
 )
 from server.audio.clock import FRAME_RATE, NANOSECONDS, presentation_time_ns
@@ -147,12 +147,12 @@ def server_info(offer: Offer) -> pb.GetServerInfoResponse:
 
 
 def _generation(settings: GenerationSettings, variant: Variant) -> pb.GenerationSettings:
-    used = (name for name in SETTINGS if variant == "preview" or name not in PREVIEW_ONLY)
-    return pb.GenerationSettings(
-        **{name: getattr(settings, name) for name in used},
-        sampler=_SAMPLER[settings.sampler],
-        teacache=_teacache(settings.teacache),
-    )
+    values: dict[str, Any] = {
+        name: getattr(settings, name) for name, of in SETTINGS.items() if of.serves(variant)
+    }
+    values["sampler"] = _SAMPLER[settings.sampler]
+    values["teacache"] = _teacache(settings.teacache)
+    return pb.GenerationSettings(**values)
 
 
 def _teacache(teacache: TeaCache | None) -> pb.TeaCache | None:

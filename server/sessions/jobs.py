@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from server.animation.clip import ExactClip
-from server.animation.defaults import VARIANT_DEFAULTS, GenerationSettings
+from server.animation.defaults import SETTINGS, VARIANT_DEFAULTS, GenerationSettings
 from server.animation.samplers.sampler import SamplerName
 from server.animation.windows import WindowSpec
 from server.audio.pcm import AudioFormat
@@ -17,19 +17,6 @@ SAMPLERS: tuple[SamplerName, ...] = ("flow_unipc", "flow_euler", "flow_dpmpp")
 DEFAULT_JPEG_QUALITY = 90
 MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ = 8_000, 48_000
 MAX_SESSION_ID_BYTES = 128
-RANGES: dict[str, tuple[float, float]] = {
-    "audio_guidance": (1, 20),
-    "text_guidance": (1, 20),
-    "shift": (0.01, 100),
-    "negative_prompt_scale": (0, 3),
-    "negative_prompt_steps": (0, 10),
-    "guidance_skip_ratio": (0, 1),
-    "audio_scale": (0, 10),
-}
-"""Lowest and highest value of each GenerationSettings field that is a number."""
-PREVIEW_SETTINGS = ("negative_prompt", "text_guidance")
-"""Settings of the gateway that flash has no use for."""
-MAX_TEACACHE_THRESHOLD = 10.0
 EXACT_WINDOW_FRAMES: dict[Variant, int] = {"flash": 81, "preview": 113}
 MAX_EXACT_WINDOW_FRAMES = 257
 
@@ -96,8 +83,8 @@ class Offer:
 
     def _check_defaults(self) -> None:
         settings, variant = self.settings, self.manifest.variant
-        for name in PREVIEW_SETTINGS if variant == "flash" else ():
-            if getattr(settings, name) is not None:
+        for name, setting in SETTINGS.items():
+            if getattr(settings, name, None) is not None and not setting.serves(variant):
                 raise ManifestError(
                     f"{name} has no effect with flash, which {settings.repository} holds"
                 )
@@ -105,8 +92,9 @@ class Offer:
             raise ManifestError(
                 f"steps is {self.generation.steps}, but max_steps is {settings.max_steps}"
             )
-        for name, (low, high) in RANGES.items():
-            if not low <= getattr(self.generation, name) <= high:
+        for name, setting in SETTINGS.items():
+            low, high = setting.range or (0, 0)
+            if setting.range and not low <= getattr(self.generation, name) <= high:
                 raise ManifestError(f"{name} is not between {low:g} and {high:g}")
 
     def _check_windows(self) -> None:
@@ -139,8 +127,8 @@ class Offer:
     @property
     def generation(self) -> GenerationSettings:
         """What a call gets that states nothing: the variant's defaults under the operator's."""
-        names = ("prompt", "negative_prompt", "steps", "audio_guidance", "text_guidance", "shift")
-        stated = {name: getattr(self.settings, name) for name in (*names, "seed")}
+        # Operators have defaults of their own for some of them.
+        stated = {name: getattr(self.settings, name, None) for name in SETTINGS}
         return replace(
             VARIANT_DEFAULTS[self.manifest.variant],
             **{name: value for name, value in stated.items() if value is not None},
