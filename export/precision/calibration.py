@@ -26,7 +26,7 @@ from export.precision.fp8 import layers_in_fp8
 from server.animation.cache import ByteCache
 from server.animation.condition import Conditioner
 from server.animation.defaults import VARIANT_DEFAULTS
-from server.animation.generation import seeded_noise
+from server.animation.generation import direct, seeded_noise
 from server.animation.pipeline import animate
 from server.animation.tokens import PromptTokenizer
 from server.animation.variant import generation, needs_negative_text
@@ -159,12 +159,15 @@ async def _animate(
     engine = TorchEngine(lambda name: seen.module(builds, checkpoint, name))
     settings = VARIANT_DEFAULTS[checkpoint.variant]
     mask = everywhere(SIDE_PX, SIDE_PX)
-    how = generation(settings, checkpoint.variant, mask, seeded_noise(settings.seed))
+    how = generation(settings, checkpoint.variant, mask)
     tokenize = PromptTokenizer(checkpoint.existing(layout.TOKENIZER))
     conditioner = Conditioner(engine, tokenize, ByteCache(0))
     negative = settings.negative_prompt if needs_negative_text(how.guidance) else None
     avatar = await conditioner.avatar(picture, settings.prompt, negative)
     timeline = AudioTimeline(AudioBudget(SAMPLES + 1))
     await timeline.finish(samples, SAMPLES)
+    direction, noise = await direct(engine, avatar, how), seeded_noise(settings.seed)
     # The first window.
-    await anext(animate(engine, conditioner, avatar, timeline, WINDOWS, how))
+    await anext(
+        animate(engine, conditioner, picture, timeline, WINDOWS, lambda _: direction, noise)
+    )

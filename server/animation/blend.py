@@ -7,10 +7,9 @@ as its condition; from the second step on, neighbours fade into each other where
 import asyncio
 from collections.abc import Iterator
 
-from server.animation.condition import Avatar
-from server.animation.denoise import advance, plan_steps
+from server.animation.denoise import advance
 from server.animation.evaluator import Evaluator
-from server.animation.generation import Generation, denoiser_inputs
+from server.animation.generation import Direction, Noise, denoiser_inputs
 from server.animation.guidance import branches
 from server.animation.samplers.flow import State
 from server.animation.stitch import fade
@@ -46,8 +45,8 @@ def parts(total: int, window: int, overlap: int) -> Iterator[tuple[int, int]]:
 
 async def blended_latents(
     engine: Engine,
-    avatar: Avatar,
-    generation: Generation,
+    direction: Direction,
+    noise: Noise,
     *,
     condition: FloatArray,
     features: FloatArray,
@@ -58,9 +57,9 @@ async def blended_latents(
 
     Args:
         engine: runs the networks.
-        avatar: who is animated.
-        generation: how, with the Euler sampler, since the others remember what came before a blend,
-            and without TeaCache.
+        direction: who is animated, and how: with the Euler sampler, since the others remember what
+            came before a blend, and without TeaCache.
+        noise: what the latents begin with.
         condition: what each window is told, [1, 20, window, h, w].
         features: of the whole speech.
         frames: video frames of the clip.
@@ -69,27 +68,27 @@ async def blended_latents(
     Raises:
         EngineUnavailableError: a network cannot be run now.
     """
+    generation = direction.generation
     sampler, guidance = generation.sampler, generation.guidance
     window, sides = condition.shape[2], condition.shape[3:]
     total = latent_frames(frames)
     inputs = {
         (start, end): denoiser_inputs(
-            avatar,
-            generation,
+            direction,
             condition=condition[:, :, : end - start],
             hearing=_hearing(generation.audio, features, start, None if end == total else end),
         )
         for start, end in parts(total, window, overlap)
     }
-    steps = len(sampler.timesteps)
-    plans = await plan_steps(engine, sampler, guidance, teacache=None)
+    timesteps = sampler.timesteps
+    steps = len(timesteps)
 
     def faded(before: FloatArray, part: FloatArray, velocities: list[FloatArray]) -> FloatArray:
         moved = advance(sampler, guidance, State(part, step), velocities, step)
         return fade(before, moved.latents, axis=2)
 
-    latents = await asyncio.to_thread(generation.noise, (1, LATENT_CHANNELS, total, *sides))
-    for step, (timestep, of_step) in enumerate(zip(sampler.timesteps, plans, strict=True)):
+    latents = await asyncio.to_thread(noise, (1, LATENT_CHANNELS, total, *sides))
+    for step, (timestep, of_step) in enumerate(zip(timesteps, direction.plans, strict=True)):
         rows = branches(guidance, step, steps)
         joined = latents.copy()
         for (start, end), of_window in inputs.items():

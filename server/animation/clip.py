@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.animation.blend import blended_latents
-from server.animation.condition import Avatar, Conditioner
-from server.animation.denoise import plan_steps
-from server.animation.generation import Generation, generate
+from server.animation.condition import Conditioner
+from server.animation.generation import Direction, Generation, Noise, generate
 from server.animation.stages import Stopwatch
 from server.animation.stitch import Clip, fade
 from server.animation.windows import Window
@@ -25,6 +24,7 @@ from server.audio.clock import FRAME_RATE
 from server.audio.normalizer import RunningNormalizer
 from server.audio.pcm import Samples
 from server.pictures.colors import ColorMatcher
+from server.pictures.portrait import Picture
 from server.recorder import SILENT, Recorder
 from server.triton.contract import FRAMES_PER_LATENT, VAE_DECODER, Variant
 from server.triton.engine import Engine, Priority
@@ -82,11 +82,11 @@ def clip_windows(frames: int, exact: ExactClip) -> Iterator[Window]:
 async def animate_clip(
     engine: Engine,
     conditioner: Conditioner,
-    avatar: Avatar,
+    direction: Direction,
     samples: Samples,
     frames: int,
-    generation: Generation,
     exact: ExactClip,
+    noise: Noise,
     *,
     first_priority: Priority = Priority.NORMAL,
     recorder: Recorder = SILENT,
@@ -99,25 +99,26 @@ async def animate_clip(
     Args:
         engine: runs the networks.
         conditioner: encodes what is known of a window.
-        avatar: who is animated.
+        direction: who is animated, and how.
         samples: the whole speech, 16 kHz.
         frames: as ``clip_frames`` returns it.
-        generation: how frames are generated.
         exact: how the clip is cut.
+        noise: what the latents begin with.
         first_priority: of the first window's executions.
         recorder: told how long each stage takes.
     """
+    picture, generation = direction.avatar.picture, direction.generation
     stopwatch = Stopwatch(recorder)
     priority = Priority.NORMAL if exact.blend_latents else first_priority
     features = await _features(engine, samples, frames, generation, priority)
     stopwatch.lap("features")
     if exact.blend_latents:
-        condition = await conditioner.first_window(avatar.picture, exact.window_frames)
+        condition = await conditioner.first_window(picture, exact.window_frames)
         stopwatch.lap("condition")
         latents = await blended_latents(
             engine,
-            avatar,
-            generation,
+            direction,
+            noise,
             condition=condition,
             features=features,
             frames=frames,
@@ -129,21 +130,17 @@ async def animate_clip(
         stopwatch.finish()
         yield video
         return
-    plans = await plan_steps(
-        engine, generation.sampler, generation.guidance, generation.teacache, priority
-    )
     cut = tuple(clip_windows(frames, exact))
-    held = np.zeros((3, 0, *avatar.picture.shape[:2]), np.float32)
+    held = np.zeros((3, 0, *picture.shape[:2]), np.float32)
     for window in cut:
         stopwatch.start()
-        condition = await _condition(conditioner, avatar, held, window, priority)
+        condition = await _condition(conditioner, picture, held, window, priority)
         stopwatch.lap("condition")
         hearing = generation.audio.window(features, window.start, window.frames)
         latents = await generate(
             engine,
-            avatar,
-            generation,
-            plans,
+            direction,
+            noise,
             condition=condition,
             hearing=hearing,
             priority=priority,
@@ -187,10 +184,10 @@ async def _features(
 
 
 async def _condition(
-    conditioner: Conditioner, avatar: Avatar, held: FloatArray, window: Window, priority: Priority
+    conditioner: Conditioner, picture: Picture, held: FloatArray, window: Window, priority: Priority
 ) -> FloatArray:
     if window.overlap == 0:
-        return await conditioner.first_window(avatar.picture, window.frames, priority)
+        return await conditioner.first_window(picture, window.frames, priority)
     known = await asyncio.to_thread(to_pictures, held)
     return await conditioner.window(known, window.frames, priority)
 

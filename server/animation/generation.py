@@ -1,17 +1,18 @@
-"""How the frames of a call are generated, and what one window takes: from condition to latents."""
+"""What a window is made with, and what that takes: from condition to latents."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from server.animation.condition import Avatar
-from server.animation.denoise import denoise
+from server.animation.denoise import denoise, plan_steps
 from server.animation.evaluator import DenoiserInputs
 from server.animation.guidance import Guidance
 from server.animation.samplers.sampler import Sampler
 from server.animation.teacache import StepPlan, TeaCache
+from server.animation.windows import Window
 from server.arrays import FloatArray
 from server.audio.paths import AudioPath, Hearing
 from server.triton.contract import LATENT_CHANNELS
@@ -28,8 +29,34 @@ class Generation:
     audio: AudioPath
     sampler: Sampler
     guidance: Guidance
-    noise: Noise
     teacache: TeaCache | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """What a window is made with: who is animated, how, and what each step evaluates."""
+
+    avatar: Avatar
+    generation: Generation
+    plans: tuple[StepPlan, ...]
+
+
+Directions = Callable[[Window], Direction]
+"""Tells what a window is made with, when it begins."""
+
+
+async def direct(
+    engine: Engine, avatar: Avatar, generation: Generation, priority: Priority = Priority.NORMAL
+) -> Direction:
+    """Returns who is animated and how, with the plan of the steps.
+
+    Raises:
+        EngineUnavailableError: the time modulation, which TeaCache plans by, cannot be run now.
+    """
+    plans = await plan_steps(
+        engine, generation.sampler, generation.guidance, generation.teacache, priority
+    )
+    return Direction(avatar, generation, plans)
 
 
 def seeded_noise(seed: int) -> Noise:
@@ -40,9 +67,8 @@ def seeded_noise(seed: int) -> Noise:
 
 async def generate(
     engine: Engine,
-    avatar: Avatar,
-    generation: Generation,
-    plans: Sequence[StepPlan],
+    direction: Direction,
+    noise: Noise,
     *,
     condition: FloatArray,
     hearing: Hearing,
@@ -52,9 +78,8 @@ async def generate(
 
     Args:
         engine: runs the networks.
-        avatar: who is animated.
-        generation: how.
-        plans: what to evaluate at each step, as ``plan_steps`` returns it.
+        direction: who is animated, and how.
+        noise: what the latents begin with.
         condition: what is known of the window, [1, 20, T, h, w].
         hearing: what the denoiser hears in it.
         priority: of the denoiser's executions.
@@ -63,24 +88,26 @@ async def generate(
         EngineUnavailableError: the denoiser cannot be run now.
     """
     batch, _, *rest = condition.shape
-    noise = await asyncio.to_thread(generation.noise, (batch, LATENT_CHANNELS, *rest))
+    generation = direction.generation
+    drawn = await asyncio.to_thread(noise, (batch, LATENT_CHANNELS, *rest))
     return await denoise(
         engine,
-        denoiser_inputs(avatar, generation, condition=condition, hearing=hearing),
-        noise=noise,
+        denoiser_inputs(direction, condition=condition, hearing=hearing),
+        noise=drawn,
         sampler=generation.sampler,
         guidance=generation.guidance,
-        plans=plans,
+        plans=direction.plans,
         priority=priority,
     )
 
 
 def denoiser_inputs(
-    avatar: Avatar, generation: Generation, *, condition: FloatArray, hearing: Hearing
+    direction: Direction, *, condition: FloatArray, hearing: Hearing
 ) -> DenoiserInputs:
     """Returns what stays the same over the steps of a window."""
+    avatar = direction.avatar
     return DenoiserInputs(
-        denoiser=generation.audio.denoiser,
+        denoiser=direction.generation.audio.denoiser,
         condition=condition,
         text=avatar.text,
         image_tokens=avatar.image_tokens,

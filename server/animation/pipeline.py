@@ -12,10 +12,9 @@ from collections.abc import AsyncIterator
 import numpy as np
 from numpy.typing import NDArray
 
-from server.animation.condition import Avatar, Conditioner
-from server.animation.denoise import plan_steps
+from server.animation.condition import Conditioner
 from server.animation.features import hear, next_segment
-from server.animation.generation import Generation, generate
+from server.animation.generation import Directions, Noise, generate
 from server.animation.stages import Stopwatch
 from server.animation.stitch import Clip, Stitcher
 from server.animation.windows import Window, WindowSpec, shortened, windows
@@ -31,10 +30,11 @@ from server.triton.engine import Engine, Priority
 async def animate(
     engine: Engine,
     conditioner: Conditioner,
-    avatar: Avatar,
+    picture: Picture,
     timeline: AudioTimeline,
     spec: WindowSpec,
-    generation: Generation,
+    directions: Directions,
+    noise: Noise,
     *,
     opening: Picture | None = None,
     first_priority: Priority = Priority.NORMAL,
@@ -43,15 +43,14 @@ async def animate(
     """Yields the frames of an utterance, in order and without gaps, a clip for each window.
 
     The last clip reaches past the end of the audio: the caller drops what it does not need. The
-    first window begins with ``opening``, or else with the portrait, and its executions have a
-    priority of their own. The recorder is told how long each stage of a window takes.
+    first window begins with ``opening``, or else with the portrait ``picture``, and its executions
+    have a priority of their own. Each window is made as ``directions`` say when its audio is there,
+    out of noise that goes on from window to window. The recorder is told how long each stage of a
+    window takes.
     """
     normalize = RunningNormalizer()
     stitcher = Stitcher(spec.overlap)
     priority = first_priority
-    plans = await plan_steps(
-        engine, generation.sampler, generation.guidance, generation.teacache, priority
-    )
     stopwatch = Stopwatch(recorder)
     for window in windows(spec):
         stopwatch.start()
@@ -59,18 +58,18 @@ async def animate(
             break
         stopwatch.lap("audio")
         # First, since it needs no audio and the wait for that is the longest.
-        condition = await _condition(conditioner, avatar, opening, stitcher, window, priority)
+        condition = await _condition(conditioner, picture, opening, stitcher, window, priority)
         stopwatch.lap("condition")
         window = await _fitted(timeline, window, spec)
         segment = await next_segment(timeline, window, spec, normalize)
         stopwatch.lap("audio")
-        hearing = await hear(engine, generation.audio, segment, window, priority)
+        direction = directions(window)
+        hearing = await hear(engine, direction.generation.audio, segment, window, priority)
         stopwatch.lap("features")
         latents = await generate(
             engine,
-            avatar,
-            generation,
-            plans,
+            direction,
+            noise,
             # The VAE looks back alone: that of a shorter window is the beginning of it.
             condition=condition[:, :, : latent_frames(window.frames)],
             hearing=hearing,
@@ -105,7 +104,7 @@ async def _fitted(timeline: AudioTimeline, window: Window, spec: WindowSpec) -> 
 
 async def _condition(
     conditioner: Conditioner,
-    avatar: Avatar,
+    picture: Picture,
     opening: Picture | None,
     stitcher: Stitcher,
     window: Window,
@@ -115,4 +114,4 @@ async def _condition(
         return await conditioner.window(stitcher.held, window.frames, priority)
     if opening is not None:
         return await conditioner.window(opening[None], window.frames, priority)
-    return await conditioner.first_window(avatar.picture, window.frames, priority)
+    return await conditioner.first_window(picture, window.frames, priority)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from server.animation.defaults import GenerationSettings
-from server.animation.generation import Generation, Noise
+from server.animation.generation import Generation
 from server.animation.guidance import AUDIO, TEXT_AND_AUDIO, UNGUIDED, Branch, Guidance
 from server.animation.samplers.sampler import Sampler, make_sampler
 from server.arrays import FloatArray
@@ -13,22 +13,18 @@ from server.triton.contract import Variant
 PREVIEW_CONSTRUCTOR_SHIFT = 5.0
 
 
-def generation(
-    settings: GenerationSettings, variant: Variant, face_mask: FloatArray, noise: Noise
-) -> Generation:
+def generation(settings: GenerationSettings, variant: Variant, face_mask: FloatArray) -> Generation:
     """Returns how the frames of a call are generated.
 
     Args:
         settings: what the call asks for.
         variant: of the repository.
         face_mask: where audio acts, [height / 16, width / 16]; flash has no use for it.
-        noise: what the latents begin with.
     """
     return Generation(
         audio=_audio_path(settings, variant, face_mask),
         sampler=_sampler(settings, variant),
         guidance=guidance(settings),
-        noise=noise,
         teacache=settings.teacache,
     )
 

@@ -12,7 +12,6 @@ ladder, a rung for each window, whatever the machine makes of it: the same speec
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import count
 
 from server.triton.contract import FRAMES_PER_LATENT
 
@@ -72,15 +71,26 @@ class Window:
 
 def windows(spec: WindowSpec) -> Iterator[Window]:
     """Yields the windows of a stream without end."""
-    window = Window(index=0, start=0, frames=spec.first, overlap=0)
-    for index in count(1):
+    window = first_window(spec)
+    while True:
         yield window
-        window = Window(
-            index=index,
-            start=window.end - spec.overlap,
-            frames=spec.ladder[min(index, len(spec.ladder) - 1)],
-            overlap=spec.overlap,
-        )
+        window = following(window, spec)
+
+
+def first_window(spec: WindowSpec) -> Window:
+    """Returns the window that an utterance begins with."""
+    return Window(index=0, start=0, frames=spec.first, overlap=0)
+
+
+def following(window: Window, spec: WindowSpec) -> Window:
+    """Returns the window after another one."""
+    index = window.index + 1
+    return Window(
+        index=index,
+        start=window.end - spec.overlap,
+        frames=spec.ladder[min(index, len(spec.ladder) - 1)],
+        overlap=spec.overlap,
+    )
 
 
 def shortened(window: Window, spec: WindowSpec, frames: int) -> Window:

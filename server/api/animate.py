@@ -10,13 +10,14 @@ from echomimic.v1 import avatar_service_pb2 as pb
 from server.api import responses
 from server.api.calls import Call
 from server.api.frames import encoded
-from server.api.requests import read_start
-from server.errors import IdleClientError, InvalidFieldError, NotBuiltError
+from server.api.requests import read_generation, read_start
+from server.errors import IdleClientError, InvalidFieldError
 from server.sessions.conversation import Conversation, converse
 from server.sessions.events import Frame
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Job
 from server.sessions.speech import AudioLimits
+from server.triton.contract import Variant
 
 
 async def animate(gateway: Gateway, call: Call) -> None:
@@ -38,7 +39,7 @@ async def animate(gateway: Gateway, call: Call) -> None:
             await call.send(pb.AnimateResponse(warning=responses.warning(notice)))
         async with asyncio.TaskGroup() as tasks:
             listening = tasks.create_task(listen(call, conversation, settings.idle_timeout_s))
-            await _answer(call, conversation)
+            await _answer(call, conversation, gateway.offer.manifest.variant)
             listening.cancel()
         summary = responses.summary(conversation.report)
         await call.send(pb.AnimateResponse(summary=summary))
@@ -51,14 +52,14 @@ async def _read_start(gateway: Gateway, call: Call) -> Job:
     return read_start(message, gateway.offer)
 
 
-async def _answer(call: Call, conversation: Conversation) -> None:
+async def _answer(call: Call, conversation: Conversation, variant: Variant) -> None:
     async for event in conversation.events():
         if isinstance(event, Frame):
             frame = await encoded(event, conversation.job.video_format, call.recorder)
             await call.send(pb.AnimateResponse(frame=frame))
             call.frame_sent(conversation.report, event.utterance_id)
         else:
-            await call.send(responses.event(event))
+            await call.send(responses.event(event, variant))
 
 
 async def listen(call: Call, conversation: Conversation, idle_timeout_s: float) -> None:
@@ -76,14 +77,16 @@ async def listen(call: Call, conversation: Conversation, idle_timeout_s: float) 
                 await conversation.end_utterance()
             case "interrupt":
                 conversation.interrupt()
+            case "update":
+                asked = request.update
+                stated = read_generation(asked.generation)
+                conversation.update(asked.update_id, stated, field="update")
             case "end":
                 break
             case "start":
                 raise InvalidFieldError("start", "was sent twice; open a stream for each start")
-            case None:
+            case _:
                 raise InvalidFieldError("message", "is empty; send audio or end")
-            case later:
-                raise NotBuiltError(later)
     await conversation.end()
     while (request := await call.read(pb.AnimateRequest)) is not None:
         kind = request.WhichOneof("message") or "message"

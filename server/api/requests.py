@@ -223,4 +223,6 @@ def _read_teacache(message: pb.TeaCache) -> Stated:
     }
     if message.policy != pb.TEA_CACHE_POLICY_UNSPECIFIED:
         stated["policy"] = TEACACHE_POLICIES.get(message.policy)
+    if message.off:
+        stated["off"] = True
     return stated

@@ -16,14 +16,26 @@ from server.api.requests import (
     SAMPLERS,
     TEACACHE_POLICIES,
 )
+from server.api.status import reason_of
 from server.audio.clock import FRAME_RATE, NANOSECONDS, presentation_time_ns
+from server.errors import InvalidFieldError
 from server.pictures.encoding import FrameEncoding
 from server.sessions.conversation import MAX_WAITING_UTTERANCES
-from server.sessions.events import Frame, Interrupted, Notice, UtteranceBegan, UtteranceEnded
+from server.sessions.events import (
+    Answer,
+    Frame,
+    Interrupted,
+    Notice,
+    Updated,
+    UpdateRefused,
+    UtteranceBegan,
+    UtteranceEnded,
+)
 from server.sessions.jobs import SAMPLERS as OFFERED_SAMPLERS
 from server.sessions.jobs import GenerationSettings, Job, Offer, VideoFormat
 from server.sessions.outbox import MAX_UNREAD_ANSWERS
 from server.sessions.report import Report
+from server.sessions.updates import MAX_WAITING_UPDATES
 from server.triton.contract import Variant
 
 _AUDIO_ENCODING = {ours: theirs for theirs, ours in AUDIO_ENCODINGS.items()}
@@ -77,11 +89,17 @@ def frame(frame: Frame, data: bytes, video_format: VideoFormat) -> pb.Frame:
     )
 
 
-def event(event: Notice | UtteranceBegan | UtteranceEnded | Interrupted) -> pb.AnimateResponse:
+def event(
+    event: Answer | UtteranceBegan | UtteranceEnded | Interrupted, variant: Variant
+) -> pb.AnimateResponse:
     """Returns what a conversation answers besides frames."""
     match event:
         case Notice():
             return pb.AnimateResponse(warning=warning(event))
+        case Updated():
+            return pb.AnimateResponse(updated=_updated(event, variant))
+        case UpdateRefused():
+            return pb.AnimateResponse(update_refused=_update_refused(event))
         case UtteranceBegan():
             return pb.AnimateResponse(utterance=_utterance(event, pb.UTTERANCE_PHASE_BEGAN))
         case UtteranceEnded():
@@ -98,6 +116,25 @@ def event(event: Notice | UtteranceBegan | UtteranceEnded | Interrupted) -> pb.A
 def warning(notice: Notice) -> pb.Warning:
     """Returns a notice."""
     return pb.Warning(reason=notice.reason, message=notice.message)
+
+
+def _updated(event: Updated, variant: Variant) -> pb.Updated:
+    return pb.Updated(
+        update_id=event.update_id,
+        generation=_generation(event.generation, variant),
+        utterance_id=event.utterance_id,
+        window=event.window,
+        frame_index=event.frame_index,
+    )
+
+
+def _update_refused(event: UpdateRefused) -> pb.UpdateRefused:
+    return pb.UpdateRefused(
+        update_id=event.update_id,
+        reason=reason_of(event.error),
+        field=event.error.field if isinstance(event.error, InvalidFieldError) else "",
+        message=str(event.error),
+    )
 
 
 def _utterance(
@@ -195,6 +232,7 @@ def _limits(offer: Offer) -> pb.Limits:
         max_streams_per_caller=settings.places_per_caller,
         max_waiting_utterances=MAX_WAITING_UTTERANCES,
         max_unread_answers=MAX_UNREAD_ANSWERS,
+        max_waiting_updates=MAX_WAITING_UPDATES,
     )
 
 

@@ -1,6 +1,7 @@
 """One client's conversation, whatever door it came in by: speech in, events out, one outcome.
 
     push_audio, end_utterance, interrupt, end -> utterances -> draw -> outbox -> events
+                                       update -> settings -/
 
 Taking in never waits for drawing, so that an interruption is heard at once whatever was said before
 it; the audio that waits is bounded, and refused beyond. Drawing waits for whoever takes the events.
@@ -13,17 +14,22 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from server.animation.defaults import GenerationSettings
+from server.animation.generation import Direction
+from server.animation.windows import Window, first_window, following
 from server.audio.clock import MODEL_RATE_HZ
 from server.audio.timeline import AudioBudget
-from server.errors import LimitError, cause_of
+from server.errors import AvatarError, LimitError, cause_of
 from server.pictures.portrait import Picture
-from server.sessions.events import Event, Frame
+from server.sessions.events import Event, Frame, Updated, UpdateRefused
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Job
 from server.sessions.outbox import Outbox
 from server.sessions.prepared import Prepared
 from server.sessions.report import Report
 from server.sessions.speech import AudioLimits, Speech
+from server.sessions.stating import Stated
+from server.sessions.updates import Update, Updates
 
 MAX_WAITING_UTTERANCES = 256
 
@@ -53,12 +59,22 @@ class Conversation:
             lambda samples: gateway.recorder.audio_waiting(samples / MODEL_RATE_HZ),
         )
         self._outbox = Outbox(gateway.offer.windows.longest)
+        self._updates = Updates(
+            job.generation,
+            gateway.offer,
+            lambda settings, priority: gateway.direction(settings, prepared, priority),
+            self._answer_update,
+        )
         self._hearing: Speech | None = None
         self._utterances = 0
         self._waiting: deque[Speech | None] = deque()
         self._added = asyncio.Event()
         self._drawn: Speech | None = None
         self._drawing: asyncio.Task[None] | None = None
+        self._first_index = 0
+        """Of the frames of the utterance that is drawn."""
+        self._next_window = first_window(gateway.offer.windows)
+        """The first one of that utterance that has not begun."""
         self._last: Picture | None = None
         """The last picture drawn, or after an interruption the last one taken."""
         self._shown: Picture | None = None
@@ -68,7 +84,7 @@ class Conversation:
     def is_working(self) -> bool:
         """Whether something is left to do for which the client need not send more."""
         drawing = self._drawn is not None and not self._drawn.timeline.is_starving
-        return drawing or not self._outbox.is_empty
+        return drawing or self._updates.is_waiting or not self._outbox.is_empty
 
     async def push_audio(self, data: bytes, *, field: str) -> None:
         """Takes PCM in the job's format; it begins an utterance where none goes on.
@@ -93,6 +109,7 @@ class Conversation:
         """Drops what has not been taken of all that was said; `Interrupted` answers it."""
         self._hearing = None
         self.drop()
+        self._drawn = None
         if self._drawing is not None:
             self._drawing.cancel()
         self._outbox.interrupt()
@@ -104,6 +121,22 @@ class Conversation:
             if waiting is not None:
                 waiting.timeline.drop()
         self._waiting.clear()
+
+    def update(self, update_id: str, stated: Stated, *, field: str) -> None:
+        """Changes settings of generation; `Updated` or `UpdateRefused` answers it.
+
+        They hold from the first window on that has not begun when they are ready. A window inside
+        an utterance never waits for them; the first one of an utterance does.
+
+        Args:
+            update_id: whatever the client wants to know the answer by.
+            stated: what is to change.
+            field: what the client calls the update.
+
+        Raises:
+            LimitError: the client reads none of the answers to what it sends.
+        """
+        self._updates.ask(Update(update_id, stated, field))
 
     async def end(self) -> None:
         """Says that nothing more will be said: after what is left, the events end."""
@@ -123,23 +156,36 @@ class Conversation:
 
         What is encoded without speech is encoded meanwhile.
         """
-        encoding = tasks.create_task(self._gateway.encode(self.job, self._prepared))
-        while (speech := await self._next()) is not None:
-            self._drawn = speech
-            self._drawing = tasks.create_task(self._draw(speech))
-            try:
-                await asyncio.wait([self._drawing])
-            finally:
-                self._drawing.cancel()
-                # Not by the task itself, which may be cancelled before its first step.
-                speech.timeline.drop()
-                self._drawn = self._drawing = None
-        encoding.cancel()
+        beside = [
+            tasks.create_task(self._updates.settle()),
+            tasks.create_task(self._gateway.encode(self.job, self._prepared)),
+        ]
+        try:
+            while (speech := await self._next()) is not None:
+                await self._draw_until_interrupted(speech, tasks)
+            if self._updates.is_waiting:
+                await self._updates.settled()
+        finally:
+            for task in beside:
+                task.cancel()
         self._outbox.end()
+
+    async def _draw_until_interrupted(self, speech: Speech, tasks: asyncio.TaskGroup) -> None:
+        self._drawn = speech
+        self._first_index = self._outbox.next_index
+        self._next_window = first_window(self._gateway.offer.windows)
+        drawing = self._drawing = tasks.create_task(self._draw(speech))
+        try:
+            await asyncio.wait([drawing])
+        finally:
+            drawing.cancel()
+            # Not by the task itself, which may be cancelled before its first step.
+            speech.timeline.drop()
+            self._drawn = self._drawing = None
 
     def _tell(self, speech: Speech) -> None:
         for notice in speech.notices():
-            self._outbox.notice(notice)
+            self._outbox.answer(notice)
 
     def _begin(self) -> Speech:
         if len(self._waiting) >= MAX_WAITING_UTTERANCES:
@@ -164,8 +210,11 @@ class Conversation:
 
     async def _draw(self, speech: Speech) -> None:
         opening = self._last if self.job.continues else None
+        await self._updates.settled()
         windows = 0
-        async for clip in self._gateway.clips(self.job, self._prepared, speech, opening):
+        async for clip in self._gateway.clips(
+            self.job, self._prepared, speech, opening, self._begin_window
+        ):
             self.report.windows += clip.window + 1 - windows
             windows = clip.window + 1
             for number, picture in enumerate(clip.pictures, clip.start):
@@ -173,6 +222,27 @@ class Conversation:
             if self.job.continues and len(clip.pictures):
                 self._last = clip.pictures[-1].copy()
         self._outbox.ended(speech)
+
+    def _begin_window(self, window: Window) -> Direction:
+        self._next_window = following(window, self._gateway.offer.windows)
+        return self._updates.direction
+
+    def _answer_update(self, update: Update, outcome: GenerationSettings | AvatarError) -> None:
+        if isinstance(outcome, AvatarError):
+            self._outbox.answer(UpdateRefused(update.update_id, outcome))
+        else:
+            self._outbox.answer(Updated(update.update_id, outcome, *self._first_not_begun()))
+
+    def _first_not_begun(self) -> tuple[int, int, int]:
+        """Returns utterance, number and first frame of the first window that has not begun."""
+        index, speech, window = self._outbox.next_index, self._drawn, self._next_window
+        if speech is not None:
+            frames = speech.frame_count
+            if frames is None or window.start + window.overlap < frames:
+                return speech.number, window.index, self._first_index + window.start
+            index = self._first_index + frames
+        waiting = self._waiting[0] if self._waiting else None
+        return self._utterances if waiting is None else waiting.number, 0, index
 
 
 @asynccontextmanager

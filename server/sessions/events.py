@@ -5,10 +5,14 @@ UtteranceBegan          its first frame follows
 Frame                   a picture with its place in the conversation and in time
 UtteranceEnded          its last frame has left
 Interrupted             nothing said before it follows
+Updated                 other settings are in force
+UpdateRefused           settings stay as they are
 """
 
 from dataclasses import dataclass
 
+from server.animation.defaults import GenerationSettings
+from server.errors import AvatarError
 from server.notices import Notice
 from server.pictures.portrait import Picture
 
@@ -56,4 +60,30 @@ class Interrupted:
     next_audio_sample: int
 
 
-Event = Notice | UtteranceBegan | Frame | UtteranceEnded | Interrupted
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """The settings in force, and the first window that is made with them.
+
+    If nothing is interrupted, and the utterance does not end before that window, it is window
+    ``window`` of the utterance, from 0, and begins with the frame ``frame_index``. If it ends
+    sooner, the next utterance begins with the settings. No frame that has left shows them.
+    """
+
+    update_id: str
+    generation: GenerationSettings
+    utterance_id: int
+    window: int
+    frame_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRefused:
+    """Why an update has changed nothing."""
+
+    update_id: str
+    error: AvatarError
+
+
+Answer = Notice | Updated | UpdateRefused
+"""What no interruption drops."""
+Event = Answer | UtteranceBegan | Frame | UtteranceEnded | Interrupted

@@ -10,13 +10,16 @@ from server.animation.clip import (
     animate_clip,
     clip_frames,
     clip_pictures,
+    clip_windows,
 )
-from server.animation.condition import Avatar, Conditioner
-from server.animation.generation import Generation, seeded_noise
+from server.animation.condition import Conditioner
+from server.animation.defaults import GenerationSettings
+from server.animation.generation import Direction, Directions, direct, seeded_noise
 from server.animation.pipeline import animate
 from server.animation.stitch import Clip
 from server.animation.tokens import PromptTokenizer
-from server.animation.variant import generation, guidance, needs_negative_text
+from server.animation.variant import generation, needs_negative_text
+from server.animation.windows import first_window
 from server.arrays import FloatArray
 from server.audio.clock import FRAME_RATE, Clock
 from server.errors import InvalidFieldError
@@ -64,34 +67,52 @@ class Gateway:
         """Returns who is animated; see `prepared.prepare`."""
         return await prepare(self._engine, self._conditioner.for_stream(), self.offer, job)
 
+    async def direction(
+        self, settings: GenerationSettings, prepared: Prepared, priority: Priority
+    ) -> Direction:
+        """Returns what windows of some settings are made with; the prompts are encoded for it.
+
+        Raises:
+            EngineUnavailableError, ExecutionError: a network cannot be run now.
+        """
+        how = generation(settings, self.offer.manifest.variant, prepared.face_mask)
+        negative_prompt = settings.negative_prompt if needs_negative_text(how.guidance) else None
+        avatar = await prepared.conditioner.avatar(
+            prepared.picture, settings.prompt, negative_prompt, priority
+        )
+        return await direct(self._engine, avatar, how, priority)
+
     async def encode(self, job: Job, prepared: Prepared) -> None:
-        """Encodes what the first window needs besides speech; `clips` then finds it encoded."""
-        await self._avatar(job, prepared, Priority.FIRST_FRAME)
+        """Encodes the portrait as a first window is told it; `clips` then finds it encoded."""
         if job.exact is None:
-            await prepared.conditioner.first_window(
-                prepared.picture, self.offer.windows.first, Priority.FIRST_FRAME
-            )
+            frames = first_window(self.offer.windows).frames
+            await prepared.conditioner.first_window(prepared.picture, frames, Priority.FIRST_FRAME)
 
     async def clips(
-        self, job: Job, prepared: Prepared, speech: Speech, opening: Picture | None
+        self,
+        job: Job,
+        prepared: Prepared,
+        speech: Speech,
+        opening: Picture | None,
+        directions: Directions,
     ) -> AsyncIterator[Clip]:
         """Yields the frames of a job, exactly as many as its speech has, a clip for each window.
 
         The first window begins with ``opening``, or else with the portrait. An exact clip may have
-        fewer frames.
+        fewer frames, and is made as ``directions`` say at its beginning.
         """
         priority = Priority.FIRST_FRAME if speech.number == 0 else Priority.NORMAL
-        how = self._generation(job, prepared)
-        avatar = await self._avatar(job, prepared, priority)
-        stages = (self._engine, prepared.conditioner, avatar)
+        stages = (self._engine, prepared.conditioner)
+        noise = seeded_noise(job.generation.seed)
         if job.exact is not None:
             frames = self._exact_frames(job, job.exact, speech.samples)
             video = animate_clip(
                 *stages,
+                directions(next(clip_windows(frames, job.exact))),
                 await speech.whole(),
                 frames,
-                how,
                 job.exact,
+                noise,
                 first_priority=priority,
                 recorder=self.recorder,
             )
@@ -99,9 +120,11 @@ class Gateway:
         else:
             clips = animate(
                 *stages,
+                prepared.picture,
                 speech.timeline,
                 self.offer.windows,
-                how,
+                directions,
+                noise,
                 opening=opening,
                 first_priority=priority,
                 recorder=self.recorder,
@@ -119,13 +142,6 @@ class Gateway:
             return self._exact_frames(job, job.exact, samples)
         return Clock(job.audio_format.sample_rate_hz).frame_count(samples)
 
-    async def _avatar(self, job: Job, prepared: Prepared, priority: Priority) -> Avatar:
-        asked = job.generation
-        negative_prompt = asked.negative_prompt if needs_negative_text(guidance(asked)) else None
-        return await prepared.conditioner.avatar(
-            prepared.picture, asked.prompt, negative_prompt, priority
-        )
-
     def _exact_frames(self, job: Job, exact: ExactClip, samples: int) -> int:
         rate = job.audio_format.sample_rate_hz
         frames = clip_frames(samples, rate, exact, self.offer.manifest.variant)
@@ -142,11 +158,3 @@ class Gateway:
                 f"is too long to be blended at this size; send at most {most / FRAME_RATE:.1f} s",
             )
         return frames
-
-    def _generation(self, job: Job, prepared: Prepared) -> Generation:
-        return generation(
-            job.generation,
-            self.offer.manifest.variant,
-            prepared.face_mask,
-            seeded_noise(job.generation.seed),
-        )

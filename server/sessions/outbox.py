@@ -13,10 +13,10 @@ from enum import Enum
 from server.errors import LimitError
 from server.pictures.portrait import Picture
 from server.sessions.events import (
+    Answer,
     Event,
     Frame,
     Interrupted,
-    Notice,
     UtteranceBegan,
     UtteranceEnded,
 )
@@ -52,7 +52,7 @@ class Outbox:
             capacity: pictures that may wait.
         """
         self._capacity = capacity
-        self._waiting: deque[_Drawn | Speech | Notice | _Mark] = deque()
+        self._waiting: deque[_Drawn | Speech | Answer | _Mark] = deque()
         self._pictures = 0
         self._changed = asyncio.Event()
         self._frames = 0
@@ -75,9 +75,18 @@ class Outbox:
         """Says that all pictures of an utterance have been added."""
         self._add(speech)
 
-    def notice(self, notice: Notice) -> None:
-        """Adds a notice, which no interruption drops."""
-        self._answer(notice)
+    @property
+    def next_index(self) -> int:
+        """The index of the picture that is added next, if nothing is interrupted."""
+        return self._frames + self._pictures
+
+    def answer(self, answer: Answer) -> None:
+        """Adds what no interruption drops.
+
+        Raises:
+            LimitError: the client reads none of the answers to what it sends.
+        """
+        self._answer(answer)
 
     def interrupt(self) -> None:
         """Drops the pictures that wait, and says so.
@@ -112,12 +121,12 @@ class Outbox:
                 case Speech():
                     ends = item.first_sample + item.samples
                     yield UtteranceEnded(item.number, self._frames - 1, ends)
-                case Notice():
-                    yield item
                 case _Mark.INTERRUPTED:
                     yield Interrupted(self._frames - 1, self._next_sample)
                 case _Mark.END:
                     return
+                case _:
+                    yield item
 
     def _frame(self, drawn: _Drawn) -> Frame:
         speech, index = drawn.speech, self._frames
@@ -125,12 +134,12 @@ class Outbox:
         self._next_sample = speech.sample_of(drawn.number + 1)
         return Frame(index, speech.number, speech.sample_of(drawn.number), drawn.picture)
 
-    def _answer(self, item: Notice | _Mark) -> None:
+    def _answer(self, item: Answer | _Mark) -> None:
         if len(self._waiting) - self._pictures >= MAX_UNREAD_ANSWERS:
             problem = f"{MAX_UNREAD_ANSWERS} answers have not been read; read while you write"
             raise LimitError("max_unread_answers", problem)
         self._add(item)
 
-    def _add(self, item: _Drawn | Speech | Notice | _Mark) -> None:
+    def _add(self, item: _Drawn | Speech | Answer | _Mark) -> None:
         self._waiting.append(item)
         self._changed.set()

@@ -11,7 +11,7 @@ from PIL import Image
 
 from server.animation.cache import ByteCache
 from server.animation.condition import Conditioner
-from server.animation.generation import seeded_noise
+from server.animation.generation import direct, seeded_noise
 from server.animation.pipeline import animate
 from server.animation.teacache import TeaCache
 from server.animation.tokens import PromptTokenizer
@@ -60,9 +60,7 @@ class Probe:
             offer.generation, steps=2, teacache=TeaCache(threshold=math.inf, warm_up=1)
         )
         width, height = min(offer.sizes, key=lambda size: size[0] * size[1])
-        how = generation(
-            settings, offer.manifest.variant, everywhere(width, height), seeded_noise(settings.seed)
-        )
+        how = generation(settings, offer.manifest.variant, everywhere(width, height))
         # New like the portrait, where any prompt can be encoded.
         fresh = secrets.token_hex(3)
         prompt = fresh if offer.offers_prompt(fresh) else offer.generation.prompt
@@ -76,7 +74,16 @@ class Probe:
             await find_face(self._engine, Image.fromarray(avatar.picture))
         timeline = AudioTimeline(AudioBudget(1))
         await timeline.finish(np.zeros(0, np.float32), length=MODEL_SAMPLES_PER_FRAME)
-        async for _ in animate(self._engine, conditioner, avatar, timeline, offer.windows, how):
+        direction = await direct(self._engine, avatar, how)
+        async for _ in animate(
+            self._engine,
+            conditioner,
+            avatar.picture,
+            timeline,
+            offer.windows,
+            lambda _: direction,
+            seeded_noise(settings.seed),
+        ):
             pass
 
 

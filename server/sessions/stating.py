@@ -9,6 +9,7 @@ from server.animation.defaults import SETTINGS, GenerationSettings
 from server.animation.teacache import TeaCache
 from server.errors import InvalidFieldError
 from server.sessions.jobs import Offer
+from server.triton.contract import Variant
 
 Stated = Mapping[str, Any]
 """Values by the names of settings. ``teacache`` is a mapping, too, by the names of TeaCache. None
@@ -46,11 +47,24 @@ def with_stated(
     settings = replace(settings, **values)
     _check(settings, offer, field)
     if teacache is not None:
-        asked = _teacache(teacache, settings.steps, f"{field}.teacache")
-        # Upstream's preview counts as EXACT_BRANCHES does.
-        policy = asked.policy if variant == "flash" else "per_branch"
-        settings = replace(settings, teacache=replace(asked, policy=policy))
-    return settings
+        asked = _teacache(teacache, settings, variant, f"{field}.teacache")
+        return replace(settings, teacache=asked)
+    return replace(settings, teacache=_within(settings.teacache, settings.steps))
+
+
+def with_update(
+    settings: GenerationSettings, stated: Stated, offer: Offer, field: str
+) -> GenerationSettings:
+    """Returns the settings of a running stream with what is stated in their place.
+
+    Raises:
+        InvalidFieldError: a value cannot be used, or not be changed while a stream runs.
+    """
+    for name, setting in SETTINGS.items():
+        if setting.fixed and stated.get(name, getattr(settings, name)) != getattr(settings, name):
+            problem = f"cannot be changed in a stream: {setting.fixed}"
+            raise InvalidFieldError(f"{field}.{name}", problem)
+    return with_stated(settings, stated, offer, field)
 
 
 def check_range(value: float, low: float, high: float, field: str) -> None:
@@ -83,11 +97,26 @@ def _check_prompt(text: str, offer: Offer, field: str) -> None:
         raise InvalidFieldError(field, f"is none of this server's styles; ask for one of {names}")
 
 
-def _teacache(stated: Stated, steps: int, field: str) -> TeaCache:
+def _teacache(
+    stated: Stated, settings: GenerationSettings, variant: Variant, field: str
+) -> TeaCache | None:
+    if stated.get("off"):
+        if len(stated) > 1:
+            raise InvalidFieldError(f"{field}.off", "goes with nothing else; leave the rest out")
+        return None
     if stated.get("policy", "") is None:
         raise InvalidFieldError(f"{field}.policy", "is unknown; ask for EXACT_BRANCHES or UPSTREAM")
-    teacache = TeaCache(**stated)
+    values = {name: value for name, value in stated.items() if name != "off"}
+    teacache = replace(settings.teacache or TeaCache(), **values)
     check_range(teacache.threshold, 0, MAX_TEACACHE_THRESHOLD, f"{field}.threshold")
     if "warm_up" in stated:
-        check_range(teacache.warm_up, 1, steps, f"{field}.warm_up")
-    return replace(teacache, warm_up=min(teacache.warm_up, steps))
+        check_range(teacache.warm_up, 1, settings.steps, f"{field}.warm_up")
+    if variant == "preview":
+        # Upstream's preview counts as EXACT_BRANCHES does.
+        teacache = replace(teacache, policy="per_branch")
+    return _within(teacache, settings.steps)
+
+
+def _within(teacache: TeaCache | None, steps: int) -> TeaCache | None:
+    """Returns a warm-up that is no longer than the steps."""
+    return teacache and replace(teacache, warm_up=min(teacache.warm_up, steps))

@@ -17,7 +17,7 @@ from PIL import Image
 from server.animation.cache import ByteCache
 from server.animation.condition import Conditioner
 from server.animation.features import next_segment
-from server.animation.generation import seeded_noise
+from server.animation.generation import direct, seeded_noise
 from server.animation.pipeline import animate
 from server.animation.tokens import PromptTokenizer
 from server.animation.variant import generation
@@ -151,10 +151,10 @@ async def film(
     avatar = await conditioner.avatar(picture, settings.prompt, settings.negative_prompt)
     timeline = AudioTimeline(AudioBudget(len(samples) + 1))
     await timeline.finish(samples, len(samples))
-    how = generation(
-        settings, manifest.variant, everywhere(width, height), seeded_noise(settings.seed)
-    )
-    clips = [clip async for clip in animate(engine, conditioner, avatar, timeline, spec, how)]
+    how = generation(settings, manifest.variant, everywhere(width, height))
+    direction, noise = await direct(engine, avatar, how), seeded_noise(settings.seed)
+    made = animate(engine, conditioner, picture, timeline, spec, lambda _: direction, noise)
+    clips = [clip async for clip in made]
     frames = np.concatenate([clip.pictures for clip in clips])
     cut = [window for window, _ in zip(windows(spec), range(clips[-1].window + 1), strict=False)]
     return frames[: len(samples) // MODEL_SAMPLES_PER_FRAME], cut

@@ -18,7 +18,7 @@ from PIL import Image
 from server.animation.cache import ByteCache
 from server.animation.clip import ExactClip, animate_clip
 from server.animation.condition import Avatar, Conditioner
-from server.animation.generation import seeded_noise
+from server.animation.generation import direct, seeded_noise
 from server.animation.teacache import Policy, TeaCache
 from server.animation.tokens import PromptTokenizer
 from server.animation.variant import generation
@@ -56,14 +56,14 @@ class Studio:
         manifest = read_manifest(self.repository)
         avatar, conditioner = await self._avatar(recorder, settings, manifest.sizes[0])
         width, height = manifest.sizes[0]
-        noise = seeded_noise(settings.seed)
-        how = generation(settings, manifest.variant, everywhere(width, height), noise)
+        how = generation(settings, manifest.variant, everywhere(width, height))
+        direction, noise = await direct(recorder, avatar, how), seeded_noise(settings.seed)
         exact = ExactClip(window_frames=FRAMES)
         samples = speech()
         video = [
             piece
             async for piece in animate_clip(
-                recorder, conditioner, avatar, samples, FRAMES, how, exact
+                recorder, conditioner, direction, samples, FRAMES, exact, noise
             )
         ]
         evaluations = sum(len(rows) for rows in recorder.given("denoiser", "latents"))

@@ -18,7 +18,7 @@ from export.models.denoiser.config import Riflex
 from server.animation.cache import ByteCache
 from server.animation.clip import ExactClip, animate_clip, clip_frames
 from server.animation.condition import Conditioner
-from server.animation.generation import Noise
+from server.animation.generation import Noise, direct
 from server.animation.samplers.sampler import SamplerName
 from server.animation.teacache import Policy, TeaCache
 from server.animation.variant import generation, in_exact_clip, needs_negative_text
@@ -199,15 +199,16 @@ class Case:
         recorder = Recorder(engine)
         conditioner = Conditioner(recorder, TableTokenizer(self.fixture.config), ByteCache(0))
         picture = self.picture()
-        how = generation(self.settings, self.variant, self.face_mask(picture), self.noise())
+        how = generation(self.settings, self.variant, self.face_mask(picture))
         negative = self.settings.negative_prompt if needs_negative_text(how.guidance) else None
         avatar = await conditioner.avatar(picture, self.settings.prompt, negative)
+        direction = await direct(recorder, avatar, how)
         samples = self.samples()
         frames = clip_frames(len(samples), MODEL_RATE_HZ, self.exact, self.variant)
         pieces = [
             piece
             async for piece in animate_clip(
-                recorder, conditioner, avatar, samples, frames, how, self.exact
+                recorder, conditioner, direction, samples, frames, self.exact, self.noise()
             )
         ]
         return recorder, np.concatenate(pieces, axis=1)[None]

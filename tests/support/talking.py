@@ -13,7 +13,7 @@ from export.demo.faces import Face, random_face
 from export.demo.voices import HELD_OUT, utterance
 from server.animation.cache import ByteCache
 from server.animation.condition import Conditioner
-from server.animation.generation import seeded_noise
+from server.animation.generation import direct, seeded_noise
 from server.animation.pipeline import animate
 from server.animation.tokens import PromptTokenizer
 from server.animation.variant import generation
@@ -108,8 +108,10 @@ async def film(
     avatar = await conditioner.avatar(picture, settings.prompt)
     timeline = AudioTimeline(AudioBudget(len(samples) + 1))
     await timeline.finish(samples, len(samples))
-    how = generation(settings, "flash", everywhere(SIDE, SIDE), seeded_noise(settings.seed))
-    clips = [clip async for clip in animate(engine, conditioner, avatar, timeline, SPEC, how)]
+    how = generation(settings, "flash", everywhere(SIDE, SIDE))
+    direction, noise = await direct(engine, avatar, how), seeded_noise(settings.seed)
+    made = animate(engine, conditioner, picture, timeline, SPEC, lambda _: direction, noise)
+    clips = [clip async for clip in made]
     frames = np.concatenate([clip.pictures for clip in clips])
     return frames[: len(samples) // MODEL_SAMPLES_PER_FRAME]
 

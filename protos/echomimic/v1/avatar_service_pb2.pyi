@@ -98,20 +98,24 @@ class AnimateRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., audio: _Optional[_Union[AudioChunk, _Mapping]] = ..., end_of_utterance: _Optional[_Union[EndOfUtterance, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., interrupt: _Optional[_Union[Interrupt, _Mapping]] = ..., end: _Optional[_Union[End, _Mapping]] = ...) -> None: ...
 
 class AnimateResponse(_message.Message):
-    __slots__ = ("started", "frame", "utterance", "interrupted", "warning", "summary")
+    __slots__ = ("started", "frame", "utterance", "interrupted", "warning", "summary", "updated", "update_refused")
     STARTED_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
     UTTERANCE_FIELD_NUMBER: _ClassVar[int]
     INTERRUPTED_FIELD_NUMBER: _ClassVar[int]
     WARNING_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    UPDATED_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_REFUSED_FIELD_NUMBER: _ClassVar[int]
     started: Started
     frame: Frame
     utterance: UtteranceEvent
     interrupted: Interrupted
     warning: Warning
     summary: Summary
-    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., utterance: _Optional[_Union[UtteranceEvent, _Mapping]] = ..., interrupted: _Optional[_Union[Interrupted, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ...) -> None: ...
+    updated: Updated
+    update_refused: UpdateRefused
+    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., utterance: _Optional[_Union[UtteranceEvent, _Mapping]] = ..., interrupted: _Optional[_Union[Interrupted, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., updated: _Optional[_Union[Updated, _Mapping]] = ..., update_refused: _Optional[_Union[UpdateRefused, _Mapping]] = ...) -> None: ...
 
 class Start(_message.Message):
     __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "video_format", "generation", "idle_frames", "continue_from_last_frame")
@@ -144,10 +148,12 @@ class EndOfUtterance(_message.Message):
     def __init__(self) -> None: ...
 
 class Update(_message.Message):
-    __slots__ = ("generation",)
+    __slots__ = ("generation", "update_id")
     GENERATION_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_ID_FIELD_NUMBER: _ClassVar[int]
     generation: GenerationSettings
-    def __init__(self, generation: _Optional[_Union[GenerationSettings, _Mapping]] = ...) -> None: ...
+    update_id: str
+    def __init__(self, generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., update_id: _Optional[str] = ...) -> None: ...
 
 class Interrupt(_message.Message):
     __slots__ = ()
@@ -236,14 +242,16 @@ class GenerationSettings(_message.Message):
     def __init__(self, prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., steps: _Optional[int] = ..., audio_guidance: _Optional[float] = ..., text_guidance: _Optional[float] = ..., sampler: _Optional[_Union[Sampler, str]] = ..., shift: _Optional[float] = ..., seed: _Optional[int] = ..., dynamic_audio_guidance: _Optional[bool] = ..., dynamic_text_guidance: _Optional[bool] = ..., negative_prompt_scale: _Optional[float] = ..., negative_prompt_steps: _Optional[int] = ..., guidance_skip_ratio: _Optional[float] = ..., audio_scale: _Optional[float] = ..., teacache: _Optional[_Union[TeaCache, _Mapping]] = ...) -> None: ...
 
 class TeaCache(_message.Message):
-    __slots__ = ("threshold", "warm_up", "policy")
+    __slots__ = ("threshold", "warm_up", "policy", "off")
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     WARM_UP_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
+    OFF_FIELD_NUMBER: _ClassVar[int]
     threshold: float
     warm_up: int
     policy: TeaCachePolicy
-    def __init__(self, threshold: _Optional[float] = ..., warm_up: _Optional[int] = ..., policy: _Optional[_Union[TeaCachePolicy, str]] = ...) -> None: ...
+    off: bool
+    def __init__(self, threshold: _Optional[float] = ..., warm_up: _Optional[int] = ..., policy: _Optional[_Union[TeaCachePolicy, str]] = ..., off: _Optional[bool] = ...) -> None: ...
 
 class Started(_message.Message):
     __slots__ = ("request_id", "client_session_id", "audio_format", "video_format", "generation", "windows", "limits")
@@ -282,7 +290,7 @@ class WindowSettings(_message.Message):
     def __init__(self, first_window_frames: _Optional[int] = ..., window_frames: _Optional[int] = ..., overlap_frames: _Optional[int] = ..., audio_lookahead: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., audio_left_context: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., advised_buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., ladder: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_portrait_bytes", "max_portrait_pixels", "max_stream_audio", "max_render_audio", "max_buffered_audio", "read_timeout", "idle_timeout", "max_streams", "max_steps", "max_prompt_bytes", "start_timeout", "max_streams_per_caller", "max_waiting_utterances", "max_unread_answers")
+    __slots__ = ("max_message_bytes", "max_portrait_bytes", "max_portrait_pixels", "max_stream_audio", "max_render_audio", "max_buffered_audio", "read_timeout", "idle_timeout", "max_streams", "max_steps", "max_prompt_bytes", "start_timeout", "max_streams_per_caller", "max_waiting_utterances", "max_unread_answers", "max_waiting_updates")
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_PORTRAIT_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_PORTRAIT_PIXELS_FIELD_NUMBER: _ClassVar[int]
@@ -298,6 +306,7 @@ class Limits(_message.Message):
     MAX_STREAMS_PER_CALLER_FIELD_NUMBER: _ClassVar[int]
     MAX_WAITING_UTTERANCES_FIELD_NUMBER: _ClassVar[int]
     MAX_UNREAD_ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    MAX_WAITING_UPDATES_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_portrait_bytes: int
     max_portrait_pixels: int
@@ -313,7 +322,8 @@ class Limits(_message.Message):
     max_streams_per_caller: int
     max_waiting_utterances: int
     max_unread_answers: int
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_portrait_bytes: _Optional[int] = ..., max_portrait_pixels: _Optional[int] = ..., max_stream_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_render_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_buffered_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., read_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_streams: _Optional[int] = ..., max_steps: _Optional[int] = ..., max_prompt_bytes: _Optional[int] = ..., start_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_streams_per_caller: _Optional[int] = ..., max_waiting_utterances: _Optional[int] = ..., max_unread_answers: _Optional[int] = ...) -> None: ...
+    max_waiting_updates: int
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_portrait_bytes: _Optional[int] = ..., max_portrait_pixels: _Optional[int] = ..., max_stream_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_render_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_buffered_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., read_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_streams: _Optional[int] = ..., max_steps: _Optional[int] = ..., max_prompt_bytes: _Optional[int] = ..., start_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_streams_per_caller: _Optional[int] = ..., max_waiting_utterances: _Optional[int] = ..., max_unread_answers: _Optional[int] = ..., max_waiting_updates: _Optional[int] = ...) -> None: ...
 
 class Frame(_message.Message):
     __slots__ = ("index", "utterance_id", "presentation_time", "first_audio_sample", "kind", "encoding", "width", "height", "data")
@@ -356,6 +366,32 @@ class Interrupted(_message.Message):
     last_frame_index: int
     next_audio_sample: int
     def __init__(self, last_frame_index: _Optional[int] = ..., next_audio_sample: _Optional[int] = ...) -> None: ...
+
+class Updated(_message.Message):
+    __slots__ = ("update_id", "generation", "utterance_id", "window", "frame_index")
+    UPDATE_ID_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    UTTERANCE_ID_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
+    update_id: str
+    generation: GenerationSettings
+    utterance_id: int
+    window: int
+    frame_index: int
+    def __init__(self, update_id: _Optional[str] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., utterance_id: _Optional[int] = ..., window: _Optional[int] = ..., frame_index: _Optional[int] = ...) -> None: ...
+
+class UpdateRefused(_message.Message):
+    __slots__ = ("update_id", "reason", "field", "message")
+    UPDATE_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    FIELD_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    update_id: str
+    reason: str
+    field: str
+    message: str
+    def __init__(self, update_id: _Optional[str] = ..., reason: _Optional[str] = ..., field: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Warning(_message.Message):
     __slots__ = ("reason", "message")

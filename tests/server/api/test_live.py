@@ -319,7 +319,6 @@ TO_COME: dict[str, list[pb.AnimateRequest]] = {
     "idle_frames": [start(idle_frames=True)],
     "webp": [start(video_format=pb.VideoFormat(encoding=pb.FRAME_ENCODING_WEBP))],
     "15 fps": [start(video_format=pb.VideoFormat(frames_per_second=15))],
-    "update": [start(), pb.AnimateRequest(update=pb.Update())],
 }
 
 

@@ -31,6 +31,8 @@ from tests.support.serving import (
 RATE = 16_000
 FRAME = 640
 INTERRUPT = pb.AnimateRequest(interrupt=pb.Interrupt())
+UPDATE = pb.AnimateRequest(update=pb.Update(generation=pb.GenerationSettings(steps=3)))
+MARKS = {"pause": PAUSE, "interrupt": INTERRUPT, "update": UPDATE}
 
 
 @pytest.fixture
@@ -187,8 +189,7 @@ async def test_an_interruption_of_nothing_is_answered(server: Served) -> None:
 
 STEP = st.one_of(
     st.integers(1, 4_000),
-    st.just("pause"),
-    st.just("interrupt"),
+    st.sampled_from(list(MARKS)),
     st.sampled_from([0.0, 0.005, 0.03]),
 )
 
@@ -225,7 +226,7 @@ async def _perform(
                     case float():
                         await asyncio.sleep(step)
                     case _:
-                        await call.write(PAUSE if step == "pause" else INTERRUPT)
+                        await call.write(MARKS[step])
             await call.write(END)
             await call.done_writing()
 
@@ -241,6 +242,7 @@ def _check(steps: list[int | str | float], answers: list[pb.AnimateResponse]) ->
     assert kinds[0] == "started"
     assert kinds[-1] == "summary"
     assert kinds.count("interrupted") == steps.count("interrupt")
+    assert kinds.count("updated") + kinds.count("update_refused") == steps.count("update")
     sent = frames(answers)
     assert [frame.index for frame in sent] == list(range(len(sent)))
     times = [frame.presentation_time.ToNanoseconds() for frame in sent]

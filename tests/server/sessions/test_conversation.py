@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.animation.defaults import VARIANT_DEFAULTS
 from server.audio.pcm import AudioFormat
 from server.errors import EngineUnavailableError, InvalidFieldError, LimitError
-from server.pictures.encoding import FrameEncoding
 from server.sessions.conversation import MAX_WAITING_UTTERANCES, Conversation, converse
 from server.sessions.events import (
     Event,
@@ -22,42 +20,25 @@ from server.sessions.events import (
     UtteranceEnded,
 )
 from server.sessions.gateway import Gateway
-from server.sessions.jobs import Job, Offer, VideoFormat
+from server.sessions.jobs import Offer
 from server.sessions.outbox import MAX_UNREAD_ANSWERS, Outbox
 from server.sessions.speech import AudioLimits
 from server.triton.engine import Engine
+from tests.support.conversations import FRAME, LIMITS, RATE, job
 from tests.support.fake_engine import FakeEngine
 from tests.support.pipeline_reference import Recorder
 from tests.support.serving import (
     SIZE,
     manifest,
-    portrait,
     small_windows,
     speech,
     tokenizer,
     until,
 )
 
-RATE = 16_000
-FRAME = 640
-LIMITS = AudioLimits(max_audio_s=600, limit="max_stream_audio", max_buffered_s=60)
-
 
 def gateway(engine: Engine, folder: Path) -> Gateway:
     return Gateway(Offer(small_windows(), manifest()), engine, tokenizer(folder))
-
-
-def job(**changes: Any) -> Job:
-    fields: dict[str, Any] = {
-        "client_session_id": "",
-        "portrait": portrait(),
-        "portrait_field": "portrait",
-        "face_box": None,
-        "audio_format": AudioFormat("s16le", RATE, 1),
-        "video_format": VideoFormat(FrameEncoding.RGB, SIZE, SIZE, 90),
-        "generation": VARIANT_DEFAULTS["flash"],
-    }
-    return Job(**fields | changes)
 
 
 async def say(conversation: Conversation, samples: int, seed: int = 0) -> None:
@@ -258,7 +239,7 @@ async def test_a_conversation_works_while_it_draws_and_not_while_it_waits_for_sp
 
 async def test_notices_survive_an_interruption_and_answers_are_bounded() -> None:
     outbox = Outbox(capacity=4)
-    outbox.notice(Notice("A", "a"))
+    outbox.answer(Notice("A", "a"))
     outbox.interrupt()
     outbox.end()
     events: list[Event] = [event async for event in outbox.events()]
