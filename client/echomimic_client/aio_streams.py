@@ -14,8 +14,15 @@ from typing_extensions import Self
 from echomimic_client import wire
 from echomimic_client.audio import AudioFormat
 from echomimic_client.errors import CallEndedError
-from echomimic_client.results import Event, Frame, Progress, Rendering, Started
-from echomimic_client.sending import MAX_WAITING, Composer
+from echomimic_client.results import (
+    Event,
+    Frame,
+    GenerationSettings,
+    Progress,
+    Rendering,
+    Started,
+)
+from echomimic_client.sending import MAX_WAITING, Composer, outliving
 from echomimic_client.sources import Chunk
 from echomimic_client.streams import OnProgress
 from echomimic_client.transcript import Transcript
@@ -62,7 +69,7 @@ class AsyncAnswers(Transcript):
                     yield event
 
     async def events(self) -> AsyncIterator[Event]:
-        """Yields frames, events of utterances, answers to interrupts and warnings as they come.
+        """Yields frames, events of utterances, answers and warnings as they come.
 
         Raises:
             CallError: the call failed.
@@ -144,8 +151,18 @@ class AsyncAnimation(AsyncAnswers):
         Raises:
             CallEndedError: the call has ended.
         """
-        self._waiting = deque(m for m in self._waiting if m.WhichOneof("message") == "start")
+        self._waiting = deque(outliving(self._waiting))
         await self._put([self._composer.mark(wire.INTERRUPT)])
+
+    async def update(self, update_id: str, generation: GenerationSettings) -> None:
+        """Changes settings of the frames that no window has been begun for; what is None stays.
+
+        `Updated` or `UpdateRefused` answers it.
+
+        Raises:
+            CallEndedError: the call has ended.
+        """
+        await self._put([wire.update_request(update_id, generation)])
 
     async def end(self) -> None:
         """Says that no more comes: the last frames and the summary follow."""

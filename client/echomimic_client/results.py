@@ -36,7 +36,9 @@ class TeaCache:
     """The change that may add up before the denoiser is evaluated again: 0 to 10."""
     warm_up: int | None = None
     """Evaluations at the start that are never skipped."""
-    policy: TeaCachePolicy = "exact_branches"
+    policy: TeaCachePolicy | None = None
+    off: bool = False
+    """Whether none is skipped from now on; for updates, and alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,34 @@ class Interrupted:
 
 
 @dataclass(frozen=True, slots=True)
+class Updated:
+    """Answers an update: the settings in force, and the first window that is made with them.
+
+    If the utterance ends before that window, the next utterance begins with them.
+    """
+
+    update_id: str
+    generation: GenerationSettings
+    utterance_id: int
+    window: int
+    """Its number in the utterance."""
+    frame_index: int
+    """Its first frame; no earlier one shows the change, if nothing is interrupted."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRefused:
+    """Answers an update: nothing has changed, and the call goes on."""
+
+    update_id: str
+    reason: str
+    """A constant to compare with, as INVALID_FIELD; those of errors."""
+    field: str
+    """The field that cannot be used, if it is one."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far a Render call is, in frames."""
 
@@ -144,7 +174,7 @@ class ServerWarning:
     message: str
 
 
-Event = Frame | UtteranceEvent | Interrupted | ServerWarning | Progress
+Event = Frame | UtteranceEvent | Interrupted | Updated | UpdateRefused | ServerWarning | Progress
 """What a call may answer between `started` and its summary."""
 
 
@@ -182,6 +212,7 @@ class Limits:
     max_streams_per_caller: int
     max_waiting_utterances: int
     max_unread_answers: int
+    max_waiting_updates: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from echomimic_client.sources import Chunk, SampleCutter
 
 MAX_WAITING = 64
 """Messages that wait to be sent before `send` waits."""
+OUTLIVING = ("start", "update")
 
 
 class Composer:
@@ -29,6 +30,11 @@ class Composer:
         """Returns a message at which an utterance ends."""
         self._cutter.forget_rest()
         return message
+
+
+def outliving(messages: Iterable[pb.AnimateRequest]) -> Iterator[pb.AnimateRequest]:
+    """Yields what an interruption does not drop of messages that wait."""
+    return (message for message in messages if message.WhichOneof("message") in OUTLIVING)
 
 
 class RequestQueue:
@@ -56,8 +62,7 @@ class RequestQueue:
     def overtake(self, message: pb.AnimateRequest) -> None:
         """Drops the speech that waits, and adds a message; errors are those of `put`."""
         with self._changed:
-            kept = [m for m in self._waiting if m.WhichOneof("message") == "start"]
-            self._waiting = deque(kept)
+            self._waiting = deque(outliving(self._waiting))
             self.put([message])
 
     def close(self) -> None:

@@ -12,7 +12,14 @@ from typing_extensions import Self
 from echomimic_client import wire
 from echomimic_client.audio import AudioFormat
 from echomimic_client.errors import CallEndedError
-from echomimic_client.results import Event, Frame, Progress, Rendering, Started
+from echomimic_client.results import (
+    Event,
+    Frame,
+    GenerationSettings,
+    Progress,
+    Rendering,
+    Started,
+)
 from echomimic_client.sending import Composer, RequestQueue
 from echomimic_client.sources import Chunk
 from echomimic_client.transcript import Transcript
@@ -73,7 +80,7 @@ class Answers(Transcript):
                     yield event
 
     def events(self) -> Iterator[Event]:
-        """Yields frames, events of utterances, answers to interrupts and warnings as they come.
+        """Yields frames, events of utterances, answers and warnings as they come.
 
         Raises:
             CallError: the call failed.
@@ -137,6 +144,16 @@ class Animation(Answers):
             CallEndedError: the call has ended.
         """
         self._queue.overtake(self._composer.mark(wire.INTERRUPT))
+
+    def update(self, update_id: str, generation: GenerationSettings) -> None:
+        """Changes settings of the frames that no window has been begun for; what is None stays.
+
+        `Updated` or `UpdateRefused` answers it.
+
+        Raises:
+            CallEndedError: the call has ended.
+        """
+        self._queue.put([wire.update_request(update_id, generation)])
 
     def end(self) -> None:
         """Says that no more comes: the last frames and the summary follow."""

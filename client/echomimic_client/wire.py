@@ -26,12 +26,16 @@ from echomimic_client.results import (
     Summary,
     TeaCache,
     TeaCachePolicy,
+    Updated,
+    UpdateRefused,
     UtteranceEvent,
     VideoFormat,
     Windows,
 )
 
-Result = TypeVar("Result", Limits, Summary, Windows, Interrupted, ServerWarning, Progress)
+Result = TypeVar(
+    "Result", Limits, Summary, Windows, Interrupted, UpdateRefused, ServerWarning, Progress
+)
 
 END_OF_UTTERANCE = pb.AnimateRequest(end_of_utterance=pb.EndOfUtterance())
 INTERRUPT = pb.AnimateRequest(interrupt=pb.Interrupt())
@@ -72,6 +76,12 @@ def start_request(
 def audio_request(data: bytes) -> pb.AnimateRequest:
     """Returns a chunk of speech."""
     return pb.AnimateRequest(audio=pb.AudioChunk(data=data))
+
+
+def update_request(update_id: str, generation: GenerationSettings) -> pb.AnimateRequest:
+    """Returns a change of settings."""
+    update = pb.Update(update_id=update_id, generation=_generation(generation))
+    return pb.AnimateRequest(update=update)
 
 
 def render_request(
@@ -180,7 +190,9 @@ def _generation(settings: GenerationSettings) -> pb.GenerationSettings:
         stated["sampler"] = _SAMPLERS[settings.sampler]
     if settings.teacache is not None:
         cache = _stated(settings.teacache)
-        stated["teacache"] = pb.TeaCache(**cache | {"policy": _POLICIES[settings.teacache.policy]})
+        if settings.teacache.policy is not None:
+            cache["policy"] = _POLICIES[settings.teacache.policy]
+        stated["teacache"] = pb.TeaCache(**cache)
     return pb.GenerationSettings(**stated)
 
 
@@ -189,8 +201,8 @@ def _read_generation(message: pb.GenerationSettings) -> GenerationSettings:
     if "sampler" in stated:
         stated["sampler"] = _SAMPLER_NAMES.get(message.sampler)
     if "teacache" in stated:
-        cache: dict[str, Any] = _present(message.teacache, TeaCache, without=("policy",))
-        policy = _POLICY_NAMES.get(message.teacache.policy, "exact_branches")
+        cache: dict[str, Any] = _present(message.teacache, TeaCache, without=("policy", "off"))
+        policy = _POLICY_NAMES.get(message.teacache.policy)
         stated["teacache"] = TeaCache(**cache, policy=policy)
     return GenerationSettings(**stated)
 
@@ -223,6 +235,16 @@ def _read_utterance(message: pb.UtteranceEvent) -> UtteranceEvent:
     )
 
 
+def _read_updated(message: pb.Updated) -> Updated:
+    return Updated(
+        update_id=message.update_id,
+        generation=_read_generation(message.generation),
+        utterance_id=message.utterance_id,
+        window=message.window,
+        frame_index=message.frame_index,
+    )
+
+
 def _read(kind: type[Result], message: Message) -> Result:
     """Copies the fields that a result has; its ``name_s`` is the Duration ``name``."""
     durations = {f.name for f in message.DESCRIPTOR.fields if f.message_type is not None}
@@ -245,6 +267,8 @@ def _seconds(duration: Any) -> float:
 _EVENTS: dict[str, Callable[[Any], Event]] = {
     "frame": _read_frame,
     "utterance": _read_utterance,
+    "updated": _read_updated,
+    "update_refused": lambda message: _read(UpdateRefused, message),
     "interrupted": lambda message: _read(Interrupted, message),
     "warning": lambda message: _read(ServerWarning, message),
     "progress": lambda message: _read(Progress, message),

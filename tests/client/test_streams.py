@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from echomimic.v1 import avatar_service_pb2 as pb
 
+from echomimic_client import wire
 from echomimic_client.aio import AsyncAvatarClient
 from echomimic_client.audio import AudioFormat
 from echomimic_client.blocking import AvatarClient
@@ -23,8 +24,11 @@ from echomimic_client.results import (
     Interrupted,
     Progress,
     TeaCache,
+    Updated,
+    UpdateRefused,
     UtteranceEvent,
 )
+from echomimic_client.sending import outliving
 from tests.support import serving as gateway
 from tests.support.fake_engine import FakeEngine
 from tests.support.fake_service import SERVER_FULL, FakeService, served
@@ -140,6 +144,63 @@ def test_an_interrupt_overtakes_the_speech_that_waits() -> None:
         assert reading.wait(10)
         stream.interrupt()
         assert any(isinstance(event, Interrupted) for event in stream.events())
+
+
+CALMER = GenerationSettings(audio_guidance=1.5, teacache=TeaCache(off=True))
+
+
+def is_calmer(updated: Any, frame_index: int) -> bool:
+    expected = Updated("calmer", updated.generation, 0, 1, frame_index)
+    return updated == expected and updated.generation.audio_guidance == 1.5
+
+
+def test_settings_change_while_a_stream_goes_on() -> None:
+    with (
+        served(FakeService()) as address,
+        AvatarClient(address) as client,
+        client.animate(FACE, audio_format=PCM) as stream,
+    ):
+        stream.send(SECOND)
+        stream.update("calmer", CALMER)
+        stream.update("other noise", GenerationSettings(seed=1))
+        stream.end()
+        answers = [e for e in stream.events() if isinstance(e, Updated | UpdateRefused)]
+    updated, refused = answers
+    assert is_calmer(updated, 25)
+    assert isinstance(refused, UpdateRefused)
+    assert (refused.update_id, refused.reason) == ("other noise", "INVALID_FIELD")
+    assert refused.field == "update.generation.seed"
+
+
+async def test_settings_change_while_an_asynchronous_stream_goes_on(tmp_path: Path) -> None:
+    async with (
+        gateway.served(FakeEngine(), tmp_path, gateway.small_windows()) as running,
+        AsyncAvatarClient(running.address) as client,
+        client.animate(gateway.portrait(), audio_format=PCM) as stream,
+    ):
+        await stream.send(gateway.speech(7 * 640).tobytes())
+        answers = []
+        async for event in stream.events():
+            if isinstance(event, Frame) and event.index == 2:
+                await stream.update("calmer", CALMER)
+                await stream.update("other noise", GenerationSettings(seed=1))
+            if isinstance(event, Updated | UpdateRefused):
+                answers.append(event)
+            if isinstance(event, UpdateRefused):
+                await stream.end()
+    updated, refused = answers
+    assert is_calmer(updated, 3)
+    assert refused.field == "update.generation.seed"
+
+
+def test_an_interrupt_overtakes_no_update() -> None:
+    waiting = [
+        wire.update_request("a", CALMER),
+        wire.audio_request(b"\0\0"),
+        wire.END_OF_UTTERANCE,
+        wire.update_request("b", CALMER),
+    ]
+    assert [message.update.update_id for message in outliving(waiting)] == ["a", "b"]
 
 
 SETTINGS = GenerationSettings(

@@ -112,6 +112,8 @@ class FakeService(pb_grpc.AvatarServiceServicer):
                 yield from speech.ended()
             elif kind == "interrupt":
                 yield speech.interrupted()
+            elif kind == "update":
+                yield self._updated(request.update, speech)
             else:
                 self.chunks.append(request.audio.data)
                 self._maybe_refuse(context)
@@ -154,6 +156,28 @@ class FakeService(pb_grpc.AvatarServiceServicer):
             windows=WINDOWS,
             limits=LIMITS,
         )
+
+    def _updated(self, update: pb.Update, speech: FakeSpeech) -> pb.AnimateResponse:
+        """Takes any settings but a seed."""
+        if update.generation.HasField("seed"):
+            refused = pb.UpdateRefused(
+                update_id=update.update_id,
+                reason="INVALID_FIELD",
+                field="update.generation.seed",
+                message="update.generation.seed: cannot be changed in a stream",
+            )
+            return pb.AnimateResponse(update_refused=refused)
+        settings = pb.GenerationSettings()
+        settings.CopyFrom(GENERATION)
+        settings.MergeFrom(update.generation)
+        updated = pb.Updated(
+            update_id=update.update_id,
+            generation=settings,
+            utterance_id=max(0, speech.utterance),
+            window=1,
+            frame_index=speech.frames,
+        )
+        return pb.AnimateResponse(updated=updated)
 
     def _video(self, asked: pb.VideoFormat) -> pb.VideoFormat:
         return pb.VideoFormat(
