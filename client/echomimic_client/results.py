@@ -257,6 +257,19 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting of generation that a server has a use for."""
+
+    name: str
+    meaning: str
+    minimum: float | None
+    """None where it is no number."""
+    maximum: float | None
+    changes_in_stream: bool
+    """Whether an update may change it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerInfo:
     """What a server runs and offers; the first size is its default, as (width, height)."""
 
@@ -274,6 +287,7 @@ class ServerInfo:
     """Prompts by name."""
     free_prompts: bool
     """Whether other prompts are taken."""
+    settings: tuple[Setting, ...]
 
 
 @dataclass(frozen=True, slots=True)

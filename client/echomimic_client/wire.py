@@ -22,6 +22,7 @@ from echomimic_client.results import (
     SamplerName,
     ServerInfo,
     ServerWarning,
+    Setting,
     Started,
     Summary,
     TeaCache,
@@ -152,6 +153,7 @@ def read_server_info(message: pb.GetServerInfoResponse) -> ServerInfo:
         limits=_read(Limits, message.limits),
         styles={style.name: style.prompt for style in message.styles},
         free_prompts=message.free_prompts,
+        settings=tuple(map(_read_setting, message.settings)),
     )
 
 
@@ -232,6 +234,16 @@ def _read_utterance(message: pb.UtteranceEvent) -> UtteranceEvent:
         phase="ended" if message.phase == pb.UTTERANCE_PHASE_ENDED else "began",
         frame_index=message.frame_index,
         audio_sample=message.audio_sample,
+    )
+
+
+def _read_setting(message: pb.Setting) -> Setting:
+    return Setting(
+        name=message.name,
+        meaning=message.meaning,
+        minimum=message.minimum if message.HasField("minimum") else None,
+        maximum=message.maximum if message.HasField("maximum") else None,
+        changes_in_stream=message.changes_in_stream,
     )
 
 

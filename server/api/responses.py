@@ -1,5 +1,6 @@
 """Results to protobuf messages."""
 
+from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -180,7 +181,21 @@ def server_info(offer: Offer) -> pb.GetServerInfoResponse:
         limits=_limits(offer),
         styles=[pb.Style(name=n, prompt=prompt) for n, prompt in offer.manifest.styles.items()],
         free_prompts=offer.free_prompts,
+        settings=list(_settings(offer)),
     )
+
+
+def _settings(offer: Offer) -> Iterator[pb.Setting]:
+    for name, setting in SETTINGS.items():
+        if setting.serves(offer.manifest.variant):
+            low, high = offer.range_of(name) or (None, None)
+            yield pb.Setting(
+                name=name,
+                meaning=setting.meaning,
+                minimum=low,
+                maximum=high,
+                changes_in_stream=not setting.fixed,
+            )
 
 
 def _generation(settings: GenerationSettings, variant: Variant) -> pb.GenerationSettings:

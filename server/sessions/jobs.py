@@ -114,6 +114,11 @@ class Offer:
         """Tells whether a prompt can be used; an empty one can where it is not used at all."""
         return self.free_prompts or prompt in ("", *self.manifest.styles.values())
 
+    def range_of(self, name: str) -> tuple[float, float] | None:
+        """Returns lowest and highest value of a setting that is a number, here."""
+        most = SETTINGS[name].range
+        return most and (most[0], self.settings.max_steps if name == "steps" else most[1])
+
     @property
     def windows(self) -> WindowSpec:
         """How speech is cut into windows."""

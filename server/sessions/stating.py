@@ -82,10 +82,9 @@ def _check(settings: GenerationSettings, offer: Offer, field: str) -> None:
         value = getattr(settings, name)
         if setting.is_prompt:
             _check_prompt(value, offer, f"{field}.{name}")
-        if setting.range is not None:
-            low, high = setting.range
-            most = offer.settings.max_steps if name == "steps" else high
-            check_range(value, low, most, f"{field}.{name}")
+        limits = offer.range_of(name)
+        if limits is not None:
+            check_range(value, *limits, f"{field}.{name}")
 
 
 def _check_prompt(text: str, offer: Offer, field: str) -> None:

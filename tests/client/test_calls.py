@@ -13,7 +13,7 @@ from echomimic_client.aio import AsyncAvatarClient
 from echomimic_client.audio import AudioFormat
 from echomimic_client.blocking import AvatarClient
 from echomimic_client.errors import CallError
-from echomimic_client.results import FrameEncoding, GenerationSettings, VideoFormat
+from echomimic_client.results import FrameEncoding, GenerationSettings, Setting, VideoFormat
 from tests.support import serving as gateway
 from tests.support.fake_engine import FakeEngine
 from tests.support.fake_service import (
@@ -151,6 +151,10 @@ async def test_server_info_leaves_out_what_this_client_does_not_know() -> None:
     assert info.frame_encodings == ("png",)
     assert info.default_generation.steps == 8
     assert info.default_generation.negative_prompt is None
+    assert info.settings == (
+        Setting("steps", "Denoising steps.", 1, 50, changes_in_stream=True),
+        Setting("seed", "The seed of the noise.", None, None, changes_in_stream=False),
+    )
 
 
 def test_leaving_the_loop_ends_the_call() -> None:

@@ -155,6 +155,16 @@ class FakeService(pb_grpc.AvatarServiceServicer):
             default_generation=GENERATION,
             windows=WINDOWS,
             limits=LIMITS,
+            settings=[
+                pb.Setting(
+                    name="steps",
+                    meaning="Denoising steps.",
+                    minimum=1,
+                    maximum=50,
+                    changes_in_stream=True,
+                ),
+                pb.Setting(name="seed", meaning="The seed of the noise."),
+            ],
         )
 
     def _updated(self, update: pb.Update, speech: FakeSpeech) -> pb.AnimateResponse:

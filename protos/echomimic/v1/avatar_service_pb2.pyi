@@ -490,7 +490,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("version", "variant", "checkpoint_digest", "models", "sizes", "frame_encodings", "samplers", "default_generation", "windows", "limits", "styles", "free_prompts")
+    __slots__ = ("version", "variant", "checkpoint_digest", "models", "sizes", "frame_encodings", "samplers", "default_generation", "windows", "limits", "styles", "free_prompts", "settings")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     VARIANT_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -503,6 +503,7 @@ class GetServerInfoResponse(_message.Message):
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     STYLES_FIELD_NUMBER: _ClassVar[int]
     FREE_PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
     version: str
     variant: str
     checkpoint_digest: str
@@ -515,7 +516,22 @@ class GetServerInfoResponse(_message.Message):
     limits: Limits
     styles: _containers.RepeatedCompositeFieldContainer[Style]
     free_prompts: bool
-    def __init__(self, version: _Optional[str] = ..., variant: _Optional[str] = ..., checkpoint_digest: _Optional[str] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., sizes: _Optional[_Iterable[_Union[Size, _Mapping]]] = ..., frame_encodings: _Optional[_Iterable[_Union[FrameEncoding, str]]] = ..., samplers: _Optional[_Iterable[_Union[Sampler, str]]] = ..., default_generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., styles: _Optional[_Iterable[_Union[Style, _Mapping]]] = ..., free_prompts: _Optional[bool] = ...) -> None: ...
+    settings: _containers.RepeatedCompositeFieldContainer[Setting]
+    def __init__(self, version: _Optional[str] = ..., variant: _Optional[str] = ..., checkpoint_digest: _Optional[str] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., sizes: _Optional[_Iterable[_Union[Size, _Mapping]]] = ..., frame_encodings: _Optional[_Iterable[_Union[FrameEncoding, str]]] = ..., samplers: _Optional[_Iterable[_Union[Sampler, str]]] = ..., default_generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., styles: _Optional[_Iterable[_Union[Style, _Mapping]]] = ..., free_prompts: _Optional[bool] = ..., settings: _Optional[_Iterable[_Union[Setting, _Mapping]]] = ...) -> None: ...
+
+class Setting(_message.Message):
+    __slots__ = ("name", "meaning", "minimum", "maximum", "changes_in_stream")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MEANING_FIELD_NUMBER: _ClassVar[int]
+    MINIMUM_FIELD_NUMBER: _ClassVar[int]
+    MAXIMUM_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_IN_STREAM_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    meaning: str
+    minimum: float
+    maximum: float
+    changes_in_stream: bool
+    def __init__(self, name: _Optional[str] = ..., meaning: _Optional[str] = ..., minimum: _Optional[float] = ..., maximum: _Optional[float] = ..., changes_in_stream: _Optional[bool] = ...) -> None: ...
 
 class Style(_message.Message):
     __slots__ = ("name", "prompt")

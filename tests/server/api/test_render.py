@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from echomimic.v1 import avatar_service_pb2 as pb
 
+from server.animation.defaults import SETTINGS
+from server.triton.contract import Variant
 from tests.support.fake_engine import FakeEngine
 from tests.support.serving import (
     SIZE,
@@ -127,3 +129,19 @@ async def test_server_info_tells_what_is_offered(server: Served) -> None:
     assert info.limits.max_render_audio.seconds == 5
     assert info.default_generation.steps == 2
     assert info.version
+
+
+@pytest.mark.parametrize("variant", ["flash", "preview"])
+async def test_server_info_lists_the_settings_of_the_variant(
+    tmp_path: Path, variant: Variant
+) -> None:
+    async with served(FakeEngine(), tmp_path, small_windows(max_steps=30), variant) as server:
+        info = await server.stub.GetServerInfo(pb.GetServerInfoRequest())
+    listed = {setting.name: setting for setting in info.settings}
+    assert list(listed) == [name for name, of in SETTINGS.items() if of.serves(variant)]
+    assert {name for name in listed if not listed[name].changes_in_stream} == {"seed"}
+    assert (listed["steps"].minimum, listed["steps"].maximum) == (1, 30)
+    assert listed["steps"].meaning == "Denoising steps."
+    assert not listed["prompt"].HasField("maximum")
+    reported = {field.name for field, _ in info.default_generation.ListFields()}
+    assert reported == listed.keys() - {"teacache"}
