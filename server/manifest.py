@@ -10,6 +10,8 @@ FORMAT = 3
 """Raised when an older gateway could no longer use what an export writes."""
 FILE = "manifest.json"
 TOKENIZER = "tokenizer.json"
+CHECKPOINT_PARAMETER = "checkpoint_digest"
+"""Where a network's config.pbtxt has the manifest's field of that name, so that Triton tells it."""
 
 
 class ManifestError(Exception):

@@ -130,7 +130,7 @@ def export_repository(
             report(f"{name}: loading")
             exportable = build(checkpoint, **measured)
             export_network(exportable, folder, report, narrow, halves=halves, origin=origin)
-        write_config(NETWORKS[checkpoint.variant][name], folder, workload, narrow)
+        write_config(NETWORKS[checkpoint.variant][name], folder, workload, narrow, digest)
     names = list(builds)
     if checkpoint.variant == "preview":
         names.append(FACE_DETECTOR.name)
@@ -188,9 +188,21 @@ def export_network(
 
 
 def write_config(
-    network: Network, folder: Path, workload: Workload, precision: Precision = "fp32"
+    network: Network,
+    folder: Path,
+    workload: Workload,
+    precision: Precision = "fp32",
+    checkpoint: str | None = None,
 ) -> None:
-    """Writes the config.pbtxt of a network whose ONNX file is there."""
+    """Writes the config.pbtxt of a network whose ONNX file is there.
+
+    Args:
+        network: which.
+        folder: its model folder.
+        workload: what it is warmed up for.
+        precision: of the large weights.
+        checkpoint: the digest of the checkpoint that it is of, if it is of one.
+    """
     model = load_graph(folder / VERSION / MODEL_FILE)
     fixed = widths(model, network)
     config = config_pbtxt(
@@ -198,6 +210,7 @@ def write_config(
         fixed,
         warm_up_shapes(network, workload, fixed),
         precision=precision,
+        checkpoint=checkpoint,
     )
     (folder / "config.pbtxt").write_text(config)
 

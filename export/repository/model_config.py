@@ -14,6 +14,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from export.precision.int8 import EXACT_INT8
+from server.manifest import CHECKPOINT_PARAMETER
 from server.triton.contract import (
     IMAGE_ENCODER,
     TEXT_ENCODER,
@@ -49,6 +50,7 @@ def model_config(
     warm_up: Mapping[str, Shape],
     backend: str = BACKEND,
     precision: str = "fp32",
+    checkpoint: str | None = None,
 ) -> pb.ModelConfig:
     """Returns a network's configuration.
 
@@ -58,6 +60,7 @@ def model_config(
         warm_up: the shapes of the inputs that it is tried with before it is ready.
         backend: which of Triton's runs it.
         precision: of its large weights; what is in int8 is for a CPU.
+        checkpoint: the digest of the checkpoint that it is of, if it is of one.
     """
     return pb.ModelConfig(
         name=network.name,
@@ -79,7 +82,7 @@ def model_config(
         # a second, and preferred sizes close a waiting batch before it is full (docs/triton.md).
         dynamic_batching=pb.ModelDynamicBatching(),
         model_warmup=[_warm_up(network, warm_up)],
-        parameters=_parameters(precision),
+        parameters=_parameters(precision, checkpoint),
         # Triton keeps no answer unless it is started with --cache-config.
         response_cache=pb.ModelResponseCache(enable=True) if network in REPEATED else None,
     )
@@ -91,11 +94,11 @@ def _place(backend: str, precision: str) -> "pb.ModelInstanceGroup.Kind":
     return pb.ModelInstanceGroup.KIND_GPU if backend == TENSORRT else _ANYWHERE
 
 
-def _parameters(precision: str) -> dict[str, pb.ModelParameter]:
-    if precision != "int8":
-        return {}
-    key, value = EXACT_INT8
-    return {key: pb.ModelParameter(string_value=value)}
+def _parameters(precision: str, checkpoint: str | None) -> dict[str, pb.ModelParameter]:
+    values: dict[str, str] = dict([EXACT_INT8]) if precision == "int8" else {}
+    if checkpoint is not None:
+        values[CHECKPOINT_PARAMETER] = checkpoint
+    return {key: pb.ModelParameter(string_value=value) for key, value in values.items()}
 
 
 def _warm_up(network: Network, shapes: Mapping[str, Shape]) -> pb.ModelWarmup:
@@ -115,9 +118,10 @@ def config_pbtxt(
     warm_up: Mapping[str, Shape],
     backend: str = BACKEND,
     precision: str = "fp32",
+    checkpoint: str | None = None,
 ) -> str:
     """Returns a network's config.pbtxt; the arguments are those of `model_config`."""
-    config = model_config(network, widths, warm_up, backend, precision)
+    config = model_config(network, widths, warm_up, backend, precision, checkpoint)
     text = text_format.MessageToString(config, use_short_repeated_primitives=True)
     return HEADER + text
 

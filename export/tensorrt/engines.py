@@ -115,7 +115,13 @@ def build_engines(
         report(f"{name}: building")
         built.append(
             build_engine(
-                repository / name, engines / name, workload, target, builder, entry.precision
+                repository / name,
+                engines / name,
+                workload,
+                target,
+                builder,
+                entry.precision,
+                described.checkpoint_digest,
             )
         )
         report(built[-1].summary, result=True)
@@ -139,7 +145,13 @@ def installed_builder() -> str:
 
 
 def build_engine(
-    source: Path, folder: Path, workload: Workload, target: Target, builder: str, precision: str
+    source: Path,
+    folder: Path,
+    workload: Workload,
+    target: Target,
+    builder: str,
+    precision: str,
+    checkpoint: str,
 ) -> BuiltEngine:
     """Builds the engine of one network, or finds it built from the same.
 
@@ -150,6 +162,7 @@ def build_engine(
         target: what it is built for.
         builder: as `installed_builder` returns it.
         precision: of the ONNX file.
+        checkpoint: the digest of the checkpoint that it is of.
 
     Raises:
         EngineError: it cannot be built.
@@ -160,6 +173,16 @@ def build_engine(
     fixed = widths(model, network)
     shapes = profile(network, workload, fixed)
     made_from = _digest(file, shapes, target, builder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.pbtxt").write_text(
+        config_pbtxt(
+            network,
+            fixed,
+            warm_up_shapes(network, workload, fixed),
+            TENSORRT,
+            checkpoint=checkpoint,
+        )
+    )
     version = folder / VERSION
     known = _known(version)
     if known is not None and known.made_from == made_from:
@@ -167,7 +190,7 @@ def build_engine(
     partial = folder / f"{VERSION}.partial"
     for path in (version, partial):
         shutil.rmtree(path, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial.mkdir()
     result = _run(
         {
             "onnx": str(file),
@@ -195,14 +218,6 @@ def build_engine(
         made_from=made_from,
     )
     (partial / FACTS).write_text(json.dumps(asdict(engine), indent=2) + "\n")
-    (folder / "config.pbtxt").write_text(
-        config_pbtxt(
-            network,
-            fixed,
-            warm_up_shapes(network, workload, fixed),
-            TENSORRT,
-        )
-    )
     partial.rename(version)
     return engine
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
 
 from export.checkpoint.layout import Checkpoint
 from export.onnx.widths import PUBLIC_WIDTHS
@@ -19,6 +21,7 @@ from export.tensorrt.profiles import (
     Workload,
     warm_up_shapes,
 )
+from server.manifest import CHECKPOINT_PARAMETER, read_manifest
 from server.triton.contract import NETWORKS as OF_VARIANT
 from tests.support.paths import ROOT
 
@@ -66,6 +69,16 @@ def test_a_config_names_every_tensor_with_its_shape(name: str) -> None:
         assert list(printed.dims) == expected
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_config_names_the_checkpoint_if_there_is_one(precision: str) -> None:
+    given = (NETWORKS["denoiser"], PUBLIC_WIDTHS, warm_up("denoiser"))
+    without = model_config(*given, precision=precision).parameters
+    assert CHECKPOINT_PARAMETER not in without
+    config = model_config(*given, precision=precision, checkpoint="digest")
+    assert config.parameters[CHECKPOINT_PARAMETER].string_value == "digest"
+    assert config.parameters.keys() - without.keys() == {CHECKPOINT_PARAMETER}
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_config_merges_what_waits_and_says_what_is_kept(name: str) -> None:
     config = model_config(NETWORKS[name], PUBLIC_WIDTHS, warm_up(name))
@@ -90,3 +103,7 @@ def test_the_demos_models_are_what_this_exporter_makes(name: str) -> None:
         "run the export of `make train-demo`"
     )
     assert noted["checkpoint"] == Checkpoint(ROOT / "export" / "demo" / "checkpoint").digest()
+    config = model_config_pb2.ModelConfig()  # pyright: ignore[reportAttributeAccessIssue]
+    text_format.Parse((DEMO / name / "config.pbtxt").read_text(), config)
+    named = config.parameters[CHECKPOINT_PARAMETER].string_value
+    assert named == noted["checkpoint"] == read_manifest(DEMO).checkpoint_digest

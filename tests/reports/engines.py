@@ -40,7 +40,7 @@ def build(
     capabilities: Sequence[str],
 ) -> list[BuiltEngine]:
     """Builds engines, or finds them built."""
-    networks = read_manifest(repository).networks
+    described = read_manifest(repository)
     built: list[BuiltEngine] = []
     for capability in capabilities:
         for name in names:
@@ -50,7 +50,8 @@ def build(
                 workload,
                 Target(capability),
                 installed_builder(),
-                networks[name].precision,
+                described.networks[name].precision,
+                described.checkpoint_digest,
             )
             print(f"{folder.name}, {capability}: {engine.summary}", flush=True)
             built.append(engine)

@@ -187,6 +187,7 @@ def build(folder: Path, target: Path, compute_capability: str) -> BuiltEngine:
         Target(compute_capability),
         installed_builder(),
         "fp8",
+        "test",
     )
 
 

@@ -12,7 +12,7 @@ from export.repository.model_config import ENGINE_FILE, MODEL_FILE
 from export.tensorrt import engines as module
 from export.tensorrt.engines import FACTS, EngineError, Target, build_engines
 from export.tensorrt.profiles import Range, Workload, profile
-from server.manifest import FILE
+from server.manifest import CHECKPOINT_PARAMETER, FILE, read_manifest
 from server.triton.contract import NETWORKS, Network, Variant
 from tests.support.paths import TINY_REPOSITORY as REPOSITORY
 
@@ -44,6 +44,8 @@ def test_every_network_becomes_an_engine(
         text_format.Parse((version.parent / "config.pbtxt").read_text(), config)
         assert config.backend == "tensorrt"
         assert config.default_model_filename == ENGINE_FILE
+        named = config.parameters[CHECKPOINT_PARAMETER].string_value
+        assert named == read_manifest(REPOSITORY).checkpoint_digest
     # Triton's TensorRT cannot load engines of TensorRT-RTX, so nobody is to serve them.
     assert not (tmp_path / FILE).exists()
 
@@ -68,7 +70,12 @@ def test_a_build_goes_on_where_it_stopped(tmp_path: Path) -> None:
         build(interrupt, Target("8.9"))
     assert not (tmp_path / "denoiser_cached").exists()
     first = (tmp_path / "time_modulation" / "1" / FACTS).stat().st_mtime_ns
+    config = tmp_path / "time_modulation" / "config.pbtxt"
+    written = config.read_text()
+    # As an older version wrote it: without the checkpoint's digest.
+    config.write_text("")
     assert build(quiet, Target("8.9")) == first
+    assert config.read_text() == written
     assert (tmp_path / "denoiser_cached" / "1" / ENGINE_FILE).exists()
     assert build(quiet, Target("8.6")) > first
 
