@@ -26,6 +26,7 @@ from server.sessions.gateway import Gateway
 from server.sessions.jobs import Offer
 from server.sessions.probe import Probe
 from server.settings import Settings
+from server.triton.checkpoint import check_checkpoint
 from server.triton.client import TritonEngine
 from server.triton.contract import Variant
 from server.triton.endpoint import Endpoint
@@ -103,6 +104,7 @@ async def _run(settings: Settings, offer: Offer, recorder: Recorder) -> None:
         Watch(
             endpoint,
             live=triton.live,
+            identify=partial(check_checkpoint, triton, offer.manifest),
             probe=Probe(triton, tokenizer, offer, encoded).run,
             keeper=keeper,
             interval_s=settings.health_interval_s,

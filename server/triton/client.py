@@ -8,7 +8,7 @@ Tensors become bytes, and bytes tensors, in threads: the event loop only carries
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -102,6 +102,19 @@ class TritonEngine(Engine):
             await self._stub.ServerLive(pb.ServerLiveRequest(), timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             raise EngineUnavailableError("triton", "it gives no sign of life") from error
+
+    async def parameters(self, network: str, timeout_s: float) -> Mapping[str, str]:
+        """Returns the parameters in the configuration of a network that Triton serves.
+
+        Raises:
+            EngineUnavailableError, ExecutionError: it does not tell.
+        """
+        try:
+            request = pb.ModelConfigRequest(name=network)
+            answer = await self._stub.ModelConfig(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise failure(network, error.code(), error.details() or "", timeout_s) from error
+        return {key: value.string_value for key, value in answer.config.parameters.items()}
 
     async def close(self) -> None:
         """Closes the connection."""

@@ -35,6 +35,8 @@ class Endpoint(Layer):
         self.url = url
         self.meter = meter
         self.usable = False
+        self.refusal: str | None = None
+        """Why it must not be used although it works, if so."""
         self.suspected = asyncio.Event()
         """Set while something has gone wrong that only a trial can explain."""
         self._suspects: set[str] = set()
@@ -54,6 +56,7 @@ class Endpoint(Layer):
 
     def admit(self) -> None:
         """Says that it has been tried and works."""
+        self.refusal = None
         if not self.usable:
             self.usable = True
             self.meter.pace.forget()
@@ -62,14 +65,17 @@ class Endpoint(Layer):
 
     def eject(self, problem: str) -> None:
         """Says that it cannot be used; what runs on it fails."""
-        self.suspected.set()
-        now = asyncio.get_running_loop().time()
-        for running in self._running:
-            running.reschedule(now)
         if self.usable:
-            self.usable = False
             log.warning("triton is not used", url=self.url, problem=problem)
-            self._on_change()
+        self.refusal = None
+        self._withdraw()
+
+    def refuse(self, problem: str) -> None:
+        """Says that it must not be used, although it works; what runs on it fails."""
+        if problem != self.refusal:
+            log.error("triton is refused", url=self.url, problem=problem)
+        self.refusal = problem
+        self._withdraw()
 
     @asynccontextmanager
     async def around(self, network: Network, inputs: Arrays) -> AsyncGenerator[None]:
@@ -84,7 +90,9 @@ class Endpoint(Layer):
             async with self.until_ejected(network.name):
                 yield
         except EngineUnavailableError as error:
-            self.eject(error.problem)
+            # What was ended with this Triton is no news.
+            if self.usable:
+                self.eject(error.problem)
             raise
         except (ExecutionFailedError, ExecutionTimeoutError):
             self._suspects.add(network.name)
@@ -110,3 +118,12 @@ class Endpoint(Layer):
             if not running.expired():
                 raise
             raise EngineUnavailableError(what, "this Triton was lost on the way") from error
+
+    def _withdraw(self) -> None:
+        self.suspected.set()
+        now = asyncio.get_running_loop().time()
+        for running in self._running:
+            running.reschedule(now)
+        if self.usable:
+            self.usable = False
+            self._on_change()

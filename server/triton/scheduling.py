@@ -38,6 +38,11 @@ class ScheduledEngine(Engine):
     def _choose(self, network: Network) -> Endpoint:
         usable = [endpoint for endpoint in self._endpoints if endpoint.usable]
         if not usable:
-            raise EngineUnavailableError(network.name, "there is no Triton that can be used now")
+            raise EngineUnavailableError(network.name, self._why_none())
         # Among equals, the one that has done less.
         return min(usable, key=lambda e: (e.suspected.is_set(), e.load, e.meter.completed))
+
+    def _why_none(self) -> str:
+        if any(endpoint.refusal for endpoint in self._endpoints):
+            return "what Triton serves is of another checkpoint than this server's"
+        return "there is no Triton that can be used now"

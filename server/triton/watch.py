@@ -4,7 +4,8 @@ A Triton whose stub process has died still calls itself ready, so nothing less t
 tells that networks run. While streams run, their executions tell it, and one network of them that
 hangs (`server.triton.pace`); else there are trials. A Triton that hangs as a whole does not answer
 at all; a sign of life costs nothing, so it is asked for whatever else is going on. A Triton that
-works hard gives it, and completes executions.
+works hard gives it, and completes executions. That the networks are of the right checkpoint
+(`server.triton.checkpoint`) costs next to nothing to ask, either.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from typing import Protocol
 import structlog
 
 from server.errors import EngineUnavailableError
+from server.triton.checkpoint import OtherCheckpointError
 from server.triton.contract import NETWORKS, TEXT_ENCODER
 from server.triton.endpoint import Endpoint
 
@@ -53,6 +55,7 @@ class Watch:
         endpoint: Endpoint,
         *,
         live: Callable[[float], Awaitable[None]],
+        identify: Callable[[float], Awaitable[None]],
         probe: Callable[[Collection[str]], Awaitable[None]],
         keeper: Keeper | None,
         interval_s: float,
@@ -62,12 +65,15 @@ class Watch:
         Args:
             endpoint: what is watched.
             live: raises if there is no sign of life within some seconds.
+            identify: raises `OtherCheckpointError` if another checkpoint is served; waits for each
+                answer for so many seconds.
             probe: tries networks by name; raises if an inference fails.
             keeper: replaces a Triton that does not work, if it is our own.
             interval_s: how long to rest between trials at least, while nothing else tells.
         """
         self._endpoint = endpoint
         self._live = live
+        self._identify = identify
         self._probe = probe
         self._keeper = keeper
         self._interval_s = interval_s
@@ -134,6 +140,9 @@ class Watch:
         quiet = meter.in_flight == 0
         try:
             await self._probed(networks)
+        except OtherCheckpointError as error:
+            # No failure: a Triton that is replaced would serve the same.
+            endpoint.refuse(str(error))
         # Whatever a known good inference fails with, it must not go unnoticed.
         except Exception as error:
             quiet = quiet and meter.in_flight == 0 and meter.completed == self._completed
@@ -154,10 +163,14 @@ class Watch:
 
     async def _probed(self, networks: Collection[str]) -> None:
         if not networks:
+            # However busy, it may have been started again meanwhile.
+            await self._identify(LIFE_TIMEOUT_S)
             return
         now = asyncio.get_running_loop().time
         began_s = now()
         await self._live(LIFE_TIMEOUT_S)
+        # First: networks of another checkpoint may fail, and that is no reason to replace Triton.
+        await self._identify(LIFE_TIMEOUT_S)
         async with (
             self._endpoint.until_ejected("a trial"),
             asyncio.timeout(self._patience_s),

@@ -124,7 +124,8 @@ def row(fault: str, busy: bool, found: list[Reaction]) -> tuple[str, ...]:
 
 
 EXPLANATION = f"""Health (`grpc.health.v1`) is SERVING while networks are known to run. Three things
-tell, in `server/triton/watch.py`:
+tell, in `server/triton/watch.py` (and a fourth whether they are the right ones:
+[configuration.md](configuration.md#a-triton-of-another-checkpoint)):
 
 - A sign of life, asked for every {watch.LIFE_INTERVAL_S:g} s, busy or not. {watch.MISSES} that are
   missed in a row tell that Triton hangs as a whole.

@@ -17,6 +17,7 @@ from echomimic.v1 import avatar_service_pb2 as pb
 
 from client.demo.media import SPEECH
 from echomimic_client.audio import read_audio
+from server.manifest import FILE, read_manifest
 from tests.support.freeze import freeze
 from tests.support.gateway_process import (
     TRITON_VENV,
@@ -236,6 +237,22 @@ def test_a_stream_outlives_one_of_two_tritons_which_leaves_nothing_behind(
             assert list(call)[-1].summary.frames == 125
         assert children
         until(lambda: not any(child.is_running() for child in children))
+
+
+def test_a_triton_of_another_checkpoint_is_never_served(running: Running, tmp_path: Path) -> None:
+    repository = tmp_path / "models"
+    shutil.copytree(REPOSITORY, repository)
+    path = repository / FILE
+    digest = read_manifest(REPOSITORY).checkpoint_digest
+    path.write_text(path.read_text().replace(digest, "another"))
+    url = f"--triton-url={triton_url(running)}"
+    with gateway(tmp_path, url, repository=repository, begun="triton is refused") as other:
+        assert not other.serving()
+        with pytest.raises(grpc.RpcError) as caught:
+            stream(other, 640)
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert "another checkpoint" in str(caught.value.details())
+        assert digest in other.log.read_text()
 
 
 def fails(*words: str, repository: Path = REPOSITORY) -> str:

@@ -63,8 +63,13 @@ def command(*words: str, repository: Path = TINY_REPOSITORY) -> list[str]:
 
 
 @contextmanager
-def gateway(folder: Path, *words: str, repository: Path = TINY_REPOSITORY) -> Iterator[Running]:
-    """A gateway that serves small windows in few steps; killed in the end if it still runs."""
+def gateway(
+    folder: Path, *words: str, repository: Path = TINY_REPOSITORY, begun: str = ""
+) -> Iterator[Running]:
+    """A gateway that serves small windows in few steps; killed in the end if it still runs.
+
+    It is given when it serves, or else when its log says ``begun``.
+    """
     address = f"127.0.0.1:{free_port()}"
     log = folder / "gateway.log"
     words = (
@@ -94,7 +99,11 @@ def gateway(folder: Path, *words: str, repository: Path = TINY_REPOSITORY) -> It
             pb_grpc.AvatarServiceStub(channel),
             health_pb2_grpc.HealthStub(channel),
         )
-        until(lambda: running.serving() or process.poll() is not None, timeout_s=120)
+
+        def ready() -> bool:
+            return begun in log.read_text() if begun else running.serving()
+
+        until(lambda: ready() or process.poll() is not None, timeout_s=120)
         assert process.poll() is None, log.read_text()
         yield running
 

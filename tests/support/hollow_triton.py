@@ -12,18 +12,20 @@ from typing import Any
 
 import grpc
 import numpy as np
-from tritonclient.grpc import service_pb2
+from tritonclient.grpc import model_config_pb2, service_pb2
 from tritonclient.grpc.service_pb2_grpc import (
     GRPCInferenceServiceServicer,
     add_GRPCInferenceServiceServicer_to_server,
 )
 
-from server.triton.contract import NETWORKS, NUMPY_DTYPES
+from server.manifest import CHECKPOINT_PARAMETER
+from server.triton.contract import FACE_DETECTOR, NETWORKS, NUMPY_DTYPES
 from server.triton.engine import Engine
 from tests.support.fake_engine import FakeEngine
 from tests.support.public_engine import PublicEngine
 
 pb: Any = service_pb2
+config_pb: Any = model_config_pb2
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
@@ -35,9 +37,20 @@ class HollowTriton(GRPCInferenceServiceServicer):
         self.engine = engine
         self.requests: deque[Any] = deque(maxlen=remembers)
         self.status: tuple[grpc.StatusCode, str] | None = None
+        self.configurations = 0
+        """How often one was asked for."""
+        self.checkpoint: str | None = "test"
+        """What every network's configuration names, but for the face detector's."""
 
     async def ServerLive(self, request: Any, context: Any) -> Any:  # noqa: N802
         return pb.ServerLiveResponse(live=True)
+
+    async def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.configurations += 1
+        config = config_pb.ModelConfig(name=request.name)
+        if self.checkpoint is not None and request.name != FACE_DETECTOR.name:
+            config.parameters[CHECKPOINT_PARAMETER].string_value = self.checkpoint
+        return pb.ModelConfigResponse(config=config)
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.requests.append(request)

@@ -14,6 +14,7 @@ from server.errors import (
     OutOfMemoryError,
 )
 from server.triton import pace, watch
+from server.triton.checkpoint import OtherCheckpointError
 from server.triton.contract import TIME_MODULATION
 from server.triton.endpoint import Endpoint
 from server.triton.metering import MeteredEngine
@@ -34,6 +35,8 @@ class Scene:
         self.asked = 0
         self.hangs = False
         self.completes_before_it_hangs = False
+        self.other: OtherCheckpointError | None = None
+        self.identified = 0
         self.problem: Exception | None = None
         self.probe_hangs = False
         self.replaced = 0
@@ -44,6 +47,11 @@ class Scene:
             await self.endpoint.run(TIME_MODULATION, TIMESTEP)
         if self.hangs:
             raise EngineUnavailableError("triton", "it gives no sign of life")
+
+    async def identify(self, timeout_s: float) -> None:
+        self.identified += 1
+        if self.other is not None:
+            raise self.other
 
     async def probe(self, networks: Collection[str]) -> None:
         self.probes.append(networks)
@@ -90,6 +98,7 @@ async def watched(interval_s: float = 3600, *, own: bool = True) -> AsyncIterato
         watch.Watch(
             scene.endpoint,
             live=scene.live,
+            identify=scene.identify,
             probe=scene.probe,
             keeper=scene if own else None,
             interval_s=interval_s,
@@ -302,3 +311,39 @@ async def test_a_triton_whose_networks_fail_is_replaced_after_two_trials() -> No
         assert not scene.endpoint.usable
         scene.problem = None
         await until(lambda: scene.endpoint.usable)
+
+
+OTHER = OtherCheckpointError("denoiser", "theirs", "ours")
+
+
+async def test_a_triton_of_another_checkpoint_is_neither_used_nor_tried_nor_replaced() -> None:
+    async with watched() as scene:
+        scene.other = OTHER
+        await until(lambda: scene.identified > 2 * watch.FAILURES_TO_REPLACE)
+        assert not scene.endpoint.usable
+        # The first of all is the one from before the Triton was another.
+        assert len(scene.probes) <= 1
+        assert scene.replaced == 0
+        scene.other = None
+        await scene.works()
+        assert scene.endpoint.refusal is None
+
+
+async def test_another_checkpoint_is_found_while_streams_run_and_ends_what_runs() -> None:
+    async with watched(interval_s=0.005) as scene:
+        await scene.works()
+        execution = await scene.executing()
+        scene.other = OTHER
+        with pytest.raises(EngineUnavailableError):
+            await execution
+        assert not scene.endpoint.usable
+        assert scene.endpoint.refusal == str(OTHER)
+
+
+async def test_a_refused_triton_that_is_lost_may_come_back_as_another() -> None:
+    async with watched() as scene:
+        scene.other = OTHER
+        await until(lambda: scene.endpoint.refusal is not None)
+        scene.hangs = True
+        await until(lambda: scene.endpoint.refusal is None)
+        assert not scene.endpoint.usable
