@@ -1,9 +1,9 @@
 """How speech is cut into windows: the frames that are denoised together.
 
-    frames   0 ............ 16
-    first    |==============|
-    second               |==|============================|
-                         overlap: known to the second window, cross-faded
+    frames   0 ...... 8
+    first    |========|
+    second       |====|============================|
+                 overlap: known to the second window, cross-faded
 
 A window needs its audio and some look-ahead before it can be computed, so the first one is short
 for a quick first frame. Of a long one less is overlap, which is computed twice. So lengths go up a
@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from server.triton.contract import FRAMES_PER_LATENT
+
+SHORTEST_LAST = 17
+"""Frames of a last window, unless longer ones are so short: with fewer, pictures jump in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +99,9 @@ def following(window: Window, spec: WindowSpec) -> Window:
 def shortened(window: Window, spec: WindowSpec, frames: int) -> Window:
     """Returns a window no longer than an utterance of so many frames needs.
 
-    It is never shorter than the first one, so that engines which take the ladder take it. A window
-    that reaches past the end waits for it, so this does not depend on how the speech came in.
+    It is no shorter than the first one either, so that engines which take the ladder take it. A
+    window that reaches past the end waits for it, so this does not depend on how speech comes in.
     """
-    needed = max(spec.first, frames - window.start)
+    needed = max(spec.first, SHORTEST_LAST, frames - window.start)
     whole = -(-(needed - 1) // FRAMES_PER_LATENT) * FRAMES_PER_LATENT + 1
     return replace(window, frames=min(window.frames, whole))

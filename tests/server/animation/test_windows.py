@@ -36,15 +36,20 @@ def test_playback_waits_for_what_the_longest_window_is_longer_than_the_first() -
 
 @pytest.mark.parametrize(
     ("frames", "expected"),
-    [(40, 17), (39, 17), (36, 17), (35, 13), (32, 13), (31, 9), (25, 9)],
+    [(41, 33), (40, 33), (37, 33), (36, 29), (33, 29), (32, 25), (25, 21), (24, 17), (10, 17)],
 )
-def test_the_last_window_is_as_long_as_needed_and_no_shorter_than_the_first(
-    frames: int, expected: int
-) -> None:
-    spec = replace(SPEC, ladder=(9, 17))
-    *_, window = islice(windows(spec), 3)
-    assert (window.start, window.end) == (22, 39)
+def test_the_last_window_is_as_long_as_needed_but_not_too_short(frames: int, expected: int) -> None:
+    spec = replace(SPEC, ladder=(9, 33))
+    _, window = islice(windows(spec), 2)
+    assert (window.start, window.end) == (7, 40)
     assert shortened(window, spec, frames) == replace(window, frames=expected)
+
+
+@pytest.mark.parametrize("ladder", [(9,), (21, 33)])
+def test_the_last_window_is_no_shorter_than_the_first(ladder: tuple[int, ...]) -> None:
+    spec = replace(SPEC, ladder=ladder)
+    for window in islice(windows(spec), 2):
+        assert shortened(window, spec, window.start + 1).frames == spec.first
 
 
 def pictures(count: int, value: int) -> np.ndarray:

@@ -23,7 +23,6 @@ from server.sessions.gateway import Gateway
 from server.sessions.jobs import Offer
 from server.sessions.outbox import MAX_UNREAD_ANSWERS, Outbox
 from server.sessions.speech import AudioLimits
-from server.triton.engine import Engine
 from tests.support.conversations import FRAME, LIMITS, RATE, job
 from tests.support.fake_engine import FakeEngine
 from tests.support.pipeline_reference import Recorder
@@ -37,7 +36,7 @@ from tests.support.serving import (
 )
 
 
-def gateway(engine: Engine, folder: Path) -> Gateway:
+def gateway(engine: FakeEngine, folder: Path) -> Gateway:
     return Gateway(Offer(small_windows(), manifest()), engine, tokenizer(folder))
 
 
@@ -80,13 +79,15 @@ async def test_what_needs_no_speech_is_encoded_before_it_comes(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("frames", "windows"),
-    [(1, [5]), (5, [5]), (6, [5, 5]), (8, [5, 5]), (9, [5, 9]), (12, [5, 9]), (13, [5, 9, 5])],
+    [(1, [9]), (9, [9]), (10, [9, 17]), (24, [9, 17]), (25, [9, 21]), (41, [9, 33, 17])],
 )
 async def test_the_last_window_is_no_longer_than_needed(
     tmp_path: Path, frames: int, windows: list[int]
 ) -> None:
     engine = Recorder(FakeEngine())
-    async with converse(gateway(engine, tmp_path), job(), LIMITS) as conversation:
+    settings = small_windows(window_ladder=(9, 33))
+    animator = Gateway(Offer(settings, manifest()), engine, tokenizer(tmp_path))
+    async with converse(animator, job(), LIMITS) as conversation:
         await say(conversation, frames * FRAME)
         await conversation.end()
         shown = [event async for event in conversation.events() if isinstance(event, Frame)]
