@@ -3,6 +3,7 @@
 ExportError
 ├── CheckpointError               a file of the checkpoint is missing, damaged or another one
 │   └── CheckpointMismatchError   its tensors are not those of the network
+├── NotEnoughMemoryError          a network cannot be exported in the memory that there is
 ├── CalibrationError              a portrait or speech is of no use
 ├── GraphError                    an ONNX file is missing or damaged
 ├── ExportDiffersError            an ONNX file does not compute what its module computes

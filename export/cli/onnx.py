@@ -7,6 +7,7 @@ import typer
 
 from export.cli.console import console
 from export.cli.options import AskedVariant, Threads, parse_size, parse_style
+from export.cli.planned import announce, show
 from export.cli.progress import progress
 from export.precision.policy import Precision
 
@@ -21,13 +22,14 @@ def onnx(
         typer.Option(help="WIDTHxHEIGHT to offer, several times; the first is the default."),
     ] = None,
     precision: Annotated[
-        Precision,
+        Precision | None,
         typer.Option(
             help="Of the large weights; norms and what layers add to stay in 32 bits. int8 is for "
             "CPUs: matrices only, widened when used. fp8 is for TensorRT on GPUs of compute "
-            "capability 8.9 and later: the denoiser's blocks, and 16 bits elsewhere."
+            "capability 8.9 and later: the denoiser's blocks, and 16 bits elsewhere. By default 32 "
+            "bits, and 16 for a network that cannot be exported in 32 in the memory there is."
         ),
-    ] = "fp32",
+    ] = None,
     text_precision: Annotated[
         Precision | None,
         typer.Option(
@@ -86,6 +88,18 @@ def onnx(
         ),
     ] = False,
     threads: Threads = 0,
+    only_plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan", help="Show what would be written, and what that takes, and write nothing."
+        ),
+    ] = False,
+    memory_gb: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Memory to plan for; by default what the machine or its container has."
+        ),
+    ] = None,
 ) -> None:
     """Write an ONNX file and a config.pbtxt for each network, checked against torch."""
     sizes = [parse_size(text) for text in size or ()]
@@ -100,6 +114,8 @@ def onnx(
     from export.checkpoint.inspection import check
     from export.checkpoint.layout import Checkpoint
     from export.models.denoiser.config import Riflex
+    from export.planning.machine import machine_bytes
+    from export.planning.plan import check_memory, make_plan
     from export.precision.calibration import Calibration
     from export.repository.exporter import count_stages, export_repository
     from export.repository.styles import bank
@@ -109,6 +125,17 @@ def onnx(
         torch.set_num_threads(threads)
     checkpoint = Checkpoint(checkpoint_dir, variant)
     check(checkpoint)
+    plan = make_plan(
+        checkpoint,
+        machine_bytes() if memory_gb is None else round(memory_gb * 1e9),
+        asked=precision,
+        others=others,
+        style_bank=style_bank,
+    )
+    (show if only_plan else announce)(plan)
+    check_memory(checkpoint, plan)
+    if only_plan:
+        return
     prompts = bank(checkpoint.variant, styles) if style_bank else None
     calibration = Calibration(portrait, speech) if portrait and speech else None
     with progress(count_stages(checkpoint.variant, prompts, calibration)) as report:
@@ -117,8 +144,7 @@ def onnx(
             repository,
             sizes=sizes or SIZES,
             report=report,
-            precision=precision,
-            others=others,
+            others=plan.precisions,
             riflex=Riflex(riflex_k, riflex_latent_frames) if riflex_latent_frames else None,
             halves=halves,
             prompts=prompts,
@@ -147,7 +173,9 @@ def _others(
     return others
 
 
-def _check_calibration(precision: Precision, portrait: Path | None, speech: Path | None) -> None:
+def _check_calibration(
+    precision: Precision | None, portrait: Path | None, speech: Path | None
+) -> None:
     if (precision == "fp8") != bool(portrait or speech) or bool(portrait) != bool(speech):
         raise typer.BadParameter(
             "--portrait and --speech go with --precision fp8, which needs both"

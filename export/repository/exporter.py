@@ -5,6 +5,7 @@ checked; Triton takes no notice of folders that are no numbers. The manifest, wi
 gateway takes no repository, comes last and is removed first.
 """
 
+import gc
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -128,8 +129,16 @@ def export_repository(
                 report(f"{name}: calibrating")
                 measured["largest_inputs"] = largest_inputs(checkpoint, calibrated)
             report(f"{name}: loading")
-            exportable = build(checkpoint, **measured)
-            export_network(exportable, folder, report, narrow, halves=halves, origin=origin)
+            # Held by no name here, and gone before the next is loaded: one at a time is in memory.
+            export_network(
+                build(checkpoint, **measured),
+                folder,
+                report,
+                narrow,
+                halves=halves,
+                origin=origin,
+            )
+            gc.collect()
         write_config(NETWORKS[checkpoint.variant][name], folder, workload, narrow, digest)
     names = list(builds)
     if checkpoint.variant == "preview":

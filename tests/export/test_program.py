@@ -148,6 +148,39 @@ def test_options_of_tensorrt_are_checked(arguments: list[str], complaint: str) -
     assert complaint in " ".join(result.stderr.split())
 
 
+@pytest.mark.parametrize("memory_gb", [1, 100])
+def test_a_plan_is_shown_and_nothing_is_written(tmp_path: Path, memory_gb: int) -> None:
+    make_tiny(tmp_path / "checkpoint", seed=0)
+    repository = tmp_path / "repository"
+    arguments = ["onnx", str(tmp_path / "checkpoint"), "--repository", str(repository), "--plan"]
+    result = CliRunner().invoke(app, [*arguments, "--memory-gb", str(memory_gb)])
+    assert not repository.exists()
+    for network in NETWORKS["flash"]:
+        assert re.search(rf"{network} +\w+ +[\d.]+ [kM]B +[\d.]+ GB", result.stdout), network
+    assert f"of {memory_gb}.0 GB" in result.stdout
+    if memory_gb == 100:
+        assert result.exit_code == 0
+    else:
+        assert result.exit_code == 1
+        assert re.fullmatch(r"error: \w+ in bf16 takes about .*\n", result.stderr)
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_tiny(tmp_path / "checkpoint", seed=0)
+    monkeypatch.setattr("export.planning.machine.machine_bytes", lambda: 10**9)
+    arguments = [str(tmp_path / "checkpoint"), "--repository", str(tmp_path / "repository")]
+    result = CliRunner().invoke(app, ["onnx", *arguments, "--precision", "fp32"])
+    assert result.exit_code == 1
+    assert [line.partition(" ")[0] for line in result.stderr.splitlines()] == [
+        "precision:",
+        "about",
+        "error:",
+    ]
+    assert not (tmp_path / "repository").exists()
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     make_tiny(tmp_path / "checkpoint", seed=0)
     (tmp_path / "file").write_text("")

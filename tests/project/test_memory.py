@@ -9,9 +9,10 @@ from onnx import numpy_helper
 from export.checkpoint.layout import Checkpoint
 from export.checkpoint.tiny import make_tiny
 from export.onnx.trace import write_onnx
+from export.planning.sizes import builds, weights_bytes
 from export.precision.policy import Precision
 from tests.reports.markdown import DOCS
-from tests.reports.memory import PAGE, PRECISIONS, builds, weights_bytes, weights_table
+from tests.reports.memory import PAGE, PRECISIONS, weights_table
 
 pytestmark = pytest.mark.slow
 

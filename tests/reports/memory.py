@@ -7,12 +7,11 @@ import argparse
 import json
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from export.checkpoint import layout
@@ -22,8 +21,7 @@ from export.models import audio_encoder, image_encoder, text_encoder
 from export.models.denoiser.model import VARIANTS
 from export.models.vae import coder as vae
 from export.networks.catalogue import networks
-from export.networks.exportable import Build
-from export.precision.fp8 import layers_in_fp8
+from export.planning.sizes import file_bytes
 from export.precision.policy import Precision, precision_of
 from server.triton.contract import Variant
 from tests.reports.engines import (
@@ -44,17 +42,12 @@ PAGE = "memory.md"
 CAPABILITY = "8.9"
 CARDS = (12, 16, 24)
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8", "fp8")
-NEVER_CALLED = ".q_audio."
-"""A layer of flash's checkpoint whose result the authors discard, so no file has it."""
 
 
 class PublicSizes(Checkpoint):
-    """A checkpoint of the public sizes whose tensors have shapes and, most of them, no values."""
+    """A checkpoint of the public sizes whose tensors have shapes and no values."""
 
     variant: Variant = "flash"
-
-    def __init__(self) -> None:
-        super().__init__(Path("public"))
 
     def sizes(self, section: str, public: Mapping[str, Any]) -> dict[str, Any]:
         return dict(public)
@@ -79,13 +72,12 @@ class PublicSizes(Checkpoint):
         yield self._tensors(path)
 
     def _tensors(self, path: Path) -> dict[str, Tensor]:
-        if path == layout.VAE:
-            # Its loader leaves out what is zero, so it looks at values.
-            return _vae_tensors()
         with torch.device("meta"):
             if path == self.denoiser:
                 module = VARIANTS[self.variant](PUBLIC.denoiser_config(self.variant))
                 return {key: tensor.bfloat16() for key, tensor in module.state_dict().items()}
+            if path == layout.VAE:
+                return vae.public_tensors(vae.build_vae())
             if path == layout.IMAGE_ENCODER:
                 return image_encoder.public_tensors(image_encoder.build_image_encoder())
             if path == layout.TEXT_ENCODER:
@@ -93,36 +85,14 @@ class PublicSizes(Checkpoint):
             return audio_encoder.public_tensors(Wav2Vec2Model(Wav2Vec2Config()))
 
 
-@cache
-def _vae_tensors() -> dict[str, Tensor]:
-    return vae.public_tensors(vae.build_vae())
-
-
-def weights_bytes(module: nn.Module) -> int:
-    """Returns what the parameters and tables take that a module's file has."""
-    return sum(
-        tensor.numel() * tensor.element_size()
-        for name, tensor in (*module.named_parameters(), *module.named_buffers())
-        if NEVER_CALLED not in name
-    )
-
-
-def builds(checkpoint: Checkpoint, precision: Precision) -> dict[str, Build]:
-    """Returns what builds each network; how large scales of fp8 are is of no matter here."""
-    found = networks(checkpoint, precision)
-    if precision == "fp8":
-        layers = layers_in_fp8(networks(checkpoint)["denoiser"](checkpoint).module)
-        used = [name for name in layers if NEVER_CALLED not in f"{name}."]
-        found["denoiser"] = partial(found["denoiser"], largest_inputs=dict.fromkeys(used, 1.0))
-    return found
+PUBLIC_CHECKPOINT = PublicSizes(Path("public"))
 
 
 def weights(precision: Precision) -> dict[str, int]:
     """Returns the bytes of every network's weights."""
-    checkpoint = PublicSizes()
     return {
-        name: weights_bytes(build(checkpoint).module)
-        for name, build in builds(checkpoint, precision).items()
+        name: file_bytes(PUBLIC_CHECKPOINT, name, precision_of(name, precision))
+        for name in networks(PUBLIC_CHECKPOINT)
     }
 
 
@@ -176,7 +146,7 @@ def vae_table(engines: Path) -> str:
 
 def runs_table(engines: Path) -> str:
     """Returns the megabytes that every network runs in, by size of picture."""
-    names = [name for name in networks(PublicSizes()) if name != ON_THE_CPU]
+    names = [name for name in networks(PUBLIC_CHECKPOINT) if name != ON_THE_CPU]
     folders = [*map(one_size, sorted(SIDES)), EVERY]
     rows = [
         [name, *(_megabytes(activations(engines, folder, name)) for folder in folders)]

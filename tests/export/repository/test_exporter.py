@@ -1,6 +1,7 @@
 """Checkpoint folders, the export and what it refuses."""
 
 import math
+import weakref
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
@@ -281,6 +282,25 @@ def test_a_style_bank_is_encoded_in_the_text_encoders_own_precision(
     }
     export_repository(tiny, tmp_path, sizes=[(128, 128)], report=quiet, **how)
     assert asked == ["bf16"]
+
+
+@pytest.mark.slow
+def test_one_network_at_a_time_is_in_memory(
+    tiny: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[weakref.ref[nn.Module]] = []
+
+    def build(name: str) -> Exportable:
+        assert not [module for module in loaded if module() is not None]
+        exportable = networks(tiny)[name](tiny)
+        loaded.append(weakref.ref(exportable.module))
+        return exportable
+
+    names = ("time_modulation", "denoiser_cached")
+    builds = {name: partial(lambda name, _: build(name), name) for name in names}
+    monkeypatch.setattr("export.repository.exporter.networks", lambda *_: builds)
+    export_repository(tiny, tmp_path, sizes=[(128, 128)], report=quiet)
+    assert len(loaded) == len(names)
 
 
 @pytest.mark.slow

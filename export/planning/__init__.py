@@ -1,0 +1,1 @@
+"""What an export will write and take, told before it begins."""
