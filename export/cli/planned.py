@@ -44,8 +44,8 @@ def show(plan: "Plan") -> None:
 def _sums(plan: "Plan") -> Iterator[str]:
     yield (
         f"about {filesize.decimal(plan.file_bytes)} of files, and at most "
-        f"{filesize.decimal(plan.largest.peak_bytes)} of memory (for {plan.largest.network}, one network "
-        f"after the other) of {filesize.decimal(plan.memory_bytes)}"
+        f"{filesize.decimal(plan.largest.peak_bytes)} of memory (for {plan.largest.network}, "
+        f"one network after the other) of {filesize.decimal(plan.memory_bytes)}"
     )
     if any(planned.precision == "bf16" and planned.file_bytes for planned in plan.networks):
         yield "bf16 is for GPUs: ONNX Runtime does not compute in it on a CPU"
