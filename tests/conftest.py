@@ -1,10 +1,16 @@
 """Fixtures that every test may use, and the order of the tests."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.support.reference import reference_folder
+
+
+def pytest_configure() -> None:
+    """Lets ctrl-c be heard in a shell that runs the tests in the background, and ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
