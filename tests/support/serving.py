@@ -148,26 +148,40 @@ def said(samples: NDArray[np.int16], chunk_sizes: Iterable[int] = ()) -> list[pb
 
 
 async def animate(
-    served: Served, messages: Iterable[pb.AnimateRequest], *, waits_s: Iterable[float] = ()
+    served: Served,
+    messages: Iterable[pb.AnimateRequest],
+    *,
+    waits_s: Iterable[float] = (),
+    timeout_s: float | None = None,
 ) -> list[pb.AnimateResponse]:
     """Sends all messages, half-closes and returns all answers; raises the call's own status.
 
     ``waits_s`` tells how long to wait before each message; the last ones go out at once.
     """
-    call = served.stub.Animate()
-    writing = asyncio.create_task(_write(call, messages, waits_s))
-    call.add_done_callback(lambda _: writing.cancel())
+    call = served.stub.Animate(timeout=timeout_s)
+    writing = write_all(call, messages, waits_s)
     try:
         return [answer async for answer in call]
     finally:
         await asyncio.wait([writing])
 
 
+def write_all(
+    call: Any, messages: Iterable[pb.AnimateRequest], waits_s: Iterable[float] = ()
+) -> asyncio.Task[None]:
+    """Sends all messages and half-closes, in a task that ends with the call at the latest.
+
+    A write that fails since the call has ended, or a request iterator's, puts INTERNAL in place of
+    the call's own status, in grpc.aio.
+    """
+    writing = asyncio.create_task(_write(call, messages, waits_s))
+    call.add_done_callback(lambda _: writing.cancel())
+    return writing
+
+
 async def _write(
     call: Any, messages: Iterable[pb.AnimateRequest], waits_s: Iterable[float]
 ) -> None:
-    # Not a request iterator: with one, grpc.aio may report INTERNAL for a call that the server
-    # ended while the client was still writing.
     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
         waits = iter(waits_s)
         for message in messages:

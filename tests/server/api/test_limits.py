@@ -1,7 +1,6 @@
 """What one client may take, over real gRPC, with a fake engine."""
 
 import asyncio
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from tests.support.serving import (
     speech,
     start,
     until,
+    write_all,
 )
 
 RATE = 16_000
@@ -142,7 +142,7 @@ async def test_an_interruption_is_heard_whatever_was_said_before_it(
         await call.write(start())
         engine.delay_s = 0.01
         piece = chunk(bytes(RATE * 2))
-        writing = asyncio.create_task(_burst(call, [*[piece] * seconds, INTERRUPT]))
+        writing = write_all(call, [*[piece] * seconds, INTERRUPT])
         answers: list[pb.AnimateResponse] = []
         try:
             # Not call.read(), which may report INTERNAL while the burst is still being written.
@@ -159,14 +159,8 @@ async def test_an_interruption_is_heard_whatever_was_said_before_it(
             assert seconds <= 600
             # All of it was taken in long before it could have been drawn.
             assert len(frames(answers)) < 25 * seconds
-        await writing
+        await asyncio.wait([writing])
         call.cancel()
-
-
-async def _burst(call: Any, messages: list[pb.AnimateRequest]) -> None:
-    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-        for message in messages:
-            await call.write(message)
 
 
 async def test_a_message_over_the_size_limit_is_refused(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from server.settings import Settings
 from tests.support.fake_engine import FakeEngine
 from tests.support.serving import (
     Served,
+    animate,
     manifest,
     refusal,
     served,
@@ -118,5 +119,5 @@ async def test_what_is_at_work_when_the_server_goes_down_is_told_why(server: Ser
     refused = refusal(caught.value)
     assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await server.stub.Animate(iter([start()])).read()
+        await animate(server, [start()])
     assert refusal(caught.value).reason == "SHUTTING_DOWN"

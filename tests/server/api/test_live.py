@@ -375,9 +375,7 @@ async def test_a_client_that_leaves_stops_its_work(server: Served, engine: FakeE
 
 async def test_a_deadline_that_passes_stops_the_work(server: Served, engine: FakeEngine) -> None:
     engine.delay_s = 0.05
-    call = server.stub.Animate(iter([start(), *said(speech(10 * RATE))]), timeout=0.5)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        async for _ in call:
-            pass
+        await animate(server, [start(), *said(speech(10 * RATE))], timeout_s=0.5)
     assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     await until(lambda: server.gateway.admission.active == 0)
