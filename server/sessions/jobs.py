@@ -70,15 +70,26 @@ class Offer:
 
         Raises:
             ManifestError: its engines do not take windows so long, it has no way to encode the
-                prompts, or a default is out of range or of no use to its variant.
+                prompts, a prompt is too long, or a default is out of range or of no use to its
+                variant.
         """
         self._check_windows()
         self._check_defaults()
-        for name in ("prompt", "negative_prompt"):
-            if not self.offers_prompt(getattr(self.generation, name)):
+        self._check_prompts()
+
+    def _check_prompts(self) -> None:
+        repository, longest = self.settings.repository, self.settings.max_prompt_bytes
+        defaults = {name: getattr(self.generation, name) for name in ("prompt", "negative_prompt")}
+        styles = {f"style {name} of {repository}": of for name, of in self.manifest.styles.items()}
+        for name, prompt in (defaults | styles).items():
+            length = len(prompt.encode())
+            if length > longest:
+                raise ManifestError(f"{name} has {length} bytes, but max_prompt_bytes is {longest}")
+        for name, prompt in defaults.items():
+            if not self.offers_prompt(prompt):
                 raise ManifestError(
-                    f"{name} is none of the prompts that {self.settings.repository} has encoded, "
-                    "and it has no text_encoder"
+                    f"{name} is none of the prompts that {repository} has encoded, and it has no "
+                    "text_encoder"
                 )
 
     def _check_defaults(self) -> None:

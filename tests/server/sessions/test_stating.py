@@ -85,6 +85,20 @@ def test_an_operators_default_without_use_is_refused(name: str) -> None:
         Offer(small_windows(**given), manifest("flash"))
 
 
+@pytest.mark.parametrize("name", ["prompt", "negative_prompt"])
+def test_an_operators_prompt_that_calls_may_not_have_is_refused(name: str) -> None:
+    Offer(small_windows(**{name: 50 * "é"}, max_prompt_bytes=100), manifest("preview"))
+    with pytest.raises(ManifestError, match=f"^{name} has 102 bytes, but max_prompt_bytes is 100$"):
+        Offer(small_windows(**{name: 51 * "é"}, max_prompt_bytes=100), manifest("preview"))
+
+
+def test_a_style_that_calls_may_not_have_is_refused() -> None:
+    styles = {"natural": VARIANT_DEFAULTS["flash"].prompt, "calm": 101 * "a"}
+    described = manifest().model_copy(update={"styles": styles})
+    with pytest.raises(ManifestError, match=r"^style calm of .* has 101 bytes, .* is 100$"):
+        Offer(small_windows(max_prompt_bytes=100), described)
+
+
 def test_teacache_takes_its_own_defaults_and_no_longer_a_warm_up_than_there_are_steps() -> None:
     assert stated("flash", teacache={}).teacache == TeaCache()
     assert stated("flash", steps=3, teacache={}).teacache == TeaCache(warm_up=3)
