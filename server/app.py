@@ -31,6 +31,7 @@ from server.triton.client import TritonEngine
 from server.triton.contract import Variant
 from server.triton.endpoint import Endpoint
 from server.triton.failover import FailoverEngine
+from server.triton.halves import HalvingEngine
 from server.triton.keeper import TritonKeeper
 from server.triton.metering import MeteredEngine
 from server.triton.scheduling import ScheduledEngine
@@ -90,13 +91,14 @@ async def _run(settings: Settings, offer: Offer, recorder: Recorder) -> None:
     health = HealthServicer()
     monitor = HealthMonitor(health, lambda: any(endpoint.usable for endpoint in endpoints))
     tritons = [TritonEngine(url, timeout_s=settings.inference_timeout_s) for url in urls]
+    engines = [HalvingEngine(triton, offer.manifest.precisions) for triton in tritons]
     endpoints = [
         Endpoint(
             url,
-            MeteredEngine(triton, ended=partial(recorder.execution_ended, url)),
+            MeteredEngine(engine, ended=partial(recorder.execution_ended, url)),
             monitor.notice,
         )
-        for url, triton in zip(urls, tritons, strict=True)
+        for url, engine in zip(urls, engines, strict=True)
     ]
     for endpoint in endpoints:
         recorder.endpoint_usable(endpoint.url, lambda endpoint=endpoint: endpoint.usable)
@@ -105,11 +107,11 @@ async def _run(settings: Settings, offer: Offer, recorder: Recorder) -> None:
             endpoint,
             live=triton.live,
             identify=partial(check_checkpoint, triton, offer.manifest),
-            probe=Probe(triton, tokenizer, offer, encoded).run,
+            probe=Probe(engine, tokenizer, offer, encoded).run,
             keeper=keeper,
             interval_s=settings.health_interval_s,
         )
-        for endpoint, triton in zip(endpoints, tritons, strict=True)
+        for endpoint, engine, triton in zip(endpoints, engines, tritons, strict=True)
     ]
     engine = FailoverEngine(ScheduledEngine(endpoints), attempts=len(endpoints))
     gateway = Gateway(offer, engine, tokenizer, encoded, recorder)

@@ -51,6 +51,11 @@ class Manifest(BaseModel):
     tool_versions: dict[str, str]
 
     @property
+    def precisions(self) -> dict[str, str]:
+        """The precision of each network."""
+        return {name: entry.precision for name, entry in self.networks.items()}
+
+    @property
     def prompts(self) -> str:
         """What encodes prompts, in words for the operator."""
         entry = self.networks.get("text_encoder")

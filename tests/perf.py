@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export.tensorrt.profiles import BRANCHES
 from server.manifest import Manifest, ManifestError, read_manifest
-from server.triton.contract import DENOISER_CACHED, NETWORKS, Network, Variant
+from server.triton.contract import NETWORKS, Network
 from server.triton.errors import TritonStartError
 from server.triton.installation import TritonInstallation
 from server.triton.process import start_triton
@@ -31,7 +30,7 @@ FOLDER = Path("build/perf")
 COMPUTE = ("Server Compute Input", "Server Compute Infer", "Server Compute Output")
 QUEUE = "Server Queue"
 OUTSIDE = ("Client Send", "Network+Server Send/Recv", "Client Recv")
-HEADER = ("network", "rows", "requests/s", "p50 ms", "p99 ms", "queue ms", "compute ms")
+HEADER = ("network", "requests/s", "p50 ms", "p99 ms", "queue ms", "compute ms")
 
 
 class PerfError(Exception):
@@ -52,17 +51,11 @@ def command(network: Network, config: Any, manifest: Manifest, load: Load) -> li
     shapes = window_shapes(network, config, manifest.variant, manifest.sizes[0], load.frames)
     given = [f"{name}:{','.join(map(str, shape))}" for name, shape in shapes.items()]
     return [
-        *("-m", network.name, "-b", str(rows(network, manifest.variant))),
+        *("-m", network.name, "-b", "1"),
         *("-i", "grpc", "--input-data", "zero"),
         *(word for shape in given for word in ("--shape", shape)),
         *("--concurrency-range", str(load.clients), "--request-count", str(load.requests)),
     ]
-
-
-def rows(network: Network, variant: Variant) -> int:
-    """Returns the batch of one request: the branches of a guided step are one."""
-    denoiser = NETWORKS[variant]["denoiser"]
-    return BRANCHES[denoiser] if network in (denoiser, DENOISER_CACHED) else 1
 
 
 def summary(report: Mapping[str, str], clients: int) -> list[str]:
@@ -103,8 +96,7 @@ def measure(
         with report.open(newline="") as file:
             (measured,) = csv.DictReader(file)
         report.unlink()
-        batch = str(rows(network, manifest.variant))
-        found.append([name, batch, *summary(measured, load.clients)])
+        found.append([name, *summary(measured, load.clients)])
     return found
 
 

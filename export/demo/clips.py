@@ -21,8 +21,8 @@ from export.demo.voices import TRAINING, utterance
 from export.models.audio_encoder import AudioEncoder
 from export.models.image_encoder import ImageEncoder
 from export.models.vae.coder import VaeDecoder, VaeEncoder
-from server.animation.condition import fold_mask, known_video
-from server.audio.frame_rate import frame_neighbours
+from server.animation.condition import fold_mask
+from server.audio.frame_rate import heard_frames
 from server.triton.contract import PIXELS_PER_LATENT
 
 UTTERANCE_S = 6.0
@@ -94,7 +94,7 @@ def training_window(encoders: Encoders, random: np.random.Generator) -> Training
     heard = windows[0] if is_first else windows[random.integers(1, len(windows))]
     moved = _window_motion(heard, motion(samples), random)
     pictures = face.draw(moved.openings.tolist(), moved.widths.tolist())
-    latents = encoders.vae_encoder(torch.from_numpy(known_video(pictures, len(pictures))))
+    latents = _encoded(encoders, pictures, len(pictures))
     known = pictures[:1] if is_first else _known(encoders, latents, pictures, random)
     features = encoders.audio(*heard.inputs())[0]
     offset, frames = heard.window.start - heard.segment.start, heard.window.frames
@@ -103,7 +103,7 @@ def training_window(encoders: Encoders, random: np.random.Generator) -> Training
         latents=latents[0].half(),
         condition=_condition(encoders, known, frames).half(),
         features=features.half(),
-        audio_index=torch.from_numpy(frame_neighbours(offset, frames, len(features))),
+        audio_index=torch.from_numpy(heard_frames(offset, frames, len(features))),
         image_tokens=encoders.image(torch.from_numpy(portrait))[0].half(),
         mouth=_mouth(face).half(),
     )
@@ -140,9 +140,14 @@ def _known(
 
 
 def _condition(encoders: Encoders, known: NDArray[np.uint8], frames: int) -> Tensor:
-    latents = encoders.vae_encoder(torch.from_numpy(known_video(known, frames)))[0]
+    latents = _encoded(encoders, known, frames)[0]
     mask = torch.from_numpy(fold_mask(len(known), frames))[:, :, None, None]
     return torch.cat([mask.expand(-1, -1, *latents.shape[2:]), latents])
+
+
+def _encoded(encoders: Encoders, known: NDArray[np.uint8], frames: int) -> Tensor:
+    grey = torch.zeros(1, frames - len(known))
+    return encoders.vae_encoder(torch.from_numpy(known)[None], grey)
 
 
 def _mouth(face: Face) -> Tensor:

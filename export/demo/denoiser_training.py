@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from export.demo.clips import TrainingWindow
+from export.models.denoiser.audio_flash import neighbours
 from export.models.denoiser.config import DenoiserConfig
 from export.models.denoiser.model import FlashDenoiser
+from export.models.denoiser.transformer import Context
 from server.triton.contract import LATENT_CHANNELS, MASK_CHANNELS
 
 TOKENS = 6 * 9 * 64
@@ -109,7 +111,8 @@ class FlowLoss:
         # The plain attention: on a CPU the fused one takes three times as long.
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             tokens = denoiser.audio_injection(audio, latents.shape[2])
-            velocity, _ = denoiser.denoise(embedding, denoiser.context(text, image_tokens, tokens))
+            context = Context(*denoiser.context(text, image_tokens), tokens)
+            velocity, _ = denoiser.denoise(embedding, context)
         return velocity.float()
 
 
@@ -135,6 +138,7 @@ def _levels(random: np.random.Generator, count: int) -> Tensor:
 
 
 def _audio(random: np.random.Generator, batch: Sequence[TrainingWindow]) -> Tensor:
-    audio = torch.stack([window.features[window.audio_index] for window in batch]).float()
+    heard = torch.stack([window.features[window.audio_index] for window in batch]).float()
+    audio = neighbours(heard, batch[0].latents.shape[1])
     speaks = torch.from_numpy(random.random(len(batch)) >= SILENCE_SHARE).float()
     return audio * speaks.view(-1, 1, 1, 1, 1)

@@ -69,7 +69,7 @@ class VaeTwins(nn.Module):
     def posterior(self, video: Tensor) -> tuple[Tensor, Tensor]:
         """Returns mean and log-variance of the normalised latents, [B, 16, T, h, w]."""
         encoder = self.encoder
-        moments = encoder.quant_conv(encoder.network(encoder.enter(video))).transpose(1, 2)
+        moments = encoder.quant_conv(encoder.network(encoder.frames(video))).transpose(1, 2)
         mean, log_variance = moments.chunk(2, dim=1)
         mean = (mean - encoder.latents_mean) / encoder.latents_std
         return mean, log_variance - 2 * encoder.latents_std.log()

@@ -33,11 +33,13 @@ def denoiser(
     config = module.config
 
     def inputs(shape: Shape) -> Inputs:
-        audio = (shape.video_frames, contract.AUDIO_WINDOW, contract.AUDIO_LAYERS)
+        heard = (shape.video_frames + contract.AUDIO_WINDOW - 1, contract.AUDIO_LAYERS)
         return {
             **_noisy(shape),
-            **_context(shape, config),
-            "audio": torch.randn(shape.batch, *audio, config.audio_dim),
+            "text": torch.randn(shape.batch, _text_tokens(shape), config.text_dim),
+            "image_tokens": _image_tokens(shape, config),
+            "audio": torch.randn(shape.batch, *heard, config.audio_dim),
+            "audio_gain": _audio_gain(shape),
         }
 
     return Exportable(contract.DENOISER, module, inputs)
@@ -58,10 +60,15 @@ def preview_denoiser(
         tokens = shape.video_frames * contract.AUDIO_TOKENS_PER_FRAME + 1
         index = torch.from_numpy(window_index(tokens))
         mask = (shape.batch, shape.height // contract.PATCH, shape.width // contract.PATCH)
+        texts = (shape.batch, _rows(shape), _text_tokens(shape))
+        gains = (shape.batch, _rows(shape), _rows(shape))
         return {
             **_noisy(shape),
-            **_context(shape, config),
+            "text": torch.randn(*texts, config.text_dim),
+            "text_gain": torch.randint(2, gains).float(),
+            "image_tokens": _image_tokens(shape, config),
             "audio": torch.randn(shape.batch, tokens, config.audio_dim),
+            "audio_gain": _audio_gain(shape),
             "audio_index": index.expand(shape.batch, -1, -1).contiguous(),
             "face_mask": torch.randint(2, mask).float(),
             "audio_scale": torch.rand(shape.batch, 1) + 0.5,
@@ -89,7 +96,8 @@ def denoiser_cached(checkpoint: Checkpoint) -> Exportable:
 
     def inputs(shape: Shape) -> Inputs:
         tokens = shape.frames * shape.height * shape.width // contract.PATCH**2
-        return {**_noisy(shape), "residual": torch.randn(shape.batch, tokens, config.dim)}
+        residual = (shape.batch, _rows(shape), tokens, config.dim)
+        return {**_noisy(shape), "residual": torch.randn(residual)}
 
     return Exportable(contract.DENOISER_CACHED, module, inputs)
 
@@ -138,8 +146,20 @@ def _timestep(shape: Shape) -> Tensor:
     return torch.rand(shape.batch, 1) * 1000
 
 
-def _context(shape: Shape, config: DenoiserConfig) -> Inputs:
-    return {
-        "text": torch.randn(shape.batch, contract.TEXT_TOKENS, config.text_dim),
-        "image_tokens": torch.randn(shape.batch, contract.IMAGE_TOKENS, config.image_dim),
-    }
+def _image_tokens(shape: Shape, config: DenoiserConfig) -> Tensor:
+    return torch.randn(shape.batch, contract.IMAGE_TOKENS, config.image_dim)
+
+
+def _audio_gain(shape: Shape) -> Tensor:
+    """Returns gains of which the first row hears and the others do not."""
+    return (torch.arange(_rows(shape)) == 0).float().expand(shape.batch, -1).contiguous()
+
+
+def _rows(shape: Shape) -> int:
+    """Returns a number of rows that varies with the shape: 1 to 3, and 2 for one stream."""
+    return 1 + shape.batch % 3
+
+
+def _text_tokens(shape: Shape) -> int:
+    """Returns a length of prompt that varies with the shape."""
+    return 16 * shape.frames + 5

@@ -17,7 +17,13 @@ def vae_encoder(checkpoint: Checkpoint, precision: Precision = "fp32") -> Export
     """The encoder of the Wan VAE."""
 
     def inputs(shape: Shape) -> Inputs:
-        return {"video": torch.rand(shape.batch, 3, shape.video_frames, *shape.picture) * 2 - 1}
+        # As many as there are latent frames, so that the number varies with the shape.
+        known = shape.frames
+        pictures = (shape.batch, known, *shape.picture, 3)
+        return {
+            "known": torch.randint(256, pictures, dtype=torch.uint8),
+            "grey": torch.zeros(shape.batch, shape.video_frames - known),
+        }
 
     module = VaeEncoder(wan_vae(checkpoint, precision))
     return Exportable(contract.VAE_ENCODER, module, inputs, in_chunks(module))

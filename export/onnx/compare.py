@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from export.errors import ExportError
 from export.onnx.graph import open_session
 from export.precision.policy import Precision
-from server.triton.contract import Network
+from server.triton.contract import Arrays, Network, cast
 
 FLOAT_TOLERANCE = 1e-4
 LEVEL_TOLERANCE = 1
@@ -49,20 +49,22 @@ def check_export(
     """
     if precision == "bf16":
         return 0.0
+    given = {name: tensor.numpy() for name, tensor in inputs.items()}
+    on_the_wire = network.on_the_wire(precision)
+    sent = cast(on_the_wire.inputs, given)
+    rounded = cast(network.inputs, sent)
     with torch.inference_mode(), computing_in_32_bits(module):
-        results = module(*inputs.values())
-    expected = dict(
-        zip(
-            (tensor.name for tensor in network.outputs),
-            results if isinstance(results, tuple) else (results,),
-            strict=True,
-        )
+        results = module(*map(torch.from_numpy, rounded.values()))
+    outputs = results if isinstance(results, tuple) else (results,)
+    expected = cast(
+        on_the_wire.outputs,
+        {t.name: array.numpy() for t, array in zip(network.outputs, outputs, strict=True)},
     )
-    actual = run_onnx(path, inputs, list(expected))
+    actual = run_onnx(path, sent, list(expected))
     _check_finite(network.name, actual)
     largest = 0.0
     for name, array in actual.items():
-        pair = (network.name, name, array, expected[name].numpy())
+        pair = (network.name, name, array, expected[name])
         rounding = ROUNDING.get(precision)
         found = _difference(*pair) if rounding is None else _relative_difference(*pair, rounding)
         largest = max(largest, found)
@@ -97,18 +99,15 @@ def verdict(difference: float, precision: Precision) -> str:
             return "not compared with torch: ONNX Runtime has no bf16 on a CPU"
 
 
-def run_onnx(
-    path: Path, inputs: Mapping[str, Tensor], outputs: list[str]
-) -> dict[str, NDArray[np.generic]]:
+def run_onnx(path: Path, inputs: Arrays, outputs: list[str]) -> dict[str, NDArray[np.generic]]:
     """Runs an ONNX file once on the CPU."""
     session = open_session(path)
-    feeds = {name: tensor.numpy() for name, tensor in inputs.items()}
-    return dict(zip(outputs, session.run(outputs, feeds), strict=True))  # pyright: ignore[reportReturnType]
+    return dict(zip(outputs, session.run(outputs, dict(inputs)), strict=True))  # pyright: ignore[reportReturnType]
 
 
 def _check_finite(network: str, outputs: Mapping[str, NDArray[np.generic]]) -> None:
     for name, array in outputs.items():
-        if array.dtype == np.float32 and not np.isfinite(array).all():
+        if array.dtype != np.uint8 and not np.isfinite(array).all():
             raise ExportDiffersError(
                 f"{network}: {name} of the ONNX file is not finite; in fp16 that is an overflow "
                 "of these weights, so choose bf16 or fp32 (for the VAE alone: --vae-precision)"

@@ -29,7 +29,7 @@ class Loop:
     """The parts of a loop.
 
     Attributes:
-        opening: the input to (output of the first chunk, frames of the others, states ...).
+        opening: the inputs to (output of the first chunk, frames of the others, states ...).
         step: (frames of one chunk, states ...) to (output of the chunk, states ...); a state keeps
             its shape from chunk to chunk.
         closing: the outputs of all chunks, one after the other along axis 1, to the output.
@@ -45,9 +45,9 @@ class Loop:
 def join(opening: ModelProto, step: ModelProto, closing: ModelProto, chunk: int) -> ModelProto:
     """Returns one model of the graphs of a `Loop`'s parts. Weights of the same values are shared.
 
-    The input keeps the name it has in the opening, and outputs those in the closing.
+    Inputs keep the names they have in the opening, and outputs those in the closing.
     """
-    (input_name,) = (value.name for value in opening.graph.input)
+    input_names = [value.name for value in opening.graph.input]
     output_names = [value.name for value in closing.graph.output]
     for prefix, model in (("opening/", opening), ("step/", step), ("closing/", closing)):
         del model.graph.value_info[:]
@@ -62,12 +62,12 @@ def join(opening: ModelProto, step: ModelProto, closing: ModelProto, chunk: int)
             *closing.graph.node,
         ],
         "loop",
-        [opening.graph.input[0]],
+        list(opening.graph.input),
         list(closing.graph.output),
         [*weights, *_constants(chunk)],
     )
-    _rename(graph, {f"opening/{input_name}": input_name})
-    _rename(graph, {f"closing/{name}": name for name in output_names})
+    rename(graph, {f"opening/{name}": name for name in input_names})
+    rename(graph, {f"closing/{name}": name for name in output_names})
     joined = helper.make_model(
         graph, opset_imports=opening.opset_import, ir_version=opening.ir_version
     )
@@ -147,11 +147,12 @@ def _shared_weights(graphs: Iterable[GraphProto]) -> list[TensorProto]:
                 names[value] = weight.name
                 weights.append(weight)
             renamed[weight.name] = names[value]
-        _rename(graph, renamed)
+        rename(graph, renamed)
     return weights
 
 
-def _rename(graph: GraphProto, names: dict[str, str]) -> None:
+def rename(graph: GraphProto, names: dict[str, str]) -> None:
+    """Gives values other names, wherever a graph has them but within the bodies of its loops."""
     for value in (*graph.input, *graph.output):
         value.name = names.get(value.name, value.name)
     for node in graph.node:

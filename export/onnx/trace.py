@@ -14,10 +14,12 @@ from torch import nn
 from torch._subclasses import FakeTensorMode
 
 from export.networks.exportable import Exportable, Shape
+from export.onnx.halves import halve_borders
 from export.onnx.loop import AXIS, Loop, join
 from export.onnx.widths import PUBLIC_WIDTHS, dimensions
 from export.precision.half_storage import store_halves
-from server.triton.contract import Tensor
+from export.precision.policy import Precision
+from server.triton.contract import IN_16_BITS, Tensor
 
 OPSET = 20
 TRACED = Shape(batch=2, frames=3, height=8, width=6)
@@ -26,11 +28,19 @@ _IMAGES = dict.fromkeys((0, 3, 4), torch.export.Dim.AUTO)
 """What varies of [B, T, C, H, W] within a loop: the batch and the sides of a picture."""
 
 
-def write_onnx(exportable: Exportable, path: Path, *, halves: bool = False) -> None:
+def write_onnx(
+    exportable: Exportable, path: Path, precision: Precision = "fp32", *, halves: bool = False
+) -> None:
     """Writes a network as an ONNX graph whose inputs and outputs are those of the contract.
 
     Weights of more than EMBEDDED_BYTES go to a file beside it: a protobuf holds 2 GB at most. A
     network with a loop has no such weights.
+
+    Args:
+        exportable: the network.
+        path: the file.
+        precision: of its large weights.
+        halves: store the weights that half precision holds exactly in half the room.
     """
     if exportable.loop is None:
         model = _trace_whole(exportable, path)
@@ -39,6 +49,8 @@ def write_onnx(exportable: Exportable, path: Path, *, halves: bool = False) -> N
     for axis, dim in dimensions(model, exportable.network):
         if isinstance(dim, str) and dim not in PUBLIC_WIDTHS:
             axis.dim_param = dim
+    if precision in IN_16_BITS:
+        halve_borders(model, exportable.network)
     if halves:
         store_halves(model)
     onnx.save(model, path)
@@ -70,7 +82,8 @@ def _trace_loop(exportable: Exportable, loop: Loop) -> ModelProto:
     first, frames, *states = (torch.zeros(t.shape, dtype=t.dtype) for t in shapes)
     chunk = frames[:, : loop.chunk].contiguous()
     names = [tensor.name for tensor in network.inputs]
-    opening = _trace(loop.opening, inputs, [_dynamic_axes(t) for t in network.inputs], names)
+    axes = tuple(_dynamic_axes(tensor) for tensor in network.inputs)
+    opening = _trace(loop.opening, inputs, [axes], names)
     step = _trace(loop.step, (chunk, *states), [_IMAGES, (_IMAGES,) * len(states)])
     closing = _trace(
         loop.closing,

@@ -25,6 +25,7 @@ from export.repository.exporter import VERSION
 from export.repository.model_config import MODEL_FILE
 from server.animation.samplers.sampler import make_sampler
 from server.manifest import Manifest, ManifestError, read_manifest
+from server.triton.contract import NETWORKS, cast
 
 Arrays = dict[str, NDArray[np.float64]]
 Run = Callable[[Inputs], Arrays]
@@ -129,7 +130,9 @@ def _denoise(run: Run, inputs: Inputs) -> NDArray[np.float32]:
             "latents": torch.from_numpy(np.asarray(state.latents, np.float32)),
             "timestep": torch.full_like(inputs["timestep"], timestep),
         }
-        state = sampler.step(state, run(inputs | now)["velocity"].astype(np.float32))
+        # The first row hears; guidance is left out.
+        velocity = run(inputs | now)["velocity"][:, 0]
+        state = sampler.step(state, velocity.astype(np.float32))
     return np.asarray(state.latents, np.float32)
 
 
@@ -180,11 +183,13 @@ def _served(repository: Path, checkpoint: Checkpoint, described: Manifest, name:
     precision = described.networks[name].precision
     if precision == "bf16":
         return _torch(networks(checkpoint, "bf16")[name](checkpoint))
+    network = NETWORKS[described.variant][name].on_the_wire(precision)
     session = open_session(repository / name / VERSION / MODEL_FILE)
     names = [output.name for output in session.get_outputs()]
 
     def run(inputs: Inputs) -> Arrays:
-        feeds = {key: tensor.numpy() for key, tensor in inputs.items()}
+        given = {key: tensor.numpy() for key, tensor in inputs.items()}
+        feeds = cast(network.inputs, given)
         results = session.run(names, feeds)
         return {n: np.asarray(r, np.float64) for n, r in zip(names, results, strict=True)}
 

@@ -3,7 +3,8 @@
 What takes the memory are the matrices of linear layers, the convolutions of the VAE and umT5's
 table of tokens. Norms, modulation, rotary embedding and the stream that every layer adds to stay in
 float32: there a 16-bit value would overflow (float16) or lose what is added (bfloat16). Each layer
-casts what it is given to its own type, so the contract of the networks is FP32 in every precision.
+casts what it is given to its own type. What such a network would round all the same comes and goes
+in 16 bits, as server/triton/contract.py says of each tensor.
 
 In int8 it is matrices and tables only, for CPUs; see export/precision/int8.py. In fp8 it is the
 blocks of the denoiser, for GPUs, the others being 16 bits wide; see export/precision/fp8.py.

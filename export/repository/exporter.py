@@ -180,7 +180,7 @@ def export_network(
         shutil.rmtree(path, ignore_errors=True)
     partial.mkdir(parents=True)
     report(f"{network.name}: tracing")
-    write_onnx(exportable, partial / MODEL_FILE, halves=halves)
+    write_onnx(exportable, partial / MODEL_FILE, precision, halves=halves)
     largest = 0.0
     for shape in CHECKED:
         report(f"{network.name}: comparing with torch")
@@ -215,7 +215,7 @@ def write_config(
     model = load_graph(folder / VERSION / MODEL_FILE)
     fixed = widths(model, network)
     config = config_pbtxt(
-        network,
+        network.on_the_wire(precision),
         fixed,
         warm_up_shapes(network, workload, fixed),
         precision=precision,

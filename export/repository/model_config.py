@@ -31,11 +31,12 @@ HEADER = "# Written by `python -m export onnx` from server/triton/contract.py. D
 
 Shape = tuple[int, ...]
 
-REPEATED = (TEXT_ENCODER, IMAGE_ENCODER)
+REPEATED = (TEXT_ENCODER.name, IMAGE_ENCODER.name)
 """Networks that are given the same prompts and portraits again and again."""
 
 _DATA_TYPES: dict[DType, pb.DataType] = {
     "FP32": pb.TYPE_FP32,
+    "FP16": pb.TYPE_FP16,
     "INT64": pb.TYPE_INT64,
     "UINT8": pb.TYPE_UINT8,
 }
@@ -84,7 +85,7 @@ def model_config(
         model_warmup=[_warm_up(network, warm_up)],
         parameters=_parameters(precision, checkpoint),
         # Triton keeps no answer unless it is started with --cache-config.
-        response_cache=pb.ModelResponseCache(enable=True) if network in REPEATED else None,
+        response_cache=pb.ModelResponseCache(enable=True) if network.name in REPEATED else None,
     )
 
 

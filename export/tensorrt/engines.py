@@ -176,7 +176,7 @@ def build_engine(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.pbtxt").write_text(
         config_pbtxt(
-            network,
+            network.on_the_wire(precision),
             fixed,
             warm_up_shapes(network, workload, fixed),
             TENSORRT,

@@ -12,12 +12,13 @@ from server.audio.clock import FRAME_RATE, MODEL_SAMPLES_PER_FRAME
 from server.pictures.face import DETECTOR_SIDE_PX
 from server.triton.contract import (
     AUDIO_TOKENS_PER_FRAME,
+    AUDIO_WINDOW,
     DENOISER,
-    DENOISER_CACHED,
     NETWORKS,
     PATCH,
     PIXELS_PER_LATENT,
     PREVIEW_DENOISER,
+    TEXT_STEP,
     TEXT_TOKENS,
     TIME_MODULATION,
     Network,
@@ -33,6 +34,8 @@ BRANCHES: Mapping[Network, int] = {DENOISER: 2, PREVIEW_DENOISER: 3}
 """Rows that one guided step of a stream has."""
 AUDIO_CONTEXT_FRAMES = 55
 """What a window of the gateway's defaults hears before and after itself."""
+OVERLAP_FRAMES = 5
+"""What a later window of the gateway's defaults knows."""
 MAX_AUDIO_S = 60
 MAX_STEPS = 50
 SMALLEST_DETECTOR_SIDE_PX = 32
@@ -110,9 +113,6 @@ def _length(dim: int | str, ranges: Mapping[str, Range], widths: Mapping[str, in
 
 
 def _batch(network: Network, workload: Workload) -> Range:
-    if network in (DENOISER, PREVIEW_DENOISER, DENOISER_CACHED):
-        branches = BRANCHES[NETWORKS[workload.variant]["denoiser"]]
-        return Range(1, branches, min(branches * workload.streams, network.max_batch_size))
     if network is TIME_MODULATION:
         return Range(1, 8, MAX_STEPS)
     return Range(1, 1, min(workload.streams, network.max_batch_size))
@@ -127,11 +127,21 @@ def _lengths(network: Network, workload: Workload) -> dict[str, Range]:
     heard = Range(frames.low, frames.usual + AUDIO_CONTEXT_FRAMES, MAX_AUDIO_S * FRAME_RATE)
     detector = Range(SMALLEST_DETECTOR_SIDE_PX, DETECTOR_SIDE_PX, DETECTOR_SIDE_PX)
     per_token = 1 / (PIXELS_PER_LATENT * PATCH)
+    branches = BRANCHES[NETWORKS[workload.variant]["denoiser"]]
+    unknown = Range(1, max(1, frames.usual - OVERLAP_FRAMES), frames.high - 1)
     return {
         "samples": heard.scaled(MODEL_SAMPLES_PER_FRAME),
         "frames": heard if network.name == "audio_encoder" else frames,
         "audio_tokens": frames.scaled(AUDIO_TOKENS_PER_FRAME),
-        "text_tokens": Range(*[TEXT_TOKENS] * 3),
+        "rows": Range(1, branches, branches),
+        "texts": Range(1, 2, 2),
+        "text_tokens": _text_tokens(network),
+        "heard_frames": Range(
+            *(n + AUDIO_WINDOW - 1 for n in (frames.low, frames.usual, frames.high))
+        ),
+        # Together they have the frames of a window, and neither is without one.
+        "known_frames": Range(1, min(OVERLAP_FRAMES, unknown.usual), unknown.high),
+        "grey_frames": unknown,
         "latent_frames": latents,
         "height": height,
         "width": width,
@@ -147,6 +157,13 @@ def _lengths(network: Network, workload: Workload) -> dict[str, Range]:
         "detector_height": detector,
         "detector_width": detector,
     }
+
+
+def _text_tokens(network: Network) -> Range:
+    """Returns the lengths of prompts: umT5 is given the longest, the denoiser what there is."""
+    if network.name == "text_encoder":
+        return Range(*[TEXT_TOKENS] * 3)
+    return Range(TEXT_STEP, TEXT_STEP, TEXT_TOKENS)
 
 
 def _range(lengths: Sequence[int]) -> Range:

@@ -22,6 +22,7 @@ from server.triton.contract import (
     IMAGE_ENCODER,
     MASK_CHANNELS,
     TEXT_ENCODER,
+    TEXT_STEP,
     VAE_ENCODER,
     latent_frames,
 )
@@ -38,9 +39,9 @@ class Avatar:
     image_tokens: FloatArray
     """[1, 257, image_width]"""
     text: FloatArray
-    """[1, 512, text_width]"""
+    """[1, tokens, text_width], TEXT_TOKENS or fewer"""
     negative_text: FloatArray | None = None
-    """[1, 512, text_width], where the guidance has a negative branch."""
+    """[1, tokens, text_width], where the guidance has a negative branch."""
 
 
 class Conditioner:
@@ -62,7 +63,7 @@ class Conditioner:
             engine: runs the networks.
             tokenize: prompts to umT5's tokens.
             cache: for what many streams share.
-            encoded: prompts that umT5 need not encode, [1, 512, text_width] each.
+            encoded: prompts that umT5 need not encode, [1, tokens, text_width] each.
         """
         self._engine = engine
         self._tokenize = tokenize
@@ -112,8 +113,10 @@ class Conditioner:
             frames: frames of the window.
             priority: of the executions.
         """
-        video = await asyncio.to_thread(known_video, known, frames)
-        encoded = await self._engine.run(VAE_ENCODER, {"video": video}, priority=priority)
+        # Unknown frames are mid-grey, as the authors feed them to the VAE.
+        grey = np.zeros((1, frames - len(known)), np.float32)
+        inputs = {"known": known[None], "grey": grey}
+        encoded = await self._engine.run(VAE_ENCODER, inputs, priority=priority)
         return await asyncio.to_thread(_masked, encoded["latents"], len(known), frames)
 
     async def _image_tokens(self, picture: Picture, priority: Priority) -> FloatArray:
@@ -130,22 +133,22 @@ class Conditioner:
         async def encode() -> FloatArray:
             token_ids, mask = self._tokenize(prompt)
             inputs = {"token_ids": token_ids, "mask": mask}
-            return (await self._engine.run(TEXT_ENCODER, inputs, priority=priority))["text"]
+            result = await self._engine.run(TEXT_ENCODER, inputs, priority=priority)
+            return await asyncio.to_thread(trimmed, result["text"])
 
         if prompt in self._encoded:
             return self._encoded[prompt]
         return await self._hold.get(use, ("text", prompt), encode)
 
 
-def known_video(known: Pictures, frames: int) -> FloatArray:
-    """Returns a window's video [1, 3, frames, height, width] in [-1, 1] with what is known of it.
+def trimmed(text: FloatArray) -> FloatArray:
+    """Returns an encoded prompt [1, tokens, width] without the zeros behind it.
 
-    Unknown frames are 0.0, mid-grey, as the authors feed them to the VAE.
+    The denoiser takes what is missing for zeros. What is left is a multiple of ``TEXT_STEP`` long.
     """
-    count, height, width, _ = known.shape
-    video = np.zeros((1, 3, frames, height, width), np.float32)
-    video[0, :, :count] = known.transpose(3, 0, 1, 2) / np.float32(127.5) - np.float32(1)
-    return video
+    visible = np.flatnonzero(text[0].any(axis=1))
+    last = int(visible[-1]) if len(visible) else 0
+    return text[:, : (last // TEXT_STEP + 1) * TEXT_STEP].copy()
 
 
 def fold_mask(known: int, frames: int) -> FloatArray:

@@ -1,6 +1,6 @@
 """Classifier-free guidance: one velocity out of several predictions of a step.
 
-The network is asked for every branch of a step, one batch row each, and the differences between
+The network is asked for every branch of a step, one row each, and the differences between
 the branches are exaggerated. Ho and Salimans 2022, https://arxiv.org/abs/2207.12598; the separate
 scales for text and audio, and the rest, are compatible with upstream's two pipelines.
 """
@@ -17,7 +17,7 @@ Velocities = NDArray[np.floating[Any]]
 
 
 class Branch(Enum):
-    """What the network is given in one row of the batch."""
+    """What the network is given in one row."""
 
     SPEECH = "the prompt and the audio"
     SILENCE = "the prompt and zeros for the audio"

@@ -11,7 +11,7 @@ import numpy as np
 
 from server.arrays import FloatArray
 from server.manifest import Manifest, ManifestError
-from server.triton.contract import TEXT_TOKENS
+from server.triton.contract import TEXT_STEP
 
 FILE = "styles.npz"
 
@@ -22,7 +22,7 @@ def write_styles(path: Path, encoded: Mapping[str, FloatArray]) -> None:
 
 
 def encoded_prompts(repository: Path, manifest: Manifest) -> dict[str, FloatArray]:
-    """Returns the encodings [1, 512, text_width] that a repository holds by their prompts.
+    """Returns the encodings [1, tokens, text_width] that a repository holds by their prompts.
 
     Raises:
         ManifestError: the file does not hold what the manifest states.
@@ -40,4 +40,4 @@ def encoded_prompts(repository: Path, manifest: Manifest) -> dict[str, FloatArra
 
 
 def _padded(text: FloatArray) -> FloatArray:
-    return np.pad(text, ((0, TEXT_TOKENS - len(text)), (0, 0)))[None]
+    return np.pad(text, ((0, -len(text) % TEXT_STEP), (0, 0)))[None]

@@ -36,8 +36,7 @@ def interpolation(
     return low, high, (position - low).astype(np.float32)
 
 
-def frame_neighbours(start: int, frames: int, total: int) -> NDArray[np.int64]:
-    """Returns, for each frame, the indices [frames, 5] of its neighbours, clamped at both ends."""
+def heard_frames(start: int, frames: int, total: int) -> NDArray[np.int64]:
+    """Returns the indices [frames + 4] of frames and their neighbours, clamped at both ends."""
     reach = AUDIO_WINDOW // 2
-    indices = start + np.arange(frames)[:, None] + np.arange(-reach, reach + 1)
-    return np.clip(indices, 0, total - 1)
+    return np.clip(np.arange(start - reach, start + frames + reach), 0, total - 1)

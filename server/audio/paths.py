@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from server.arrays import FloatArray
 from server.audio.clock import FRAME_RATE, MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
-from server.audio.frame_rate import EXTRA_SAMPLES, conv_frames, frame_neighbours, interpolation
+from server.audio.frame_rate import EXTRA_SAMPLES, conv_frames, heard_frames, interpolation
 from server.audio.loudness import normalize_loudness
 from server.audio.pcm import Samples
 from server.audio.token_windows import window_index
@@ -84,8 +84,8 @@ class FlashAudio:
         return (await engine.run(AUDIO_ENCODER, inputs, priority=priority))["features"][0]
 
     def window(self, features: FloatArray, start: int, frames: int) -> Hearing:
-        """Returns the features of each frame and its neighbours."""
-        return {"audio": features[frame_neighbours(start, frames, len(features))][None]}
+        """Returns the features of the frames and of their neighbours on either side."""
+        return {"audio": features[heard_frames(start, frames, len(features))][None]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class Gateway:
             offer: what may be asked for.
             engine: runs the networks.
             tokenizer: prompts to umT5's tokens.
-            encoded: prompts that umT5 need not encode, [1, 512, text_width] each.
+            encoded: prompts that umT5 need not encode, [1, tokens, text_width] each.
             recorder: told what the gateway does.
         """
         self.offer = offer

@@ -9,7 +9,7 @@ call of one network. The leading batch dimension is left out.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,10 +19,11 @@ Variant = Literal["flash", "preview"]
 """The two public models; they differ in how speech reaches the denoiser."""
 Dim = int | str
 Arrays = Mapping[str, NDArray[np.generic]]
-DType = Literal["FP32", "INT64", "UINT8"]
+DType = Literal["FP32", "FP16", "INT64", "UINT8"]
 
 NUMPY_DTYPES: dict[DType, type[np.generic]] = {
     "FP32": np.float32,
+    "FP16": np.float16,
     "INT64": np.int64,
     "UINT8": np.uint8,
 }
@@ -44,17 +45,25 @@ AUDIO_TOKENS_PER_FRAME = 2
 """Preview: Wav2Vec2's own rate, 50 a second."""
 PREVIEW_AUDIO_WINDOW = 17
 """Preview: audio tokens that one latent frame sees."""
+IN_16_BITS = frozenset({"fp16", "bf16", "fp8"})
+"""Precisions in which a network computes with 16 bits, or fewer."""
 TEXT_TOKENS = 512
+TEXT_STEP = 64
+"""The denoiser is sent a multiple of this, so that Triton can merge prompts of about one length."""
 IMAGE_TOKENS = 257
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One input or output of a network: its name, type and shape after the batch dimension."""
+    """One input or output of a network: its name, type and shape after the batch dimension.
+
+    ``halved``: it is FP16 where the network computes in 16 bits and would round it all the same.
+    """
 
     name: str
     dtype: DType
     dims: tuple[Dim, ...]
+    halved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +74,16 @@ class Network:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     max_batch_size: int
+
+    def on_the_wire(self, precision: str) -> "Network":
+        """Returns the network as Triton has it when it is exported in a precision."""
+        if precision not in IN_16_BITS:
+            return self
+        return replace(self, inputs=_halved(self.inputs), outputs=_halved(self.outputs))
+
+
+def _halved(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(replace(t, dtype="FP16") if t.halved else t for t in tensors)
 
 
 class ContractViolationError(ValueError):
@@ -96,21 +115,26 @@ TEXT_ENCODER = Network(
         Tensor("token_ids", "INT64", ("text_tokens",)),
         Tensor("mask", "INT64", ("text_tokens",)),
     ),
-    outputs=(Tensor("text", "FP32", ("text_tokens", "text_width")),),
+    outputs=(Tensor("text", "FP32", ("text_tokens", "text_width"), halved=True),),
     max_batch_size=8,
 )
 
 IMAGE_ENCODER = Network(
     name="image_encoder",
     inputs=(Tensor("image", "UINT8", ("height", "width", 3)),),
-    outputs=(Tensor("image_tokens", "FP32", (IMAGE_TOKENS, "image_width")),),
+    outputs=(Tensor("image_tokens", "FP32", (IMAGE_TOKENS, "image_width"), halved=True),),
     max_batch_size=8,
 )
 
 VAE_ENCODER = Network(
     name="vae_encoder",
-    inputs=(Tensor("video", "FP32", VIDEO),),
-    outputs=(Tensor("latents", "FP32", LATENTS),),
+    # A window's video, of which the first frames are known. Each of the others is one level, 0 for
+    # mid-grey: how many there are is a length, so that Triton merges none that differ.
+    inputs=(
+        Tensor("known", "UINT8", ("known_frames", "height", "width", 3)),
+        Tensor("grey", "FP32", ("grey_frames",)),
+    ),
+    outputs=(Tensor("latents", "FP32", LATENTS, halved=True),),
     max_batch_size=4,
 )
 
@@ -142,42 +166,56 @@ FACE_DETECTOR = Network(
     max_batch_size=8,
 )
 
-_LATENTS = Tensor("latents", "FP32", LATENTS)
-_CONDITION = Tensor("condition", "FP32", (MASK_CHANNELS + LATENT_CHANNELS, *LATENTS[1:]))
-_TIMESTEP = Tensor("timestep", "FP32", (1,))
-_VELOCITY = Tensor("velocity", "FP32", LATENTS)
-_RESIDUAL = Tensor("residual", "FP32", ("tokens", "denoiser_width"))
-
-_EVERY_DENOISER = (
-    _LATENTS,
-    _CONDITION,
-    _TIMESTEP,
-    Tensor("text", "FP32", (TEXT_TOKENS, "text_width")),
-    Tensor("image_tokens", "FP32", (IMAGE_TOKENS, "image_width")),
+# What a denoiser is asked for in a step: one or several branches of the guidance, its rows, which
+# share all but what the gains say. So a row of Triton's batch is a stream, and the branches of one
+# step stay together.
+_LATENTS = Tensor("latents", "FP32", LATENTS, halved=True)
+_CONDITION = Tensor(
+    "condition", "FP32", (MASK_CHANNELS + LATENT_CHANNELS, *LATENTS[1:]), halved=True
 )
+_TIMESTEP = Tensor("timestep", "FP32", (1,))
+_IMAGE = Tensor("image_tokens", "FP32", (IMAGE_TOKENS, "image_width"), halved=True)
+_AUDIO_GAIN = Tensor("audio_gain", "FP32", ("rows",))
+"""What the audio of each row is multiplied by: 1, or 0 for silence."""
+_VELOCITY = Tensor("velocity", "FP32", ("rows", *LATENTS), halved=True)
+_RESIDUAL = Tensor("residual", "FP32", ("rows", "tokens", "denoiser_width"))
 
 DENOISER = Network(
     name="denoiser",
     inputs=(
-        *_EVERY_DENOISER,
-        Tensor("audio", "FP32", ("frames", AUDIO_WINDOW, AUDIO_LAYERS, "audio_width")),
+        _LATENTS,
+        _CONDITION,
+        _TIMESTEP,
+        # TEXT_TOKENS or fewer: the denoiser takes the rest for zeros, which are not sent.
+        Tensor("text", "FP32", ("text_tokens", "text_width"), halved=True),
+        _IMAGE,
+        # The window's frames and AUDIO_WINDOW // 2 more on either side.
+        Tensor("audio", "FP32", ("heard_frames", AUDIO_LAYERS, "audio_width"), halved=True),
+        _AUDIO_GAIN,
     ),
     # The residual is what the blocks add to their tokens; `denoiser_cached` takes it back.
     outputs=(_VELOCITY, _RESIDUAL),
-    max_batch_size=8,
+    max_batch_size=4,
 )
 
 PREVIEW_DENOISER = Network(
     name="denoiser",
     inputs=(
-        *_EVERY_DENOISER,
-        Tensor("audio", "FP32", ("audio_tokens", "audio_width")),
+        _LATENTS,
+        _CONDITION,
+        _TIMESTEP,
+        Tensor("text", "FP32", ("texts", "text_tokens", "text_width"), halved=True),
+        # How the text of a row is made of the texts.
+        Tensor("text_gain", "FP32", ("rows", "texts")),
+        _IMAGE,
+        Tensor("audio", "FP32", ("audio_tokens", "audio_width"), halved=True),
+        _AUDIO_GAIN,
         Tensor("audio_index", "INT64", ("latent_frames", PREVIEW_AUDIO_WINDOW)),
         Tensor("face_mask", "FP32", ("token_rows", "token_columns")),
         Tensor("audio_scale", "FP32", (1,)),
     ),
     outputs=(_VELOCITY, _RESIDUAL),
-    max_batch_size=8,
+    max_batch_size=4,
 )
 
 DENOISER_CACHED = Network(
@@ -185,17 +223,17 @@ DENOISER_CACHED = Network(
     name="denoiser_cached",
     inputs=(_LATENTS, _CONDITION, _TIMESTEP, _RESIDUAL),
     outputs=(_VELOCITY,),
-    max_batch_size=8,
+    max_batch_size=4,
 )
 
 VAE_DECODER = Network(
     name="vae_decoder",
-    inputs=(Tensor("latents", "FP32", LATENTS),),
+    inputs=(Tensor("latents", "FP32", LATENTS, halved=True),),
     # The caller asks for one: uint8 frames are a quarter of the bytes, the float video is for
     # cross-fades and comparisons.
     outputs=(
         Tensor("frames", "UINT8", ("frames", "height", "width", 3)),
-        Tensor("video", "FP32", VIDEO),
+        Tensor("video", "FP32", VIDEO, halved=True),
     ),
     max_batch_size=4,
 )
@@ -258,3 +296,9 @@ def check(tensors: Iterable[Tensor], arrays: Arrays, *, where: str) -> None:
                 f"{where}: {tensor.name} should be {tensor.dtype} {list(expected)}, "
                 f"got {array.dtype} {list(array.shape)}"
             )
+
+
+def cast(tensors: Iterable[Tensor], arrays: Arrays) -> dict[str, NDArray[np.generic]]:
+    """Returns arrays in the types of the table; those that have them are not copied."""
+    types = {tensor.name: NUMPY_DTYPES[tensor.dtype] for tensor in tensors}
+    return {name: array.astype(types[name], copy=False) for name, array in arrays.items()}

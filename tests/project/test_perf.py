@@ -30,22 +30,22 @@ REPORT = {
 
 
 @pytest.mark.parametrize(
-    ("name", "shapes", "rows"),
+    ("name", "shapes"),
     [
-        ("vae_encoder", {"video:3,33,128,128"}, 1),
-        ("text_encoder", {"token_ids:512", "mask:512"}, 1),
-        ("denoiser_cached", {"residual:576,128"}, 2),
-        ("denoiser", {"latents:16,9,16,16", "text:512,64", "audio:33,5,12,48", "timestep:1"}, 2),
+        ("vae_encoder", {"known:5,128,128,3", "grey:28"}),
+        ("text_encoder", {"token_ids:512", "mask:512"}),
+        ("denoiser_cached", {"residual:2,576,128"}),
+        ("denoiser", {"latents:16,9,16,16", "text:64,64", "audio:37,12,48", "audio_gain:2"}),
     ],
 )
-def test_a_network_is_asked_for_a_window(name: str, shapes: set[str], rows: int) -> None:
+def test_a_network_is_asked_for_a_window(name: str, shapes: set[str]) -> None:
     config = read_config((DEMO / name / "config.pbtxt").read_text())
     load = Load(clients=3, requests=50, frames=33)
     words = command(NETWORKS["flash"][name], config, read_manifest(DEMO), load)
     given = [after for word, after in itertools.pairwise(words) if word == "--shape"]
     assert shapes <= set(given)
     assert len(given) == len(NETWORKS["flash"][name].inputs)
-    assert words[words.index("-b") + 1] == str(rows)
+    assert words[words.index("-b") + 1] == "1"
     assert words[words.index("--concurrency-range") + 1] == "3"
 
 

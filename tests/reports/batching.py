@@ -59,7 +59,7 @@ def batching(name: str, text: str = "", instances: int = 1) -> Variant:
 
 
 CHOSEN = batching("`dynamic_batching { }`, what the export writes")
-PREFERRED = batching("`preferred_batch_size: [2, 4, 6, 8]`", "preferred_batch_size: [2, 4, 6, 8]")
+PREFERRED = batching("`preferred_batch_size: [2]`", "preferred_batch_size: [2]")
 WITH_LEVELS = batching("`priority_levels: 2`", LEVELS)
 VARIANTS = (
     Variant("no `dynamic_batching`", ""),
@@ -110,7 +110,7 @@ def of_variant(repository: Path, manifest: Manifest, variant: Variant) -> tuple[
         held = one_at_a_time(client, "time_modulation", REQUESTS)
         config = model_config(client, denoiser.name)
         shapes = window_shapes(denoiser, config, manifest.variant, manifest.sizes[0], 33)
-        step = zeros(config, shapes, rows=2)
+        step = zeros(config, shapes)
         client.infer(denoiser.name, step)
         before_s = cpu_s(triton.pid)
         load = together(triton.grpc_url, denoiser.name, step, clients=CLIENTS, requests=STEPS)
@@ -127,7 +127,7 @@ def others_go_first(repository: Path, manifest: Manifest, variant: Variant) -> t
 
         def step(frames: int) -> Callable[[InferenceServerClient, int], object]:
             shapes = window_shapes(denoiser, config, manifest.variant, manifest.sizes[0], frames)
-            inputs = zeros(config, shapes, rows=2)
+            inputs = zeros(config, shapes)
             return lambda own, level: own.infer(denoiser.name, inputs, priority=level)
 
         def stream() -> None:
@@ -148,8 +148,7 @@ def others_go_first(repository: Path, manifest: Manifest, variant: Variant) -> t
         stopped.set()
         for thread in streams:
             thread.join()
-    rows = after.rows - before.rows - 2 * STEPS
-    return variant.name, rows // 2
+    return variant.name, after.rows - before.rows - STEPS
 
 
 CAUSE = """A client sends each request as soon as the one before is answered, and Triton 2.51
@@ -166,14 +165,14 @@ Triton's own Python backend is held as often, and `--rate-limit=execution_count`
 `python -m tests.reports.queue URL` counts it in any Triton."""
 
 BATCHES = """Of {requests} requests of one client to `time_modulation`, how many Triton held for
-more than 100 ms by its own counter; rows of the denoiser's executions when {clients} clients ask
-for a step of two rows at the same time; and the processor time that one of these steps took, on
-one thread."""
+more than 100 ms by its own counter; how many steps an execution of the denoiser merges when
+{clients} clients ask for a step of two branches at the same time; and the processor time that one
+of these steps took, on one thread."""
 
 READING = """So every network has `dynamic_batching { }`. Sizes are not preferred: Triton closes a
-batch that waits as soon as it has one of them, and two rows, a single step, already are one. On a
-CPU a merged batch costs what its steps cost alone, so merging pays nothing here; on a GPU it
-should where one step does not fill it, which was not measured."""
+batch that waits as soon as it has one of them, though more may fit. On a CPU a merged batch costs
+what its steps cost alone, so merging pays nothing here; on a GPU it should where one step does not
+fill it, which was not measured."""
 
 PRIORITY = """What levels of priority were for: while {others} streams ask for steps of 33 frames
 without a pause, a newcomer asks for the {steps} steps of its first window of 17. How many of the
@@ -197,7 +196,7 @@ def main() -> None:
         "## What holds executions back",
         CAUSE,
         BATCHES.format(requests=REQUESTS, clients=CLIENTS),
-        table(("configuration", "held", "rows", "CPU ms a step"), rows),
+        table(("configuration", "held", "steps merged", "CPU ms a step"), rows),
         READING,
         "## Who goes first",
         PRIORITY.format(others=CLIENTS - 1, steps=STEPS),

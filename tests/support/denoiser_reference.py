@@ -122,7 +122,7 @@ def record(denoiser: Denoiser, names: set[str], inputs: tuple[Tensor, ...]) -> A
         for name in names:
             if module := modules.get(_module_path(name, denoiser.config)):
                 hooks.enter_context(module.register_forward_hook(partial(keep, name)))
-        velocity, _ = denoiser(*inputs)
+        velocity, _ = denoiser.evaluate(*inputs)
         recorded["out"] = velocity.numpy()
     if "e0" in recorded:
         recorded["e0"] = recorded["e0"].reshape(len(recorded["e0"]), 6, -1)
@@ -154,9 +154,9 @@ def teacache_outputs(
         timestep = case.inputs["t"][step].expand(len(latents), 1)
         noisy = (latents, case.inputs["y"], timestep)
         if runs_blocks:
-            velocity, residual = denoiser(*noisy, *inputs(call))
+            velocity, residual = denoiser.evaluate(*noisy, *inputs(call))
         else:
-            velocity = denoiser.forward_cached(*noisy, residual)
+            velocity = denoiser.forward_cached(*noisy, residual[:, None])[:, 0]
         velocities.append(velocity.numpy())
     return velocities
 

@@ -63,8 +63,10 @@ def text_encoder(token_ids: Array, mask: Array) -> dict[str, Array]:
     return {"text": text.astype(np.float32)}
 
 
-def vae_encoder(video: Array) -> dict[str, Array]:
-    pooled = video.mean(axis=1)[:, ::4, ::8, ::8]
+def vae_encoder(known: Array, grey: Array) -> dict[str, Array]:
+    level = known.mean(axis=4, dtype=np.float32) / 127.5 - 1
+    others = np.broadcast_to(grey[..., None, None], (*grey.shape, *level.shape[2:]))
+    pooled = np.concatenate([level, others], axis=1)[:, ::4, ::8, ::8]
     return {"latents": np.repeat(pooled[:, None], 16, axis=1).astype(np.float32)}
 
 
@@ -75,13 +77,34 @@ def denoiser(
     text: Array,
     image_tokens: Array,
     audio: Array,
+    audio_gain: Array,
+) -> dict[str, Array]:
+    heard = audio.mean((2, 3))[:, 2:-2:4]
+    rows = [
+        _row(latents, condition, timestep, text, image_tokens, heard * gain[:, None])
+        for gain in audio_gain.T
+    ]
+    return _stacked(rows)
+
+
+def _stacked(rows: list[dict[str, Array]]) -> dict[str, Array]:
+    return {name: np.stack([row[name] for row in rows], axis=1) for name in rows[0]}
+
+
+def _row(
+    latents: Array,
+    condition: Array,
+    timestep: Array,
+    text: Array,
+    image_tokens: Array,
+    heard: Array,
 ) -> dict[str, Array]:
     def spread(values: Array) -> Array:
         return values.reshape(-1, 1, 1, 1, 1)
 
-    steady = text.mean((1, 2)) + image_tokens.mean((1, 2)) + timestep[:, 0] / 1000
-    heard = np.repeat(audio.mean((2, 3, 4)), 1, axis=1)[:, ::4][:, None, :, None, None]
-    target = condition.mean(1, keepdims=True) + heard + 0.01 * spread(steady)
+    steady = text.sum((1, 2)) / 4096 + image_tokens.mean((1, 2)) + timestep[:, 0] / 1000
+    target = condition.mean(1, keepdims=True) + heard[:, None, :, None, None]
+    target = target + 0.01 * spread(steady)
     tokens = int(np.prod(latents.shape[2:])) // 4
     residual = np.tile(target.mean((1, 2, 3, 4))[:, None, None], (1, tokens, WIDTH))
     return {
@@ -97,13 +120,25 @@ def preview_audio_encoder(waveform: Array) -> dict[str, Array]:
 
 
 def preview_denoiser(
-    audio: Array, audio_index: Array, face_mask: Array, audio_scale: Array, **inputs: Array
+    text: Array,
+    text_gain: Array,
+    audio: Array,
+    audio_gain: Array,
+    audio_index: Array,
+    face_mask: Array,
+    audio_scale: Array,
+    **inputs: Array,
 ) -> dict[str, Array]:
     padded = np.concatenate([audio, np.zeros_like(audio[:, :1])], axis=1)
     heard = np.stack([row[index] for row, index in zip(padded, audio_index, strict=True)])
     strength = audio_scale[:, 0] * face_mask.mean((1, 2))
-    as_flash = np.repeat(heard.mean((2, 3)), 4, axis=1) * strength[:, None]
-    return denoiser(audio=np.tile(as_flash[..., None, None, None], (1, 1, 5, 12, WIDTH)), **inputs)
+    heard = heard.mean((2, 3)) * strength[:, None]
+    texts = np.einsum("brt,btlw->rblw", text_gain, text)
+    rows = [
+        _row(text=of_row, heard=heard * gain[:, None], **inputs)
+        for of_row, gain in zip(texts, audio_gain.T, strict=True)
+    ]
+    return _stacked(rows)
 
 
 def face_detector(image: Array) -> dict[str, Array]:
@@ -129,9 +164,9 @@ def time_modulation(timestep: Array) -> dict[str, Array]:
 def denoiser_cached(
     latents: Array, condition: Array, timestep: Array, residual: Array
 ) -> dict[str, Array]:
-    target = residual.mean((1, 2)) + 0.01 * timestep[:, 0] / 1000
-    velocity = latents - condition.mean(1, keepdims=True) - target.reshape(-1, 1, 1, 1, 1)
-    return {"velocity": velocity.astype(np.float32)}
+    target = residual.mean((2, 3)) + 0.01 * timestep / 1000
+    velocity = (latents - condition.mean(1, keepdims=True))[:, None]
+    return {"velocity": (velocity - target[..., None, None, None, None]).astype(np.float32)}
 
 
 def vae_decoder(latents: Array) -> dict[str, Array]:

@@ -14,15 +14,14 @@ from server.triton.contract import (
     IMAGE_ENCODER,
     NETWORKS,
     TEXT_ENCODER,
-    TEXT_TOKENS,
     VAE_DECODER,
-    VAE_ENCODER,
     Arrays,
     Network,
     Variant,
 )
 from server.triton.engine import Engine
 from tests.support import denoiser_reference
+from tests.support.authors_networks import DENOISER_OF_WINDOWS, VAE_ENCODER_OF_VIDEO
 from tests.support.reference import reference_fixture
 
 TOLERANCE = 1e-4
@@ -129,8 +128,9 @@ def _vae() -> Iterator[NetworkCase]:
         name, _, kind = key.partition(".")
         if kind == "video":
             expected = fixture.outputs[f"{name}.mode"]
+            inputs = {"video": array}
             yield NetworkCase(
-                "vae", name, "flash", VAE_ENCODER, {"video": array}, "latents", expected
+                "vae", name, "flash", VAE_ENCODER_OF_VIDEO, inputs, "latents", expected
             )
         else:
             expected = fixture.outputs[f"{name}.sample"]
@@ -141,11 +141,15 @@ def _vae() -> Iterator[NetworkCase]:
 
 def _flash_denoiser() -> Iterator[NetworkCase]:
     for case in denoiser_reference.cases(reference_fixture("denoiser_flash")):
-        inputs = _noisy(case) | {"audio": case.inputs["audio_embeds"].numpy()}
-        yield _denoiser_case("flash", case, inputs)
+        inputs = _noisy(case) | {
+            "text": case.text.numpy(),
+            "audio": case.inputs["audio_embeds"].numpy(),
+        }
+        yield _denoiser_case("flash", DENOISER_OF_WINDOWS, case, inputs, case.outputs["out"])
 
 
 def _preview_denoiser() -> Iterator[NetworkCase]:
+    """Yields the cases as streams of one row each."""
     for case in denoiser_reference.cases(reference_fixture("denoiser_preview")):
         audio = case.inputs["audio_embeds"].numpy()
         batch, _, _, height, width = case.inputs["x"].shape
@@ -153,36 +157,42 @@ def _preview_denoiser() -> Iterator[NetworkCase]:
         given = case.inputs["ip_mask"].numpy()
         if len(given) == batch:
             mask = given.reshape(mask.shape)
-        index = np.tile(window_index(audio.shape[1]), (batch, 1, 1))
-        scale = np.full((batch, 1), case.settings["scale"], np.float32)
         inputs = _noisy(case) | {
+            "text": case.text.numpy()[:, None],
+            "text_gain": np.ones((batch, 1, 1), np.float32),
             "audio": audio,
-            "audio_index": index,
+            "audio_gain": np.ones((batch, 1), np.float32),
+            "audio_index": np.tile(window_index(audio.shape[1]), (batch, 1, 1)),
             "face_mask": mask,
-            "audio_scale": scale,
+            "audio_scale": np.full((batch, 1), case.settings["scale"], np.float32),
         }
-        yield _denoiser_case("preview", case, inputs)
+        network = NETWORKS["preview"]["denoiser"]
+        yield _denoiser_case("preview", network, case, inputs, case.outputs["out"][:, None])
 
 
 def _noisy(case: denoiser_reference.Case) -> dict[str, NDArray[Any]]:
-    text = case.text.numpy()
     return {
         "latents": case.inputs["x"].numpy(),
         "condition": case.inputs["y"].numpy(),
         "timestep": case.inputs["t"].numpy()[:, None],
-        "text": np.pad(text, ((0, 0), (0, TEXT_TOKENS - text.shape[1]), (0, 0))),
         "image_tokens": case.inputs["clip_fea"].numpy(),
     }
 
 
-def _denoiser_case(variant: Variant, case: denoiser_reference.Case, inputs: Arrays) -> NetworkCase:
+def _denoiser_case(
+    variant: Variant,
+    network: Network,
+    case: denoiser_reference.Case,
+    inputs: Arrays,
+    expected: NDArray[np.float32],
+) -> NetworkCase:
     return NetworkCase(
         f"denoiser_{variant}",
         case.settings["name"],
         variant,
-        NETWORKS[variant]["denoiser"],
+        network,
         inputs,
         "velocity",
-        case.outputs["out"],
+        expected,
         riflex=case.riflex,
     )

@@ -6,6 +6,7 @@ The tolerances are those that the reference states.
 import numpy as np
 from numpy.typing import NDArray
 
+from server.triton.contract import AUDIO_WINDOW
 from server.triton.engine import Engine
 from tests.support.pipeline_reference import Case, Recorder
 from tests.support.reference import assert_close
@@ -36,8 +37,11 @@ async def check_flash(case: Case, engine: Engine) -> None:
     assert_close(image_tokens, theirs[f"{name}.clip_context"], FIRST_WINDOW["latents"])
     condition = recorder.given("denoiser", "condition")[0][:1]
     assert_close(condition, theirs[f"{name}.y"], FIRST_WINDOW["latents"])
-    audio = recorder.given("denoiser", "audio")[0][:1]
-    assert_close(audio, theirs[case.recorded["audio_embeds_key"]], FIRST_WINDOW["latents"])
+    windows = theirs[case.recorded["audio_embeds_key"]]
+    heard = recorder.given("denoiser", "audio")[0]
+    frames = windows.shape[1]
+    ours = np.stack([heard[:, first : first + frames] for first in range(AUDIO_WINDOW)], axis=2)
+    assert_close(ours, windows, FIRST_WINDOW["latents"])
 
     (latents,) = recorder.given("vae_decoder", "latents")
     assert_close(latents, theirs[f"{name}.latents_steps"][-1], FIRST_WINDOW["latents"])

@@ -51,7 +51,7 @@ def _lengths(network: Network, inputs: Arrays) -> dict[str, int]:
         shape = inputs[tensor.name].shape[1:]
         named |= {dim: n for dim, n in zip(tensor.dims, shape, strict=True) if isinstance(dim, str)}
     if network.name == "vae_encoder":
-        named["latent_frames"] = latent_frames(named["frames"])
+        named["latent_frames"] = latent_frames(named["known_frames"] + named["grey_frames"])
         for side in ("height", "width"):
             named[f"latent_{side}"] = named[side] // PIXELS_PER_LATENT
     if network.name == "vae_decoder":

@@ -30,6 +30,7 @@ from export.networks.catalogue import networks
 from export.repository.exporter import export_network, write_config
 from export.tensorrt.profiles import WINDOWS, Workload
 from server.triton.contract import FACE_DETECTOR, NETWORKS, Variant
+from tests.support.authors_networks import DENOISER_OF_WINDOWS, authors_networks
 from tests.support.paths import ROOT
 from tests.support.reference import ReferenceFixture, reference_fixture
 
@@ -66,10 +67,12 @@ def reference_repository(variant: Variant, riflex: Riflex | None = None) -> Path
     kept = _kept()
     repository = kept / _name(variant, riflex)
     repository.mkdir(exist_ok=True)
+    names = [name for name in NETWORKS[variant] if name != FACE_DETECTOR.name]
+    if variant == "flash":
+        names += authors_networks()
     exports = {
         network: kept / "exports" / _name(*_exported_as(variant, riflex, network)) / network
-        for network in NETWORKS[variant]
-        if network != FACE_DETECTOR.name
+        for network in names
     }
     with _alone(kept):
         missing = {network: path for network, path in exports.items() if not path.is_dir()}
@@ -90,9 +93,14 @@ def _export(variant: Variant, riflex: Riflex | None, network: str, target: Path)
     shutil.rmtree(partial, ignore_errors=True)
     with TemporaryDirectory() as folder:
         checkpoint = reference_checkpoint(variant, Path(folder))
-        build = networks(checkpoint, riflex=riflex)[network]
+        builds = networks(checkpoint, riflex=riflex)
+        described, build = (
+            (NETWORKS[variant][network], builds[network])
+            if network in builds
+            else authors_networks(riflex)[network]
+        )
         export_network(build(checkpoint), partial, _ignore)
-    write_config(NETWORKS[variant][network], partial, Workload(variant, [(64, 64)], WINDOWS))
+    write_config(described, partial, Workload(variant, [(64, 64)], WINDOWS))
     partial.rename(target)
 
 
@@ -102,7 +110,7 @@ def _exported_as(
     """Returns the repository whose network is the same: most exports differ in few of them."""
     if variant == "preview" and network in SHARED:
         return "flash", None
-    return variant, riflex if network == "denoiser" else None
+    return variant, riflex if network in ("denoiser", DENOISER_OF_WINDOWS.name) else None
 
 
 @contextmanager
@@ -125,7 +133,8 @@ def _kept() -> Path:
     for fixture in map(reference_fixture, folders):
         digest.update((fixture.folder / "weights.safetensors").read_bytes())
         digest.update((fixture.folder / "config.json").read_bytes())
-    digest.update(sources.digest("export.repository.exporter").encode())
+    for module in ("export.repository.exporter", "tests.support.authors_networks"):
+        digest.update(sources.digest(module).encode())
     folder = ROOT / "build" / "reference" / digest.hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -149,4 +149,4 @@ class SwappedBranches(Engine):
         )
         if network is not DENOISER:
             return results
-        return {name: array[::-1] for name, array in results.items()}
+        return {name: array[:, ::-1] for name, array in results.items()}

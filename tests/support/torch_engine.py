@@ -12,6 +12,7 @@ from export.models.text_encoder import TextEncoder, load_text_encoder
 from export.models.vae.coder import VaeDecoder, VaeEncoder, load_vae
 from export.onnx.torch_engine import TorchEngine
 from server.triton.contract import Variant
+from tests.support.authors_networks import Evaluation, VideoEncoder
 from tests.support.reference import ReferenceFixture, reference_fixture
 
 
@@ -20,14 +21,17 @@ def reference_engine(variant: Variant, riflex: Riflex | None = None) -> TorchEng
     vae = reference_fixture("vae")
     image, text = reference_fixture("image_encoder"), reference_fixture("text_encoder")
     wan = load_vae(_weights(vae), vae.config["model"])
+    denoiser = _denoiser(variant, riflex)
     modules: dict[str, nn.Module] = {
         "audio_encoder": _audio_encoder(variant),
         "time_modulation": TimeModulation(_denoiser(variant)),
-        "denoiser": _denoiser(variant, riflex),
+        "denoiser": denoiser,
+        "denoiser_of_windows": Evaluation(denoiser),
         "denoiser_cached": CachedDenoiser(_denoiser(variant)),
         "vae_encoder": VaeEncoder(wan),
         "vae_decoder": VaeDecoder(wan),
         "image_encoder": ImageEncoder(load_image_encoder(_weights(image), image.config["model"])),
+        "vae_encoder_of_video": VideoEncoder(wan),
         "text_encoder": TextEncoder(load_text_encoder(_weights(text), text.config["model"])),
     }
     return TorchEngine(modules.__getitem__)

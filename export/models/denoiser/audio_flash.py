@@ -45,6 +45,20 @@ class AudioInjection(nn.Module):
         return self.norm(tokens.unflatten(-1, self.shape))
 
 
+def neighbours(audio: Tensor, frames: int) -> Tensor:
+    """Returns each frame's features with those of its neighbours.
+
+    Args:
+        audio: [batch, F + 4, AUDIO_LAYERS, audio_dim], two frames more on either side.
+        frames: latent frames T, with F = 4 (T - 1) + 1.
+
+    Returns:
+        [batch, F, AUDIO_WINDOW, AUDIO_LAYERS, audio_dim].
+    """
+    length = FRAMES_PER_LATENT * (frames - 1) + 1
+    return torch.stack([audio[:, first : first + length] for first in range(AUDIO_WINDOW)], dim=2)
+
+
 def later_windows(audio: Tensor, latent_frames: int) -> Tensor:
     """Joins the windows of the four video frames of each latent frame but the first.
 

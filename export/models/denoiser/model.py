@@ -1,11 +1,13 @@
 """The EchoMimic V3 denoiser: noisy latents, portrait, text and audio to a velocity.
 
-One evaluation is ``embed`` -> ``blocks`` -> ``head``. Attribute names are the public checkpoints'
-keys. Compatible with ``WanTransformerAudioMask3DModel`` of ``wan_transformer3d_audio_2512.py``
-(flash) and ``wan_transformer3d_audio.py`` (preview).
+One evaluation is ``embed`` -> ``blocks`` -> ``head``. ``evaluate`` does it as the authors do, every
+row with inputs of its own; ``forward`` is what is exported: the rows of a guided step share all but
+their gains, so that each input is given, and text and portrait are projected, once. Attribute names
+are the public checkpoints' keys. Compatible with ``WanTransformerAudioMask3DModel`` of
+``wan_transformer3d_audio_2512.py`` (flash) and ``wan_transformer3d_audio.py`` (preview).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from export.models.denoiser.audio_flash import AudioInjection
+from export.models.denoiser.audio_flash import AudioInjection, neighbours
 from export.models.denoiser.audio_preview import AudioToToken, gather_windows
 from export.models.denoiser.config import DenoiserConfig, Variant
 from export.models.denoiser.rotary import Rotation, angles, spread
-from export.models.denoiser.transformer import Block, Context, Head, ImageProjection
+from export.models.denoiser.transformer import Block, Context, Head, ImageProjection, repeated
 from export.models.layers import Linear
 from export.models.loading import load_strictly
 from export.precision.fp8 import UNSEEN, quantize_blocks
@@ -44,6 +46,10 @@ class Embedding:
     grid: tuple[int, int, int]
     time: Tensor
 
+    def repeated(self, rows: int) -> "Embedding":
+        """Returns it with each row so many times."""
+        return Embedding(repeated(self.tokens, rows), self.grid, repeated(self.time, rows))
+
 
 class Denoiser(nn.Module):
     """What both variants share; they differ in how audio becomes context."""
@@ -51,6 +57,8 @@ class Denoiser(nn.Module):
     rotary_cos: Tensor
     rotary_sin: Tensor
     time_frequencies: Tensor
+    evaluate: Callable[..., tuple[Tensor, Tensor]]
+    """Predicts the velocity of rows that share nothing, and the residual."""
 
     def __init__(self, config: DenoiserConfig):
         super().__init__()
@@ -97,19 +105,12 @@ class Denoiser(nn.Module):
         """Returns the shifts, scales and gates [B, 6, dim] that a time embedding [B, dim] means."""
         return self.time_projection(time).unflatten(-1, (6, -1))
 
-    def context(
-        self, text: Tensor, image_tokens: Tensor, audio: Tensor, audio_weight: Tensor | None = None
-    ) -> Context:
+    def context(self, text: Tensor, image_tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Embeds text [B, L, text_dim], L <= text_len, and image tokens [B, 257, image_dim]."""
         text_len = self.config.text_len
         # Padding by a constant and cutting keeps the graph free of conditions on L.
         padded = pad(text, (0, 0, 0, text_len))[:, :text_len]
-        return Context(
-            text=self.text_embedding(padded),
-            image=self.img_emb(image_tokens),
-            audio=audio,
-            audio_weight=audio_weight,
-        )
+        return self.text_embedding(padded), self.img_emb(image_tokens)
 
     def denoise(self, embedding: Embedding, context: Context) -> tuple[Tensor, Tensor]:
         """Runs the blocks and the head.
@@ -131,15 +132,17 @@ class Denoiser(nn.Module):
     def forward_cached(
         self, latents: Tensor, condition: Tensor, timestep: Tensor, residual: Tensor
     ) -> Tensor:
-        """Takes the residual of an earlier step in place of the blocks.
+        """Takes the residuals of an earlier step, [B, R, tokens, dim], in place of the blocks.
 
         TeaCache (https://arxiv.org/abs/2411.19108).
 
         Returns:
-            velocity: [B, 16, T, h, w].
+            velocity: [B, R, 16, T, h, w].
         """
-        embedding = self.embed(latents, condition, timestep)
-        return self.velocity(embedding.tokens + residual, embedding)
+        rows = residual.shape[1]
+        embedding = self.embed(latents, condition, timestep).repeated(rows)
+        velocity = self.velocity(embedding.tokens + residual.flatten(0, 1), embedding)
+        return velocity.unflatten(0, (-1, rows))
 
     def velocity(self, tokens: Tensor, embedding: Embedding) -> Tensor:
         """Turns the tokens after the blocks into a velocity [B, 16, T, h, w]."""
@@ -157,7 +160,7 @@ class FlashDenoiser(Denoiser):
         super().__init__(config)
         self.audio_injection = AudioInjection(config)
 
-    def forward(
+    def evaluate(
         self,
         latents: Tensor,
         condition: Tensor,
@@ -166,16 +169,58 @@ class FlashDenoiser(Denoiser):
         image_tokens: Tensor,
         audio: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Predicts the velocity; shapes are those of ``server.triton.contract.DENOISER``.
+        """Predicts the velocity of rows that share nothing.
+
+        Args:
+            latents: [B, 16, T, h, w].
+            condition: [B, 20, T, h, w].
+            timestep: [B, 1].
+            text: [B, L, text_width].
+            image_tokens: [B, 257, image_width].
+            audio: [B, frames, 5, 12, audio_width], each frame with its neighbours.
 
         Returns:
             velocity: [B, 16, T, h, w].
-            residual: what the blocks added to the tokens, for ``forward_cached``.
+            residual: what the blocks added to the tokens, [B, tokens, dim].
         """
         embedding = self.embed(latents, condition, timestep)
         frames, _, _ = embedding.grid
-        audio_tokens = self.audio_injection(audio, frames)
-        return self.denoise(embedding, self.context(text, image_tokens, audio_tokens))
+        context = Context(*self.context(text, image_tokens), self.audio_injection(audio, frames))
+        return self.denoise(embedding, context)
+
+    def forward(
+        self,
+        latents: Tensor,
+        condition: Tensor,
+        timestep: Tensor,
+        text: Tensor,
+        image_tokens: Tensor,
+        audio: Tensor,
+        audio_gain: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Predicts the velocities of a step; shapes as ``contract.DENOISER`` has them.
+
+        Args:
+            latents: [B, 16, T, h, w].
+            condition: [B, 20, T, h, w].
+            timestep: [B, 1].
+            text: [B, L, text_width].
+            image_tokens: [B, 257, image_width].
+            audio: [B, frames + 4, 12, audio_width]: two frames more on either side.
+            audio_gain: [B, R], what the audio of each row is multiplied by.
+
+        Returns:
+            velocity: [B, R, 16, T, h, w].
+            residual: what the blocks added to the tokens, [B, R, tokens, dim].
+        """
+        rows = audio_gain.shape[1]
+        embedding = self.embed(latents, condition, timestep)
+        frames, _, _ = embedding.grid
+        gained = (audio.unsqueeze(1) * audio_gain[:, :, None, None, None]).flatten(0, 1)
+        tokens = self.audio_injection(neighbours(gained, frames), frames)
+        context = Context(*self.context(text, image_tokens), tokens, shared=(rows, rows))
+        velocity, residual = self.denoise(embedding.repeated(rows), context)
+        return velocity.unflatten(0, (-1, rows)), residual.unflatten(0, (-1, rows))
 
 
 class PreviewDenoiser(Denoiser):
@@ -185,7 +230,7 @@ class PreviewDenoiser(Denoiser):
         super().__init__(config)
         self.audio2token = AudioToToken(config)
 
-    def forward(
+    def evaluate(
         self,
         latents: Tensor,
         condition: Tensor,
@@ -197,7 +242,7 @@ class PreviewDenoiser(Denoiser):
         face_mask: Tensor,
         audio_scale: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Predicts the velocity; shapes are those of ``server.triton.contract.PREVIEW_DENOISER``.
+        """Predicts the velocity of rows that share nothing; as `forward` but for these.
 
         Args:
             latents: [B, 16, T, h, w].
@@ -206,18 +251,73 @@ class PreviewDenoiser(Denoiser):
             text: [B, L, text_width].
             image_tokens: [B, 257, image_width].
             audio: [B, audio_tokens, audio_width].
+            audio_index: [B, T, 17].
+            face_mask: [B, h / 2, w / 2].
+            audio_scale: [B, 1].
+
+        Returns:
+            velocity: [B, 16, T, h, w].
+            residual: what the blocks added to the tokens, [B, tokens, dim].
+        """
+        embedding = self.embed(latents, condition, timestep)
+        context = Context(
+            *self.context(text, image_tokens),
+            gather_windows(self.audio2token(audio), audio_index),
+            _weight(face_mask, audio_scale),
+        )
+        return self.denoise(embedding, context)
+
+    def forward(
+        self,
+        latents: Tensor,
+        condition: Tensor,
+        timestep: Tensor,
+        text: Tensor,
+        text_gain: Tensor,
+        image_tokens: Tensor,
+        audio: Tensor,
+        audio_gain: Tensor,
+        audio_index: Tensor,
+        face_mask: Tensor,
+        audio_scale: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Predicts the velocities of a step; shapes as ``contract.PREVIEW_DENOISER`` has them.
+
+        Args:
+            latents: [B, 16, T, h, w].
+            condition: [B, 20, T, h, w].
+            timestep: [B, 1].
+            text: [B, texts, L, text_width].
+            text_gain: [B, R, texts], what each row's text is the sum of.
+            image_tokens: [B, 257, image_width].
+            audio: [B, audio_tokens, audio_width].
+            audio_gain: [B, R], what the audio of each row is multiplied by.
             audio_index: [B, T, 17] INT64, as ``server.audio.token_windows`` makes it.
             face_mask: [B, h / 2, w / 2], 1 where audio acts and 0 elsewhere.
             audio_scale: [B, 1], how strongly it acts.
 
         Returns:
-            velocity: [B, 16, T, h, w].
-            residual: what the blocks added to the tokens, for ``forward_cached``.
+            velocity: [B, R, 16, T, h, w].
+            residual: what the blocks added to the tokens, [B, R, tokens, dim].
         """
+        rows = audio_gain.shape[1]
+        gained = (audio.unsqueeze(1) * audio_gain[:, :, None, None]).flatten(0, 1)
+        # No product of matrices, which a GPU may round: gains are 0 and 1 but for one.
+        texts = (text.unsqueeze(1) * text_gain[:, :, :, None, None]).sum(2).flatten(0, 1)
+        context = Context(
+            *self.context(texts, image_tokens),
+            gather_windows(self.audio2token(gained), repeated(audio_index, rows)),
+            repeated(_weight(face_mask, audio_scale), rows),
+            shared=(1, rows),
+        )
         embedding = self.embed(latents, condition, timestep)
-        windows = gather_windows(self.audio2token(audio), audio_index)
-        weight = (face_mask.flatten(1) * audio_scale)[:, None, :, None]
-        return self.denoise(embedding, self.context(text, image_tokens, windows, weight))
+        velocity, residual = self.denoise(embedding.repeated(rows), context)
+        return velocity.unflatten(0, (-1, rows)), residual.unflatten(0, (-1, rows))
+
+
+def _weight(face_mask: Tensor, audio_scale: Tensor) -> Tensor:
+    """Returns how strongly audio acts on the tokens of a latent frame, [B, 1, tokens, 1]."""
+    return (face_mask.flatten(1) * audio_scale)[:, None, :, None]
 
 
 VARIANTS: dict[Variant, type[Denoiser]] = {"flash": FlashDenoiser, "preview": PreviewDenoiser}

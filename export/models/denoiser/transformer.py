@@ -24,16 +24,24 @@ class Context:
     """What cross-attention looks at.
 
     Attributes:
-        text: [batch, text_len, dim].
-        image: [batch, image_tokens, dim].
+        text: [batch, text_len, dim], or fewer rows, each for so many of the batch as ``shared``
+            says first.
+        image: [batch, image_tokens, dim], likewise by the second of ``shared``.
         audio: [batch, latent_frames, audio_tokens, dim]; a latent frame sees its own only.
         audio_weight: how strongly audio acts, [batch, 1, tokens of a latent frame, 1]; None is 1.
+        shared: how many rows of the batch, one after the other, share a text, and an image.
     """
 
     text: Tensor
     image: Tensor
     audio: Tensor
-    audio_weight: Tensor | None
+    audio_weight: Tensor | None = None
+    shared: tuple[int, int] = (1, 1)
+
+
+def repeated(x: Tensor, times: int) -> Tensor:
+    """Returns [batch * times, ...], each row of [batch, ...] so many times."""
+    return x.unsqueeze(1).expand(-1, times, *[-1] * (x.ndim - 1)).flatten(0, 1)
 
 
 class RMSNorm(nn.Module):
@@ -104,17 +112,23 @@ class CrossAttention(nn.Module):
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """Maps tokens [batch, tokens, dim] to the same shape."""
         query = self.norm_q(self.q(x)).unflatten(-1, self.heads)
+        text, image = context.text, context.image
+        for_text, for_image = context.shared
         text = attend(
             query,
-            self.norm_k(self.k(context.text)).unflatten(-1, self.heads),
-            self.v(context.text).unflatten(-1, self.heads),
+            self._spread(self.norm_k(self.k(text)), for_text),
+            self._spread(self.v(text), for_text),
         )
         image = attend(
             query,
-            self.norm_k_img(self.k_img(context.image)).unflatten(-1, self.heads),
-            self.v_img(context.image).unflatten(-1, self.heads),
+            self._spread(self.norm_k_img(self.k_img(image)), for_image),
+            self._spread(self.v_img(image), for_image),
         )
         return self.o(text + image + self._attend_audio(query, context))
+
+    def _spread(self, x: Tensor, times: int) -> Tensor:
+        """Returns keys or values by head, for so many rows each."""
+        return repeated(x.unflatten(-1, self.heads), times)
 
     def _attend_audio(self, query: Tensor, context: Context) -> Tensor:
         batch, frames = context.audio.shape[:2]

@@ -23,14 +23,14 @@ class Opening(nn.Module):
         super().__init__()
         self.coder = coder
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Takes what the coder takes.
 
         Returns:
             The network's output of the first chunk, all further frames of its input, and what the
             chunk leaves to the next.
         """
-        frames = self.coder.enter(x)
+        frames = self.coder.enter(*inputs)
         first, left = run_chunk(self.coder.network, frames[:, :1], None)
         return first, frames[:, 1:], *left
 

@@ -124,7 +124,7 @@ class Coder(nn.Module, ABC):
             self.register_buffer(name, torch.tensor(vae.config[name]).view(1, -1, 1, 1, 1))
 
     @abstractmethod
-    def enter(self, x: Tensor) -> Tensor:
+    def enter(self, *inputs: Tensor) -> Tensor:
         """Returns what the network takes."""
 
     @abstractmethod
@@ -142,7 +142,20 @@ class VaeEncoder(Coder):
         self.network = frames_first(copy.deepcopy(vae.encoder))
         self.quant_conv = CausalConv(vae.quant_conv)
 
-    def forward(self, video: Tensor) -> Tensor:
+    def forward(self, known: Tensor, grey: Tensor) -> Tensor:
+        """Encodes the video of a window, of which the first frames are known.
+
+        Args:
+            known: uint8 [B, K, H, W, 3]; H and W multiples of 8.
+            grey: float32 [B, F - K], the level of every other frame in [-1, 1]; F = 4k + 1. The
+                authors feed unknown frames to the VAE as 0.
+
+        Returns:
+            Latents, float32 [B, z, k + 1, H / 8, W / 8].
+        """
+        return self.leave(self.network(self.enter(known, grey)))
+
+    def encode(self, video: Tensor) -> Tensor:
         """Encodes to the mode of the posterior, normalised per channel.
 
         Args:
@@ -151,11 +164,19 @@ class VaeEncoder(Coder):
         Returns:
             Latents, float32 [B, z, k + 1, H / 8, W / 8].
         """
-        return self.leave(self.network(self.enter(video)))
+        return self.leave(self.network(self.frames(video)))
 
-    def enter(self, x: Tensor) -> Tensor:
+    def frames(self, video: Tensor) -> Tensor:
         """Takes video to frames."""
-        return x.to(self.quant_conv.bias.dtype).transpose(1, 2)
+        return video.to(self.quant_conv.bias.dtype).transpose(1, 2)
+
+    def enter(self, *inputs: Tensor) -> Tensor:
+        """Takes the known pictures, and the levels of the others, to frames."""
+        known, grey = inputs
+        # To floats first: TensorRT has bytes at the borders of a graph only.
+        pictures = known.float().permute(0, 1, 4, 2, 3) / 127.5 - 1
+        levels = grey[:, :, None, None, None].expand(-1, -1, *pictures.shape[2:])
+        return torch.cat((pictures, levels), dim=1).to(self.quant_conv.bias.dtype)
 
     def leave(self, x: Tensor) -> Tensor:
         """Takes features to latents."""
@@ -187,8 +208,9 @@ class VaeDecoder(Coder):
         """
         return self.leave(self.network(self.enter(latents)))
 
-    def enter(self, x: Tensor) -> Tensor:
+    def enter(self, *inputs: Tensor) -> Tensor:
         """Takes latents to frames of them."""
+        (x,) = inputs
         latents = (x * self.latents_std + self.latents_mean).transpose(1, 2)
         return self.post_quant_conv(latents.to(self.post_quant_conv.bias.dtype))
 

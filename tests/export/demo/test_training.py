@@ -30,7 +30,7 @@ def test_trained_weights_are_written_back_into_the_librarys_layers() -> None:
         weight.add_(0.02 * torch.randn_like(weight))
     write_back(twins, vae)
     latents = twins.posterior(video())[0]
-    torch.testing.assert_close(VaeEncoder(vae)(video()), latents, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(VaeEncoder(vae).encode(video()), latents, atol=1e-4, rtol=1e-4)
     seen = VaeDecoder(vae)(latents)[1]
     torch.testing.assert_close(seen, twins.decode(latents).clamp(-1, 1), atol=1e-4, rtol=1e-4)
 
@@ -38,13 +38,13 @@ def test_trained_weights_are_written_back_into_the_librarys_layers() -> None:
 @torch.inference_mode()
 def test_standardising_changes_the_latents_and_not_the_pictures() -> None:
     vae = new_vae(SIZES, seed=0)
-    latents = VaeEncoder(vae)(video())
+    latents = VaeEncoder(vae).encode(video())
     seen = VaeDecoder(vae)(latents)[1]
     mean, std = torch.randn(16), torch.rand(16) + 0.5
     standardise(vae, mean, std)
     column = (-1, 1, 1, 1)
     wanted = (latents - mean.view(column)) / std.view(column)
-    torch.testing.assert_close(VaeEncoder(vae)(video()), wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(VaeEncoder(vae).encode(video()), wanted, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(VaeDecoder(vae)(wanted)[1], seen, atol=1e-3, rtol=1e-3)
 
 

@@ -19,7 +19,9 @@ from export.models.audio_encoder import (
     load_audio_encoder,
     public_tensors,
 )
-from server.audio.frame_rate import conv_frames, frame_neighbours, interpolation
+from export.models.denoiser.audio_flash import neighbours
+from server.audio.frame_rate import conv_frames, heard_frames, interpolation
+from server.triton.contract import latent_frames
 from tests.support.reference import Arrays, ReferenceFixture, assert_close, reference_fixture
 
 TOLERANCE = 2e-4
@@ -80,7 +82,8 @@ def encode_flash(encoder: AudioEncoder, waveform: NDArray[np.float32], frames: i
         features = encoder(torch.from_numpy(waveform)[None], *rows(len(waveform), frames))
     arrays = {name: tensor.numpy() for name, tensor in seen.items()}
     arrays["features"] = features[0].numpy()
-    arrays["windows"] = arrays["features"][frame_neighbours(0, frames, frames)][None]
+    heard = features[:, heard_frames(0, frames, frames)]
+    arrays["windows"] = neighbours(heard, latent_frames(frames)).numpy()
     return arrays
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.slow
 
 FLASH = Workload("flash", [(128, 128)], [33, 17, 5])
 WIDTHS = {"text_width": 64, "image_width": 48, "audio_width": 32, "denoiser_width": 96}
+DETECTOR_LENGTHS = {"detector_height", "detector_width"}
 
 
 def quiet(stage: str, *, result: bool = False) -> None:
@@ -105,13 +107,10 @@ def test_a_profile_holds_every_size_and_window_offered(variant: Variant) -> None
     workload = Workload(variant, sizes, windows, streams=2)
     for network in NETWORKS[variant].values():
         ranges = _ranges(network, workload)
-        for size in sizes:
-            for frames in windows:
-                for batch in (1, 2, 3)[: 3 if variant == "preview" else 2]:
-                    lengths = _asked(network, size, frames, batch)
-                    for name, length in lengths.items():
-                        if name in ranges:
-                            assert ranges[name].low <= length <= ranges[name].high, name
+        for size, frames, known, streams in product(sizes, windows, (1, 5, 8), (1, 2)):
+            lengths = {"batch": streams, **_asked(variant, network, size, frames, known)}
+            for name in ranges.keys() - WIDTHS.keys() - DETECTOR_LENGTHS:
+                assert ranges[name].low <= lengths[name] <= ranges[name].high, name
 
 
 def _ranges(network: Network, workload: Workload) -> dict[str, Range]:
@@ -124,10 +123,12 @@ def _ranges(network: Network, workload: Workload) -> dict[str, Range]:
     return found
 
 
-def _asked(network: Network, size: tuple[int, int], frames: int, batch: int) -> dict[str, int]:
+def _asked(
+    variant: Variant, network: Network, size: tuple[int, int], frames: int, known: int
+) -> dict[str, int]:
     width, height = size
     latents = (frames - 1) // 4 + 1
-    asked = {
+    return {
         "latent_frames": latents,
         "latent_height": height // 8,
         "latent_width": width // 8,
@@ -139,5 +140,10 @@ def _asked(network: Network, size: tuple[int, int], frames: int, batch: int) -> 
         "samples": (frames + 55) * 640,
         "audio_tokens": frames * 2,
         "frames": frames,
+        "heard_frames": frames + 4,
+        "known_frames": known,
+        "grey_frames": frames - known,
+        "rows": 3 if variant == "preview" else 2,
+        "texts": 2,
+        "text_tokens": 512 if network.name == "text_encoder" else 128,
     }
-    return asked | ({"batch": batch} if "denoiser" in network.name else {"batch": 1})

@@ -63,11 +63,12 @@ async def test_a_stream_has_every_frame_and_says_what_is_in_force(server: Served
 
 async def test_the_three_branches_are_one_batch(server: Served, engine: Recorder) -> None:
     await stream(server, asked(text_guidance=4))
-    audio = engine.given("denoiser", "audio")[-1]
-    assert [bool(row.any()) for row in audio] == [False, False, True]
-    text = engine.given("denoiser", "text")[-1]
-    np.testing.assert_array_equal(text[1], text[2])
-    assert (text[0] != text[1]).any()
+    assert engine.given("denoiser", "audio_gain")[-1].tolist() == [[0, 0, 1]]
+    scaled = 1.5**2
+    assert engine.given("denoiser", "text_gain")[-1].tolist() == [[[0, scaled], [1, 0], [1, 0]]]
+    (prompt, negative) = engine.given("denoiser", "text")[-1][0]
+    assert (prompt != negative).any()
+    assert len(engine.given("denoiser", "latents")[-1]) == 1
 
 
 @pytest.mark.parametrize(("text", "audio", "rows"), [(1.0, 1.0, 1), (1.0, 2.0, 2), (2.0, 1.0, 3)])
@@ -75,7 +76,7 @@ async def test_guidance_costs_only_the_branches_it_needs(
     server: Served, engine: Recorder, text: float, audio: float, rows: int
 ) -> None:
     await stream(server, asked(text_guidance=text, audio_guidance=audio))
-    assert {len(latents) for latents in engine.given("denoiser", "latents")} == {rows}
+    assert {gain.shape[1] for gain in engine.given("denoiser", "audio_gain")} == {rows}
 
 
 async def test_audio_acts_on_the_face_that_the_caller_names(
@@ -154,7 +155,7 @@ async def test_a_later_part_of_the_steps_may_go_without_guidance(
     server: Served, engine: Recorder
 ) -> None:
     await stream(server, asked(steps=4, text_guidance=4, guidance_skip_ratio=0.5))
-    rows = [len(latents) for latents in engine.given("denoiser", "latents")]
+    rows = [gain.shape[1] for gain in engine.given("denoiser", "audio_gain")]
     assert rows[:4] == [3, 3, 1, 1]
 
 

@@ -307,8 +307,5 @@ async def test_an_utterance_continues_from_the_last_frame_if_asked(tmp_path: Pat
             answers = await animate(server, [opening, piece, PAUSE, piece, END])
         shown = [np.frombuffer(frame.data, np.uint8) for frame in frames(answers)]
         assert len(shown) == 26
-        begins = [
-            video for video in engine.given("vae_encoder", "video") if not video[0, :, 1:].any()
-        ]
-        first = ((begins[-1][0, :, 0] + 1) * 127.5).transpose(1, 2, 0)
-        assert np.array_equal(np.rint(first).ravel(), shown[12]) == continues
+        begins = [known for known in engine.given("vae_encoder", "known") if known.shape[1] == 1]
+        assert np.array_equal(begins[-1].ravel(), shown[12]) == continues

@@ -148,7 +148,7 @@ async def test_after_an_interruption_speech_continues_from_what_was_taken(tmp_pa
 
         async def recording(network: Any, inputs: Any, *args: Any, **more: Any) -> Any:
             if network.name == "vae_encoder":
-                known.append(np.array(next(iter(inputs.values()))))
+                known.append(np.array(inputs["known"]))
             return await run(network, inputs, *args, **more)
 
         engine.run = recording  # pyright: ignore[reportAttributeAccessIssue]
@@ -169,8 +169,7 @@ async def test_after_an_interruption_speech_continues_from_what_was_taken(tmp_pa
         return known[0], frames[-1].picture
 
     first_known, last_taken = await begins(3)
-    shown = np.rint((first_known[0, :, 0] + 1) * 127.5).transpose(1, 2, 0)
-    assert np.array_equal(shown, last_taken)
+    assert np.array_equal(first_known[0, 0], last_taken)
 
 
 async def _first_frames(events: AsyncIterator[Event], count: int) -> AsyncIterator[Frame]:

@@ -340,7 +340,7 @@ async def test_text_guidance_brings_the_negative_prompt_and_takes_it_away(tmp_pa
         assert isinstance(await told.answer(), Updated)
         await told.say(7)
         await told.frames(7)
-        rows = [len(text) for text in told.recorder.given("denoiser", "text")]
+        rows = [gain.shape[1] for gain in told.recorder.given("denoiser", "audio_gain")]
         scales = [float(scale[0, 0]) for scale in told.recorder.given("denoiser", "audio_scale")]
     assert rows == [1, 1, 3, 3, 1, 1]
     assert scales == [1, 1, 0.5, 0.5, 0.5, 0.5]

@@ -35,7 +35,7 @@ def denoising(seed: int = 0) -> dict[str, np.ndarray]:
         "latents": (1, 16, 2, 8, 8),
         "condition": (1, 20, 2, 8, 8),
         "timestep": (1, 1),
-        "residual": (1, 32, 8),
+        "residual": (1, 1, 32, 8),
     }
     return {
         name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()

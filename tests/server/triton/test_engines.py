@@ -25,7 +25,7 @@ from tests.support.serving import until
 TIMESTEP = {"timestep": np.ones((1, 1), np.float32)}
 CONSTANTS = {
     "condition": np.ones((1, 20, 2, 8, 8), np.float32),
-    "residual": np.ones((1, 32, 8), np.float32),
+    "residual": np.ones((1, 1, 32, 8), np.float32),
 }
 STEP = TIMESTEP | {"latents": np.ones((1, 16, 2, 8, 8), np.float32)}
 GONE = EngineUnavailableError("denoiser", "no Triton can be reached")
