@@ -52,6 +52,7 @@ def model_config(
     backend: str = BACKEND,
     precision: str = "fp32",
     checkpoint: str | None = None,
+    profiles: int = 0,
 ) -> pb.ModelConfig:
     """Returns a network's configuration.
 
@@ -62,6 +63,7 @@ def model_config(
         backend: which of Triton's runs it.
         precision: of its large weights; what is in int8 is for a CPU.
         checkpoint: the digest of the checkpoint that it is of, if it is of one.
+        profiles: how many optimization profiles its engine has, if it is one.
     """
     return pb.ModelConfig(
         name=network.name,
@@ -77,13 +79,17 @@ def model_config(
             for t in network.outputs
         ],
         version_policy=pb.ModelVersionPolicy(latest=pb.ModelVersionPolicy.Latest(num_versions=1)),
-        instance_group=[pb.ModelInstanceGroup(count=1, kind=_place(backend, precision))],
+        instance_group=[
+            pb.ModelInstanceGroup(
+                count=1, kind=_place(backend, precision), profile=map(str, range(profiles))
+            )
+        ],
         # Merges what different streams ask for at the same moment; waits for nobody. No more is
         # said: levels of priority and limits of the queue make Triton hold executions back for half
         # a second, and preferred sizes close a waiting batch before it is full (docs/triton.md).
         dynamic_batching=pb.ModelDynamicBatching(),
         model_warmup=[_warm_up(network, warm_up)],
-        parameters=_parameters(precision, checkpoint),
+        parameters=_parameters(precision, checkpoint, profiles),
         # Triton keeps no answer unless it is started with --cache-config.
         response_cache=pb.ModelResponseCache(enable=True) if network.name in REPEATED else None,
     )
@@ -95,8 +101,13 @@ def _place(backend: str, precision: str) -> "pb.ModelInstanceGroup.Kind":
     return pb.ModelInstanceGroup.KIND_GPU if backend == TENSORRT else _ANYWHERE
 
 
-def _parameters(precision: str, checkpoint: str | None) -> dict[str, pb.ModelParameter]:
+def _parameters(
+    precision: str, checkpoint: str | None, profiles: int
+) -> dict[str, pb.ModelParameter]:
     values: dict[str, str] = dict([EXACT_INT8]) if precision == "int8" else {}
+    if profiles > 1:
+        # Each has a context of its own, which else takes the memory of the largest.
+        values["execution_context_allocation_strategy"] = "ON_PROFILE_CHANGE"
     if checkpoint is not None:
         values[CHECKPOINT_PARAMETER] = checkpoint
     return {key: pb.ModelParameter(string_value=value) for key, value in values.items()}
@@ -120,9 +131,10 @@ def config_pbtxt(
     backend: str = BACKEND,
     precision: str = "fp32",
     checkpoint: str | None = None,
+    profiles: int = 0,
 ) -> str:
     """Returns a network's config.pbtxt; the arguments are those of `model_config`."""
-    config = model_config(network, widths, warm_up, backend, precision, checkpoint)
+    config = model_config(network, widths, warm_up, backend, precision, checkpoint, profiles)
     text = text_format.MessageToString(config, use_short_repeated_primitives=True)
     return HEADER + text
 

@@ -34,13 +34,14 @@ def build(trt: Any, request: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         trt: either package.
-        request: ``onnx`` and ``engine`` (paths), ``profile`` (input: three shapes),
+        request: ``onnx`` and ``engine`` (paths), ``profiles`` (of each input three shapes),
             ``compute_capability`` (as "8.9", or null for the GPU at hand), ``timing_cache`` (a path
             or null) and ``weight_streaming``.
 
     Returns:
-        ``layers`` of the network and the ``activation_bytes`` that the builder reports, or an
-        ``error`` in one line.
+        ``layers`` of the network, the ``activation_bytes`` that the builder reports, how many
+        ``profiles`` it has taken and the ``max_batch_size`` that all of them have, or an ``error``
+        in one line.
     """
     logger, reported, complaints = _listener(trt)
     builder = trt.Builder(logger)
@@ -54,17 +55,28 @@ def build(trt: Any, request: dict[str, Any]) -> dict[str, Any]:
     if request["weight_streaming"]:
         config.set_flag(trt.BuilderFlag.WEIGHT_STREAMING)
     cache = _load_timing_cache(config, request["timing_cache"])
-    profile = builder.create_optimization_profile()
-    for name, shapes in request["profile"].items():
-        profile.set_shape(name, *shapes)
-    config.add_optimization_profile(profile)
+    taken = [_add_profile(builder, config, shapes) for shapes in request["profiles"]]
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         return {"error": complaints[-1] if complaints else "the builder gave up without a word"}
     Path(request["engine"]).write_bytes(engine)
     if cache is not None:
         Path(request["timing_cache"]).write_bytes(config.get_timing_cache().serialize())
-    return {"layers": network.num_layers, **reported}
+    return {
+        "layers": network.num_layers,
+        "profiles": config.num_optimization_profiles,
+        "max_batch_size": min(taken),
+        **reported,
+    }
+
+
+def _add_profile(builder: Any, config: Any, shapes: dict[str, Any]) -> int:
+    """Adds a profile; returns the largest batch that it takes, as TensorRT has noted it."""
+    profile = builder.create_optimization_profile()
+    for name, of_input in shapes.items():
+        profile.set_shape(name, *of_input)
+    config.add_optimization_profile(profile)
+    return min(profile.get_shape(name)[2][0] for name in shapes)
 
 
 def _listener(trt: Any) -> tuple[Any, dict[str, int], list[str]]:
@@ -81,7 +93,9 @@ def _listener(trt: Any) -> tuple[Any, dict[str, int], list[str]]:
 
         def log(self, severity: Any, message: str) -> None:
             if found := ACTIVATION.match(message):
-                reported["activation_bytes"] = int(found[1])
+                # Said of each profile.
+                largest = max(int(found[1]), reported.get("activation_bytes", 0))
+                reported["activation_bytes"] = largest
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 complaints.append(" ".join(message.split()))
                 # For whoever started this process, should the builder end it.

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from export.onnx.widths import widths
 from export.repository.exporter import VERSION, Report
 from export.repository.model_config import ENGINE_FILE, MODEL_FILE, TENSORRT, config_pbtxt
 from export.tensorrt.builder import find_tensorrt
-from export.tensorrt.profiles import Profile, Workload, profile, warm_up_shapes
+from export.tensorrt.profiles import Profile, Workload, profiles, warm_up_shapes
 from server import manifest
 from server.animation import styles
 from server.manifest import Manifest, read_manifest
@@ -55,6 +55,9 @@ class BuiltEngine:
     network: str
     precision: str
     layers: int
+    profiles: int
+    max_batch_size: int
+    """That every profile takes."""
     engine_bytes: int
     activation_bytes: int
     """What a run takes beside the weights, as the builder reports it."""
@@ -63,7 +66,7 @@ class BuiltEngine:
     compute_capability: str | None
     builder: str
     made_from: str
-    """A digest of the ONNX file, the profile and the builder."""
+    """A digest of the ONNX file, the profiles and the builder."""
 
     @property
     def summary(self) -> str:
@@ -171,31 +174,42 @@ def build_engine(
     file = source / VERSION / MODEL_FILE
     model = load_graph(file)
     fixed = widths(model, network)
-    shapes = profile(network, workload, fixed)
+    shapes = profiles(network, workload, fixed)
     made_from = _digest(file, shapes, target, builder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.pbtxt").write_text(
-        config_pbtxt(
-            network.on_the_wire(precision),
-            fixed,
-            warm_up_shapes(network, workload, fixed),
-            TENSORRT,
-            checkpoint=checkpoint,
-        )
+    engine = _known(folder / VERSION)
+    if engine is None or engine.made_from != made_from:
+        engine = _build(file, folder, shapes, target, builder, precision, made_from)
+    config = config_pbtxt(
+        # Triton refuses an engine of which more is promised than it takes.
+        replace(network.on_the_wire(precision), max_batch_size=engine.max_batch_size),
+        fixed,
+        warm_up_shapes(network, workload, fixed),
+        TENSORRT,
+        checkpoint=checkpoint,
+        profiles=engine.profiles,
     )
-    version = folder / VERSION
-    known = _known(version)
-    if known is not None and known.made_from == made_from:
-        return known
-    partial = folder / f"{VERSION}.partial"
+    (folder / "config.pbtxt").write_text(config)
+    return engine
+
+
+def _build(
+    file: Path,
+    folder: Path,
+    shapes: Sequence[Profile],
+    target: Target,
+    builder: str,
+    precision: str,
+    made_from: str,
+) -> BuiltEngine:
+    version, partial = folder / VERSION, folder / f"{VERSION}.partial"
     for path in (version, partial):
         shutil.rmtree(path, ignore_errors=True)
-    partial.mkdir()
+    partial.mkdir(parents=True)
     result = _run(
         {
             "onnx": str(file),
             "engine": str(partial / ENGINE_FILE),
-            "profile": shapes,
+            "profiles": shapes,
             # Only a GPU times kernels.
             "timing_cache": None
             if target.compute_capability
@@ -206,9 +220,11 @@ def build_engine(
     if "error" in result:
         raise EngineError(f"{file}: {result['error']}")
     engine = BuiltEngine(
-        network=network.name,
+        network=folder.name,
         precision=precision,
         layers=result["layers"],
+        profiles=result["profiles"],
+        max_batch_size=result["max_batch_size"],
         engine_bytes=(partial / ENGINE_FILE).stat().st_size,
         activation_bytes=result["activation_bytes"],
         seconds=result["seconds"],
@@ -250,7 +266,7 @@ def _known(version: Path) -> BuiltEngine | None:
         return None
 
 
-def _digest(file: Path, shapes: Profile, target: Target, builder: str) -> str:
+def _digest(file: Path, shapes: Sequence[Profile], target: Target, builder: str) -> str:
     digest = hashlib.sha256(repr((shapes, target, builder)).encode())
     # Graph and weights; what is noted beside them changes with the exporter.
     for path in sorted(file.parent.glob(f"{MODEL_FILE}*")):

@@ -2,18 +2,23 @@
 
 TensorRT builds an engine for ranges of lengths, and the fastest kernels for the usual ones. They
 follow from what the server offers: sizes of pictures, lengths of windows, branches of the guidance.
+An engine has a profile for each size and window, since one for all would take the memory of the
+largest and the kernels of none.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise, product
 
 from server.audio.clock import FRAME_RATE, MODEL_SAMPLES_PER_FRAME
 from server.pictures.face import DETECTOR_SIDE_PX
 from server.triton.contract import (
+    AUDIO_ENCODER,
     AUDIO_TOKENS_PER_FRAME,
     AUDIO_WINDOW,
     DENOISER,
+    FRAMES_PER_LATENT,
     NETWORKS,
     PATCH,
     PIXELS_PER_LATENT,
@@ -76,8 +81,31 @@ class Workload:
     streams: int = 1
 
 
+def profiles(network: Network, workload: Workload, widths: Mapping[str, int]) -> list[Profile]:
+    """Returns the profiles of a network, one for each size and window, the usual ones first.
+
+    A window's profile takes all shorter lengths, too, down to the next shorter window, since the
+    last one of an utterance is as long as what is left. Where sizes or windows make no difference
+    there are fewer.
+
+    Args:
+        network: which.
+        workload: what it is to be good at.
+        widths: the dimensions that the checkpoint fixes.
+    """
+    if network.name == AUDIO_ENCODER.name:
+        # What it hears lies around the window, and has lengths of its own.
+        return [profile(network, workload, widths)]
+    found: list[Profile] = []
+    for size, span in product(workload.sizes, _spans(workload.windows)):
+        of_span = profile(network, replace(workload, sizes=[size], windows=span), widths)
+        if of_span not in found:
+            found.append(of_span)
+    return found
+
+
 def profile(network: Network, workload: Workload, widths: Mapping[str, int]) -> Profile:
-    """Returns the profile of a network.
+    """Returns one profile for all sizes and windows of a workload.
 
     Args:
         network: which.
@@ -98,12 +126,12 @@ def profile(network: Network, workload: Workload, widths: Mapping[str, int]) -> 
 def warm_up_shapes(
     network: Network, workload: Workload, widths: Mapping[str, int]
 ) -> Mapping[str, Shape]:
-    """Returns the least that a network can be given, for each input, its batch first."""
+    """Returns what the shortest window of the smallest size asks of a network, its batch first."""
     smallest = Workload(
         workload.variant, [min(workload.sizes, key=math.prod)], [min(workload.windows)]
     )
     shapes = profile(network, smallest, widths)
-    return {name: least for name, (least, _, _) in shapes.items()}
+    return {name: usual for name, (_, usual, _) in shapes.items()}
 
 
 def _length(dim: int | str, ranges: Mapping[str, Range], widths: Mapping[str, int]) -> Range:
@@ -128,7 +156,7 @@ def _lengths(network: Network, workload: Workload) -> dict[str, Range]:
     detector = Range(SMALLEST_DETECTOR_SIDE_PX, DETECTOR_SIDE_PX, DETECTOR_SIDE_PX)
     per_token = 1 / (PIXELS_PER_LATENT * PATCH)
     branches = BRANCHES[NETWORKS[workload.variant]["denoiser"]]
-    unknown = Range(1, max(1, frames.usual - OVERLAP_FRAMES), frames.high - 1)
+    known = OVERLAP_FRAMES if frames.usual > OVERLAP_FRAMES else 1
     return {
         "samples": heard.scaled(MODEL_SAMPLES_PER_FRAME),
         "frames": heard if network.name == "audio_encoder" else frames,
@@ -140,8 +168,8 @@ def _lengths(network: Network, workload: Workload) -> dict[str, Range]:
             *(n + AUDIO_WINDOW - 1 for n in (frames.low, frames.usual, frames.high))
         ),
         # Together they have the frames of a window, and neither is without one.
-        "known_frames": Range(1, min(OVERLAP_FRAMES, unknown.usual), unknown.high),
-        "grey_frames": unknown,
+        "known_frames": Range(1, known, frames.high - 1),
+        "grey_frames": Range(1, frames.usual - known, frames.high - 1),
         "latent_frames": latents,
         "height": height,
         "width": width,
@@ -164,6 +192,13 @@ def _text_tokens(network: Network) -> Range:
     if network.name == "text_encoder":
         return Range(*[TEXT_TOKENS] * 3)
     return Range(TEXT_STEP, TEXT_STEP, TEXT_TOKENS)
+
+
+def _spans(windows: Sequence[int]) -> list[list[int]]:
+    """Returns each window, with the least length that is longer than the next shorter window."""
+    shorter = dict(pairwise(sorted(set(windows))))
+    above = {window: length + FRAMES_PER_LATENT for length, window in shorter.items()}
+    return [[window, above.get(window, window)] for window in windows]
 
 
 def _range(lengths: Sequence[int]) -> Range:
