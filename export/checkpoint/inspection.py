@@ -75,6 +75,7 @@ def check(checkpoint: Checkpoint) -> None:
         text_encoder,
         # Its halves look at values.
         wan_vae,
+        _check_audio_encoder,
         _check_tokenizer,
     )
     problems: dict[str, None] = {}
@@ -85,6 +86,28 @@ def check(checkpoint: Checkpoint) -> None:
             problems[str(error)] = None
     if problems:
         raise CheckpointProblemsError(list(problems))
+
+
+def _check_audio_encoder(checkpoint: Checkpoint) -> None:
+    """Tells Wav2Vec2 as it was pre-trained, which flash hears with, from one that reads letters.
+
+    Their encoders have the same tensors; what lies beside them differs, if it was kept. The other
+    one makes other pictures, without an error.
+    """
+    path = checkpoint.audio_encoder_weights
+    weights = checkpoint.weights(path)
+    names = weights.tensors().keys()
+    reads = any(name.startswith("lm_head.") for name in names)
+    quantizes = any(name.startswith("quantizer.") for name in names)
+    if checkpoint.variant == "flash":
+        wrong, what = reads, "was fine-tuned to read letters, as facebook/wav2vec2-base-960h was"
+    else:
+        wrong, what = quantizes and not reads, "was pre-trained only, as facebook/wav2vec2-base was"
+    if wrong:
+        raise CheckpointError(
+            f"{weights.path} holds a Wav2Vec2 that {what}; {checkpoint.variant} hears with another "
+            f"one: {checkpoint.fetch(path)}"
+        )
 
 
 def _check_tokenizer(checkpoint: Checkpoint) -> None:

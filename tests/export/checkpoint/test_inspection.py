@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from export.__main__ import app
 from export.checkpoint import layout
+from export.checkpoint.errors import CheckpointProblemsError
 from export.checkpoint.inspection import check
 from export.checkpoint.layout import Checkpoint
 from export.checkpoint.tiny import TINY, make_tiny
@@ -182,3 +183,34 @@ def test_sizes_that_fit_no_tensor_are_named_with_the_file(root: Path) -> None:
     result = CliRunner().invoke(app, ["inspect", str(root)])
     assert "1 of another shape: head.head.bias has shape [3]" in result.stderr
     assert str(root / layout.DENOISER) in result.stderr
+
+
+def beside_the_encoder(root: Path, name: str) -> Path:
+    """Adds a tensor to the file of Wav2Vec2."""
+    file = root / Checkpoint(root).audio_encoder_weights
+    torch.save(torch.load(file, weights_only=True) | {name: torch.zeros(1)}, file)
+    return file
+
+
+def test_a_wav2vec2_that_reads_letters_is_not_that_of_flash(root: Path) -> None:
+    file = beside_the_encoder(root, "quantizer.codevectors")
+    check(Checkpoint(root))
+    beside_the_encoder(root, "lm_head.weight")
+    with pytest.raises(CheckpointProblemsError) as caught:
+        check(Checkpoint(root))
+    (problem,) = str(caught.value).splitlines()
+    assert str(file) in problem
+    assert "hf download TencentGameMate/chinese-wav2vec2-base" in problem
+
+
+def test_a_wav2vec2_without_letters_is_not_that_of_preview(tmp_path: Path) -> None:
+    make_tiny(tmp_path, seed=0, variant="preview")
+    check(Checkpoint(tmp_path))
+    file = beside_the_encoder(tmp_path, "quantizer.codevectors")
+    with pytest.raises(CheckpointProblemsError) as caught:
+        check(Checkpoint(tmp_path))
+    (problem,) = str(caught.value).splitlines()
+    assert str(file) in problem
+    assert "hf download facebook/wav2vec2-base-960h" in problem
+    beside_the_encoder(tmp_path, "lm_head.weight")
+    check(Checkpoint(tmp_path))
