@@ -35,6 +35,7 @@ from server.triton.halves import HalvingEngine
 from server.triton.keeper import TritonKeeper
 from server.triton.metering import MeteredEngine
 from server.triton.scheduling import ScheduledEngine
+from server.triton.shared_memory import shared_memory
 from server.triton.watch import Watch
 
 log = structlog.get_logger()
@@ -79,18 +80,24 @@ def _recording(settings: Settings, variant: Variant) -> Generator[Recorder]:
 
 async def _serve(settings: Settings) -> None:
     offer = Offer(settings, read_manifest(settings.repository))
-    with _recording(settings, offer.manifest.variant) as recorder:
-        await _run(settings, offer, recorder)
+    with _recording(settings, offer.manifest.variant) as recorder, ExitStack() as stack:
+        await _run(settings, offer, recorder, stack)
 
 
-async def _run(settings: Settings, offer: Offer, recorder: Recorder) -> None:
+def _triton(settings: Settings, url: str, stack: ExitStack) -> TritonEngine:
+    use, limit_bytes = settings.triton_shared_memory, settings.triton_shared_memory_bytes
+    shared = stack.enter_context(shared_memory(use, url, limit_bytes))
+    return TritonEngine(url, timeout_s=settings.inference_timeout_s, shared_memory=shared)
+
+
+async def _run(settings: Settings, offer: Offer, recorder: Recorder, stack: ExitStack) -> None:
     tokenizer = PromptTokenizer(settings.repository / TOKENIZER)
     encoded = encoded_prompts(settings.repository, offer.manifest)
     keeper = None if settings.triton_url else TritonKeeper(settings)
     urls = [keeper.url] if keeper else settings.triton_urls
     health = HealthServicer()
     monitor = HealthMonitor(health, lambda: any(endpoint.usable for endpoint in endpoints))
-    tritons = [TritonEngine(url, timeout_s=settings.inference_timeout_s) for url in urls]
+    tritons = [_triton(settings, url, stack) for url in urls]
     engines = [HalvingEngine(triton, offer.manifest.precisions) for triton in tritons]
     endpoints = [
         Endpoint(

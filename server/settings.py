@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from server.triton.contract import FRAMES_PER_LATENT
@@ -114,6 +114,14 @@ class Settings(BaseSettings):
     triton_start_timeout_s: float = Field(
         300.0, gt=0, description="How long Triton may take to load every network."
     )
+    triton_shared_memory: Literal["auto", "off", "system", "cuda"] = Field(
+        "auto",
+        description="Whether large tensors go through /dev/shm: auto does so for a Triton at a "
+        "loopback address, system tries it with any, off sends all by gRPC.",
+    )
+    triton_shared_memory_bytes: int = Field(
+        2**30, ge=0, description="Shared memory for one Triton; gRPC carries what finds no room."
+    )
     inference_timeout_s: float = Field(
         120.0, gt=0, description="How long one execution of one network may take."
     )
@@ -200,6 +208,13 @@ class Settings(BaseSettings):
     def triton_urls(self) -> list[str]:
         """The running Tritons to use."""
         return self.triton_url.split(",") if self.triton_url else []
+
+    @field_validator("triton_shared_memory")
+    @classmethod
+    def _not_on_the_gpu(cls, use: str) -> str:
+        if use == "cuda":
+            raise ValueError("memory on the GPU is not shared by this version; choose system")
+        return use
 
     @model_validator(mode="after")
     def _windows_advance(self) -> Self:

@@ -86,6 +86,14 @@ class TritonInstallation:
         """The environment's interpreter."""
         return self.venv / "bin" / "python3"
 
+    def knows(self, option: str) -> bool:
+        """Whether tritonserver has an option, as ``--allow-http``. It asks it, so it blocks."""
+        command = (self.tritonserver, "--help")
+        answer = subprocess.run(
+            command, env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        return option in answer.stdout.decode(errors="replace").split()
+
     def assemble_backends(self, directory: Path) -> None:
         """Makes a backend directory with the wheel's `python` and our `onnxruntime`."""
         python = directory / "python"

@@ -13,6 +13,7 @@ from server.triton.process import RunningTriton, Threads, start_triton
 
 REACH_TIMEOUT_S = 1.0
 REACH_INTERVAL_S = 0.1
+ALLOW_SHARED_MEMORY = "--allow-client-shm"
 
 log = structlog.get_logger()
 
@@ -68,6 +69,7 @@ class TritonKeeper:
         """
         settings = self._settings
         installation = await asyncio.to_thread(TritonInstallation.find, settings.triton_venv)
+        options = await asyncio.to_thread(_options, installation, settings)
         while True:
             async with start_triton(
                 installation,
@@ -76,6 +78,7 @@ class TritonKeeper:
                 log_path=settings.triton_log,
                 ports=self._ports,
                 threads=Threads(intra_op=settings.triton_threads),
+                options=options,
                 startup_deadline_s=settings.triton_start_timeout_s,
             ) as triton:
                 await self._until_unusable(triton, live)
@@ -118,3 +121,9 @@ class TritonKeeper:
             triton.kill()
         problem = "inferences fail" if self._broken.is_set() else "it died"
         log.error("triton is replaced", problem=problem, pid=triton.pid)
+
+
+def _options(installation: TritonInstallation, settings: Settings) -> list[str]:
+    # Newer Tritons take no regions of clients without it; older ones do not know it.
+    wanted = settings.triton_shared_memory != "off" and installation.knows(ALLOW_SHARED_MEMORY)
+    return [f"{ALLOW_SHARED_MEMORY}=true"] if wanted else []

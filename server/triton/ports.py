@@ -2,6 +2,7 @@
 
 import errno
 import random
+import re
 import socket
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -60,3 +61,8 @@ def _take(port: int, preferred: int, service: str, held: ExitStack) -> int:
             continue
         return candidate
     raise PortInUseError(port, service)
+
+
+def on_loopback(url: str) -> bool:
+    """Whether a ``host:port`` names this host by its loopback interface."""
+    return re.fullmatch(r"(localhost|127(\.\d+){3}|\[::1\]):\d+", url) is not None

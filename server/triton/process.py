@@ -11,7 +11,7 @@ import math
 import os
 import re
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,6 +94,7 @@ async def start_triton(
     log_path: Path,
     ports: Ports = FREE_PORTS,
     threads: Threads = ALL_CORES,
+    options: Sequence[str] = (),
     startup_deadline_s: float = 300.0,
     stop_grace_s: float = 15.0,
 ) -> AsyncGenerator[RunningTriton]:
@@ -107,6 +108,7 @@ async def start_triton(
         log_path: what Triton and its models write is appended here.
         ports: where to listen.
         threads: of each model's executions.
+        options: of tritonserver, besides those that it always gets.
         startup_deadline_s: how long loading may take.
         stop_grace_s: how long stopping may take before Triton is killed; two to three seconds are
             Triton's own, the rest is for running inferences.
@@ -118,7 +120,7 @@ async def start_triton(
     ports = choose_ports(ports)
     with working_directory(runtime_dir) as workdir, _open_log(log_path) as log:
         _furnish(workdir, installation, repository)
-        process = await _spawn(installation, workdir, ports, threads, stop_grace_s, log)
+        process = await _spawn(installation, workdir, ports, threads, options, stop_grace_s, log)
         grace_s = 0.0
         try:
             await _until_ready(process, ports, startup_deadline_s, log)
@@ -168,6 +170,7 @@ async def _spawn(
     workdir: Path,
     ports: Ports,
     threads: Threads,
+    options: Sequence[str],
     stop_grace_s: float,
     log: BinaryIO,
 ) -> asyncio.subprocess.Process:
@@ -186,6 +189,7 @@ async def _spawn(
         # Else messages of requests long answered stay, eight each way, a window's video among them.
         "--grpc-infer-allocation-pool-size=0",
         *(f"--metrics-address={LOOPBACK}", f"--metrics-port={ports.metrics}"),
+        *options,
     ]
     parameters = json.dumps(threads.parameters())
     return await asyncio.create_subprocess_exec(

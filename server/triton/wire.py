@@ -10,7 +10,9 @@ followed by what changes.
 # The library's own annotations are partial.
 # pyright: reportUnknownMemberType=false, reportMissingTypeStubs=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -31,17 +33,37 @@ _RAW_INPUTS: int = pb.ModelInferRequest.DESCRIPTOR.fields_by_name["raw_input_con
 _RAW_OUTPUTS: int = pb.ModelInferResponse.DESCRIPTOR.fields_by_name["raw_output_contents"].number
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tensor lies that is not in the message: bytes of a region that Triton knows."""
+
+    region: str
+    span: slice
+
+
+Places = Mapping[str, Place]
+"""By the names of tensors."""
+INLINE: Places = {}
+NOWHERE: Mapping[str, NDArray[np.uint8]] = {}
+
+
 class WireError(Exception):
     """Bytes that are no inference response."""
 
 
-def tensors(network: Network, arrays: Arrays) -> list[bytes]:
-    """Returns the part of a request that holds some inputs of a network, in pieces."""
+def tensors(network: Network, arrays: Arrays, places: Places = INLINE) -> list[bytes]:
+    """Returns the part of a request that holds some inputs of a network, in pieces.
+
+    Those that have a place are only named.
+    """
     given = [tensor for tensor in network.inputs if tensor.name in arrays]
     described = pb.ModelInferRequest(inputs=[_described(t, arrays[t.name]) for t in given])
+    for tensor in described.inputs:
+        _locate(tensor.parameters, places.get(tensor.name))
     pieces = [described.SerializeToString()]
     for tensor in given:
-        pieces += _field(_RAW_INPUTS, arrays[tensor.name])
+        if tensor.name not in places:
+            pieces += _field(_RAW_INPUTS, arrays[tensor.name])
     return pieces
 
 
@@ -51,17 +73,21 @@ def request(*parts: Sequence[bytes]) -> bytes:
     return b"".join(chain.from_iterable(parts))
 
 
-def header(network: Network, outputs: Sequence[Tensor]) -> list[bytes]:
-    """Returns the part of a request that says what to run."""
+def header(network: Network, outputs: Sequence[Tensor], places: Places = INLINE) -> list[bytes]:
+    """Returns the part of a request that says what to run, and where to put what comes of it."""
     wanted = [
         pb.ModelInferRequest.InferRequestedOutputTensor(name=tensor.name) for tensor in outputs
     ]
+    for tensor in wanted:
+        _locate(tensor.parameters, places.get(tensor.name))
     header = pb.ModelInferRequest(model_name=network.name, outputs=wanted)
     return [header.SerializeToString()]
 
 
-def arrays(network: Network, response: bytes) -> dict[str, NDArray[Any]]:
-    """Returns the outputs in a response, read-only views of its bytes.
+def arrays(
+    network: Network, response: bytes, placed: Mapping[str, NDArray[np.uint8]] = NOWHERE
+) -> dict[str, NDArray[Any]]:
+    """Returns the outputs in a response, read-only views of its bytes or of their places.
 
     Raises:
         WireError: it is no response, or does not hold what it says.
@@ -77,7 +103,9 @@ def arrays(network: Network, response: bytes) -> dict[str, NDArray[Any]]:
         described = pb.ModelInferResponse.FromString(b"".join(rest)).outputs
         types = {tensor.name: NUMPY_DTYPES[tensor.dtype] for tensor in network.outputs}
         return {
-            output.name: np.frombuffer(value, types[output.name]).reshape(output.shape)
+            output.name: _bytes(output, value, placed)
+            .view(types[output.name])
+            .reshape(output.shape)
             for output, value in zip(described, raw, strict=True)
         }
     except (DecodeError, KeyError, ValueError) as error:
@@ -88,6 +116,23 @@ def _described(tensor: Tensor, array: NDArray[Any]) -> Any:
     return pb.ModelInferRequest.InferInputTensor(
         name=tensor.name, datatype=tensor.dtype, shape=array.shape
     )
+
+
+def _locate(parameters: Any, place: Place | None) -> None:
+    if place is not None:
+        parameters["shared_memory_region"].string_param = place.region
+        parameters["shared_memory_offset"].int64_param = place.span.start
+        parameters["shared_memory_byte_size"].int64_param = place.span.stop - place.span.start
+
+
+def _bytes(
+    output: Any, value: memoryview, placed: Mapping[str, NDArray[np.uint8]]
+) -> NDArray[np.uint8]:
+    """Returns what Triton wrote: where it was told to, or into the message."""
+    if output.name in placed and not value:
+        nbytes = math.prod(output.shape) * np.dtype(NUMPY_DTYPES[output.datatype]).itemsize
+        return placed[output.name][:nbytes]
+    return np.frombuffer(value, np.uint8)
 
 
 def _field(number: int, array: NDArray[Any]) -> Iterator[bytes]:

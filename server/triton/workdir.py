@@ -1,4 +1,4 @@
-"""The directory that a Triton of our own runs in, and what it leaves in shared memory.
+"""The directory that a Triton of our own runs in, and what is left in shared memory.
 
 Both are removed in the end, but a gateway that is killed removes nothing, so the next one does. It
 must take nothing from a gateway that lives: each holds a lock on its directory, and on a marker in
@@ -10,15 +10,17 @@ whoever runs elsewhere, or where the directory has gone.
 import fcntl
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from tempfile import mkdtemp
 
 import structlog
 
 SHARED_MEMORY = Path("/dev/shm")
 PREFIX, MARKER = "triton-", ".lock"
+OF_GATEWAYS = f"{PREFIX}gateway-"
 
 log = structlog.get_logger()
 
@@ -32,7 +34,7 @@ def working_directory(runtime_dir: Path) -> Generator[Path]:
     runtime_dir.mkdir(parents=True, exist_ok=True)
     # Nobody must find the new places before they are locked.
     with _locked(runtime_dir), _locked(SHARED_MEMORY):
-        _remove_left(runtime_dir)
+        _remove_left(runtime_dir.glob(f"{PREFIX}*/"))
         workdir = Path(mkdtemp(prefix=PREFIX, dir=runtime_dir))
         marker = SHARED_MEMORY / f"{workdir.name}{MARKER}"
         marker.touch()
@@ -46,13 +48,40 @@ def working_directory(runtime_dir: Path) -> Generator[Path]:
             os.close(descriptor)
 
 
+@contextmanager
+def regions_name() -> Generator[str]:
+    """Gives what names of this process's own regions begin with, and removes them in the end.
+
+    Those of processes that were killed are removed first.
+
+    Raises:
+        OSError: there is no shared memory.
+    """
+    with _locked(SHARED_MEMORY):
+        _remove_left(())
+        marker = SHARED_MEMORY / f"{OF_GATEWAYS}{os.getpid()}-{token_hex(8)}{MARKER}"
+        marker.touch()
+        held = _lock(marker, fcntl.LOCK_EX)
+    try:
+        yield marker.stem
+    finally:
+        _remove(marker)
+        os.close(held)
+
+
+def ownerless(region: str) -> bool:
+    """Whether a name is that of a region of a gateway that has ended."""
+    owner = region.rpartition("-")[0]
+    return owner.startswith(OF_GATEWAYS) and not (SHARED_MEMORY / f"{owner}{MARKER}").exists()
+
+
 def regions(place: Path) -> list[Path]:
     """Returns the shared memory that is named after a directory, or belongs to a marker."""
     return list(SHARED_MEMORY.glob(f"{place.stem}-*"))
 
 
-def _remove_left(runtime_dir: Path) -> None:
-    for place in [*runtime_dir.glob(f"{PREFIX}*/"), *SHARED_MEMORY.glob(f"{PREFIX}*{MARKER}")]:
+def _remove_left(directories: Iterable[Path]) -> None:
+    for place in [*directories, *SHARED_MEMORY.glob(f"{PREFIX}*{MARKER}")]:
         # What lives is locked, some is not ours to touch, and some another gateway removes.
         with (
             suppress(BlockingIOError, PermissionError, FileNotFoundError),

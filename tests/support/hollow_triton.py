@@ -6,12 +6,13 @@ python -m tests.support.hollow_triton    serves until killed, and prints its add
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 import numpy as np
+from numpy.typing import NDArray
 from tritonclient.grpc import model_config_pb2, service_pb2
 from tritonclient.grpc.service_pb2_grpc import (
     GRPCInferenceServiceServicer,
@@ -21,6 +22,7 @@ from tritonclient.grpc.service_pb2_grpc import (
 from server.manifest import CHECKPOINT_PARAMETER
 from server.triton.contract import FACE_DETECTOR, NETWORKS, NUMPY_DTYPES
 from server.triton.engine import Engine
+from server.triton.workdir import SHARED_MEMORY
 from tests.support.fake_engine import FakeEngine
 from tests.support.public_engine import PublicEngine
 
@@ -37,6 +39,9 @@ class HollowTriton(GRPCInferenceServiceServicer):
         self.engine = engine
         self.requests: deque[Any] = deque(maxlen=remembers)
         self.status: tuple[grpc.StatusCode, str] | None = None
+        self.regions: dict[str, NDArray[np.uint8]] = {}
+        """What clients share, by name."""
+        self.shares = True
         self.configurations = 0
         """How often one was asked for."""
         self.checkpoint: str | None = "test"
@@ -56,9 +61,20 @@ class HollowTriton(GRPCInferenceServiceServicer):
         self.requests.append(request)
         if self.status is not None:
             await context.abort(*self.status)
+        for tensor in (*request.inputs, *request.outputs):
+            # Asking a map for a key adds it.
+            if "shared_memory_region" not in tensor.parameters:
+                continue
+            region = tensor.parameters["shared_memory_region"].string_param
+            if region not in self.regions:
+                problem = f"Unable to find shared memory region: '{region}'"
+                await context.abort(grpc.StatusCode.NOT_FOUND, problem)
+        raws = iter(request.raw_input_contents)
         inputs = {
-            tensor.name: np.frombuffer(raw, NUMPY_DTYPES[tensor.datatype]).reshape(tensor.shape)
-            for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True)
+            tensor.name: self._of(tensor, raws)
+            .view(NUMPY_DTYPES[tensor.datatype])
+            .reshape(tensor.shape)
+            for tensor in request.inputs
         }
         variant = "preview" if "face_mask" in inputs or set(inputs) == {"waveform"} else "flash"
         network = {**NETWORKS["preview"], **NETWORKS[variant]}[request.model_name]
@@ -66,10 +82,56 @@ class HollowTriton(GRPCInferenceServiceServicer):
         names = [output.name for output in request.outputs]
         results = await self.engine.run(network, inputs, names)
         response = pb.ModelInferResponse(model_name=network.name)
-        for name, array in results.items():
-            response.outputs.add(name=name, datatype=types[name], shape=array.shape)
-            response.raw_output_contents.append(np.ascontiguousarray(array).tobytes())
+        for output in request.outputs:
+            array = results[output.name]
+            raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+            response.outputs.add(name=output.name, datatype=types[output.name], shape=array.shape)
+            if "shared_memory_region" not in output.parameters:
+                response.raw_output_contents.append(raw.tobytes())
+                continue
+            place = self._place(output)
+            if raw.nbytes > place.nbytes:
+                problem = "shared memory size specified with the request for output is too small"
+                await context.abort(grpc.StatusCode.INTERNAL, problem)
+            place[: raw.nbytes] = raw
+            response.raw_output_contents.append(b"")
         return response
+
+    async def SystemSharedMemoryRegister(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if not self.shares:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "not without --allow-client-shm")
+        if request.name in self.regions:
+            await context.abort(grpc.StatusCode.ALREADY_EXISTS, "already in manager")
+        try:
+            path = SHARED_MEMORY / request.key.removeprefix("/")
+            self.regions[request.name] = np.memmap(path, np.uint8, "r+", shape=request.byte_size)
+        except OSError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"Unable to open: {error}")
+        return pb.SystemSharedMemoryRegisterResponse()
+
+    async def SystemSharedMemoryUnregister(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if request.name:
+            self.regions.pop(request.name, None)
+        else:
+            self.regions.clear()
+        return pb.SystemSharedMemoryUnregisterResponse()
+
+    async def SystemSharedMemoryStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+        status = pb.SystemSharedMemoryStatusResponse()
+        for name, memory in self.regions.items():
+            status.regions[name].byte_size = memory.nbytes
+        return status
+
+    def _of(self, tensor: Any, raws: Iterator[bytes]) -> NDArray[np.uint8]:
+        if "shared_memory_region" in tensor.parameters:
+            return self._place(tensor)
+        return np.frombuffer(next(raws), np.uint8)
+
+    def _place(self, tensor: Any) -> NDArray[np.uint8]:
+        """The bytes of a region that a tensor lies in."""
+        memory = self.regions[tensor.parameters["shared_memory_region"].string_param]
+        begin = tensor.parameters["shared_memory_offset"].int64_param
+        return memory[begin : begin + tensor.parameters["shared_memory_byte_size"].int64_param]
 
 
 @asynccontextmanager

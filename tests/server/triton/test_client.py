@@ -67,9 +67,9 @@ async def test_placed_constants_become_bytes_once(
     written: list[str] = []
     tensors = wire.tensors
 
-    def noting(network: Any, arrays: Any) -> list[bytes]:
+    def noting(network: Any, arrays: Any, places: Any) -> list[bytes]:
         written.extend(arrays)
-        return tensors(network, arrays)
+        return tensors(network, arrays, places)
 
     monkeypatch.setattr(wire, "tensors", noting)
     inputs = denoising()

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,27 @@ from server.triton.ports import USUAL_PORTS, Ports, choose_ports
 from server.triton.process import RunningTriton
 
 
+class Installation:
+    """One whose Triton knows every option."""
+
+    def knows(self, option: str) -> bool:
+        return True
+
+
 class Tritons:
     """What the keeper starts: processes that do nothing. They can be reached when it is said."""
 
     def __init__(self) -> None:
         self.started: list[RunningTriton] = []
+        self.options: Sequence[str] = ()
         self.reachable = False
         self.asked = 0
 
     @asynccontextmanager
-    async def start(self, *_: Any, ports: Ports, **__: Any) -> AsyncIterator[RunningTriton]:
+    async def start(
+        self, *_: Any, ports: Ports, options: Sequence[str], **__: Any
+    ) -> AsyncIterator[RunningTriton]:
+        self.options = options
         process = await asyncio.create_subprocess_exec("sleep", "600", start_new_session=True)
         triton = RunningTriton(
             grpc_url=f"127.0.0.1:{ports.grpc}",
@@ -55,7 +66,7 @@ class Tritons:
 def tritons(monkeypatch: pytest.MonkeyPatch) -> Tritons:
     fake = Tritons()
     monkeypatch.setattr(keeper_module, "start_triton", fake.start)
-    monkeypatch.setattr(keeper_module.TritonInstallation, "find", lambda venv: None)
+    monkeypatch.setattr(keeper_module.TritonInstallation, "find", lambda venv: Installation())
     monkeypatch.setattr(keeper_module, "REACH_INTERVAL_S", 0.01)
     return fake
 
@@ -91,6 +102,18 @@ async def test_a_triton_is_up_when_it_can_be_reached(tritons: Tritons) -> None:
     running.cancel()
     await asyncio.wait([running])
     assert running.cancelled()
+
+
+@pytest.mark.parametrize(("use", "options"), [("auto", ["--allow-client-shm=true"]), ("off", [])])
+async def test_a_triton_is_allowed_to_share_memory_unless_it_must_not(
+    tritons: Tritons, use: str, options: list[str]
+) -> None:
+    keeper = TritonKeeper(Settings.model_validate({"port": 0, "triton_shared_memory": use}))
+    running = asyncio.create_task(keeper.run(lambda: None, tritons.live))
+    await asked_again(tritons)
+    assert tritons.options == options
+    running.cancel()
+    await asyncio.wait([running])
 
 
 def test_preferred_ports_are_taken_where_they_are_free() -> None:

@@ -246,3 +246,11 @@ def test_a_missing_libpython_is_told_with_the_remedy(tmp_path: Path):
 def test_libpython_is_found_where_it_is(tmp_path: Path):
     (tmp_path / "libpython3.11.so.1.0").touch()
     assert find_libpython("3.11", [tmp_path / "lib", tmp_path]) == tmp_path
+
+
+def test_whether_an_option_is_known_tritonserver_says(fake: Fake) -> None:
+    installation = fake("print('  --allow-grpc <boolean>')")
+    assert not installation.knows("--allow-client-shm")
+    installation = fake("print('  --allow-client-shm <boolean>')")
+    assert installation.knows("--allow-client-shm")
+    assert not installation.knows("--allow-client")

@@ -1,0 +1,154 @@
+"""What one Triton knows of the regions that it shares with this process.
+
+Names of regions are random, so a Triton that takes one sees the very file: one on another host, or
+in a container with shared memory of its own, finds no such file and refuses. Then, and where Triton
+lacks ``--allow-client-shm``, gRPC carries everything.
+"""
+
+# The library's own annotations are partial.
+# pyright: reportUnknownMemberType=false, reportMissingTypeStubs=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import logging
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import grpc
+import structlog
+from tritonclient.grpc import service_pb2
+
+from server.triton.contract import Arrays, Network, Tensor
+from server.triton.ports import on_loopback
+from server.triton.regions import Lease, Pool, Region
+from server.triton.workdir import ownerless, regions_name
+
+pb: Any = service_pb2
+log = structlog.get_logger()
+
+TIMEOUT_S = 5.0
+NOT_NOW = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+KNOWN_SHAPES = 256
+
+
+class NotSharedError(Exception):
+    """Triton did not take a region; the request is to go by gRPC."""
+
+
+class SharedMemory:
+    """The regions of a pool, at one Triton."""
+
+    def __init__(self, pool: Pool, url: str, *, level: int = logging.INFO) -> None:
+        """Begins with nothing shared.
+
+        Args:
+            pool: this Triton's alone.
+            url: names the Triton in the log.
+            level: of the line in the log if Triton refuses.
+        """
+        self.pool = pool
+        self.usable = True
+        """Until Triton refuses."""
+        self._url = url
+        self._level = level
+        self._begun = False
+        self._sizes: dict[Any, dict[str, int]] = {}
+
+    def room(self, network: Network, inputs: Arrays, wanted: Iterable[Tensor]) -> Lease:
+        """Returns places for the outputs, if inputs of these shapes have been answered before."""
+        sizes = self._sizes.get(_shapes(network, inputs), {})
+        return self.pool.lease({t.name: sizes[t.name] for t in wanted if t.name in sizes})
+
+    def learn(self, network: Network, inputs: Arrays, outputs: Arrays) -> None:
+        """Remembers how large outputs are."""
+        while len(self._sizes) >= KNOWN_SHAPES:
+            del self._sizes[next(iter(self._sizes))]
+        known = self._sizes.setdefault(_shapes(network, inputs), {})
+        known |= {name: array.nbytes for name, array in outputs.items()}
+
+    async def register(self, stub: Any, leases: Iterable[Lease]) -> None:
+        """Sees to it that Triton knows the regions of some leases, and not those that are gone.
+
+        Raises:
+            NotSharedError: it does not take them, or cannot be asked now.
+        """
+        for lease in leases:
+            if lease.region and not lease.region.registered:
+                await self._register(stub, lease.region)
+        await self._unregister_retired(stub)
+
+    def refused(self) -> None:
+        """Says that Triton did not find a region, or found it too small: it may have restarted."""
+        log.info("memory is shared anew", url=self._url)
+        self.pool.forget()
+        self._sizes.clear()
+
+    async def close(self, stub: Any) -> None:
+        """Takes from Triton what it was given."""
+        self.pool.close()
+        await self._unregister_retired(stub)
+
+    async def _register(self, stub: Any, region: Region) -> None:
+        try:
+            request = pb.SystemSharedMemoryRegisterRequest(
+                name=region.name, key=f"/{region.name}", offset=0, byte_size=region.nbytes
+            )
+            await stub.SystemSharedMemoryRegister(request, timeout=TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            # Two requests that share constants may both have found the region unknown.
+            if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
+                if error.code() not in NOT_NOW and self.usable:
+                    self.usable = False
+                    problem = error.details() or error.code().name
+                    log.log(self._level, "no memory is shared", url=self._url, problem=problem)
+                raise NotSharedError from error
+        region.registered = True
+        if not self._begun:
+            self._begun = True
+            log.info("memory is shared", url=self._url)
+            await self._unregister_ownerless(stub)
+
+    async def _unregister_ownerless(self, stub: Any) -> None:
+        """Takes from Triton what killed gateways gave it, for it keeps the memory otherwise."""
+        with suppress(grpc.aio.AioRpcError):
+            known = await stub.SystemSharedMemoryStatus(
+                pb.SystemSharedMemoryStatusRequest(), timeout=TIMEOUT_S
+            )
+            for name in filter(ownerless, known.regions):
+                await self._unregister(stub, name)
+
+    async def _unregister_retired(self, stub: Any) -> None:
+        while self.pool.retired:
+            await self._unregister(stub, self.pool.retired.popleft())
+
+    async def _unregister(self, stub: Any, name: str) -> None:
+        # Without a name all regions would go, whosever they are.
+        assert name
+        with suppress(grpc.aio.AioRpcError):
+            request = pb.SystemSharedMemoryUnregisterRequest(name=name)
+            await stub.SystemSharedMemoryUnregister(request, timeout=TIMEOUT_S)
+
+
+@contextmanager
+def shared_memory(use: str, url: str, limit_bytes: int) -> Generator[SharedMemory | None]:
+    """Gives what may be shared with a Triton, None if nothing may.
+
+    Args:
+        use: ``auto`` shares with a Triton on the loopback interface, ``system`` tries it with any
+            and warns if that fails, ``off`` does not.
+        url: of the Triton.
+        limit_bytes: of what is shared with it.
+    """
+    with ExitStack() as stack:
+        shared: SharedMemory | None = None
+        if use == "system" or (use == "auto" and on_loopback(url)):
+            level = logging.INFO if use == "auto" else logging.WARNING
+            try:
+                name = stack.enter_context(regions_name())
+                shared = SharedMemory(Pool(name, limit_bytes), url, level=level)
+            except OSError as error:
+                log.log(level, "no memory is shared", url=url, problem=str(error))
+        yield shared
+
+
+def _shapes(network: Network, inputs: Arrays) -> Any:
+    return network.name, *((t.name, inputs[t.name].shape) for t in network.inputs)
