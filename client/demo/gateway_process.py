@@ -29,7 +29,7 @@ class GatewayError(ClientError):
 
 
 @contextmanager
-def running_gateway(repository: Path, triton_venv: Path, log: Path) -> Iterator[str]:
+def running_gateway(repository: Path, triton_venv: Path, log: Path, *words: str) -> Iterator[str]:
     """Runs a gateway and its Triton, on free ports, while the block runs.
 
     Gives the address once the gateway serves.
@@ -38,6 +38,7 @@ def running_gateway(repository: Path, triton_venv: Path, log: Path) -> Iterator[
         repository: the model repository.
         triton_venv: the environment with the tritonserver that the gateway starts.
         log: where the gateway's log goes; replaced.
+        words: further ones for its command line.
 
     Raises:
         GatewayError: it ended, or did not serve in time.
@@ -47,6 +48,7 @@ def running_gateway(repository: Path, triton_venv: Path, log: Path) -> Iterator[
     command = [sys.executable, "-m", "server", "--port", str(port)]
     command += ["--repository", str(repository), "--triton-venv", str(triton_venv)]
     command += [word for port_name in TRITON_PORTS for word in (port_name, "0")]
+    command += words
     with log.open("wb") as output, _stopped_after(_started(command, output)) as process:
         address = f"{LOOPBACK}:{port}"
         _wait_until_serving(process, address, log)

@@ -17,7 +17,7 @@ from server.audio.pcm import Samples
 from server.audio.timeline import AudioBudget, AudioTimeline
 
 SPEC = WindowSpec(ladder=(17, 33), overlap=5, audio_lookahead=5, audio_left_context=50)
-"""How the server cuts live speech unless told otherwise."""
+"""How training cuts speech; the server may cut it otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

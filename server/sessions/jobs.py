@@ -53,6 +53,16 @@ class Job:
     """How to make a whole clip as the authors do, if asked."""
 
 
+def window_spec(settings: Settings) -> WindowSpec:
+    """Returns how speech is cut into windows."""
+    return WindowSpec(
+        ladder=settings.window_ladder,
+        overlap=settings.overlap_frames,
+        audio_lookahead=settings.audio_lookahead_frames,
+        audio_left_context=settings.audio_left_context_frames,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What calls may ask for, from the settings and the repository's manifest."""
@@ -133,12 +143,7 @@ class Offer:
     @property
     def windows(self) -> WindowSpec:
         """How speech is cut into windows."""
-        return WindowSpec(
-            ladder=self.settings.window_ladder,
-            overlap=self.settings.overlap_frames,
-            audio_lookahead=self.settings.audio_lookahead_frames,
-            audio_left_context=self.settings.audio_left_context_frames,
-        )
+        return window_spec(self.settings)
 
     @property
     def generation(self) -> GenerationSettings:

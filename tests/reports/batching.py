@@ -175,7 +175,7 @@ what its steps cost alone, so merging pays nothing here; on a GPU it should wher
 fill it, which was not measured."""
 
 PRIORITY = """What levels of priority were for: while {others} streams ask for steps of 33 frames
-without a pause, a newcomer asks for the {steps} steps of its first window of 17. How many of the
+without a pause, a newcomer asks for the {steps} steps of a first window of 17. How many of the
 others' steps were computed meanwhile:"""
 
 INSTEAD = """So the gateway says who goes first, before an execution reaches Triton, in

@@ -51,7 +51,7 @@ async def gateway() -> AsyncGenerator[str]:
     offer = manifest().model_copy(update={"sizes": tuple((side, side) for side in SIDES)})
     try:
         with TemporaryDirectory() as folder:
-            settings = Settings(_env_file=None)  # pyright: ignore[reportCallIssue]
+            settings = Settings.model_construct(window_ladder=(17, 33))
             async with served(engine, Path(folder), settings, offer=offer) as running:
                 yield running.address
     finally:

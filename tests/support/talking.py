@@ -23,7 +23,9 @@ from server.audio.timeline import AudioBudget, AudioTimeline
 from server.manifest import TOKENIZER
 from server.pictures.face import everywhere
 from server.pictures.portrait import cropped
-from server.sessions.jobs import VARIANT_DEFAULTS, GenerationSettings
+from server.recorder import SILENT, Recorder
+from server.sessions.jobs import VARIANT_DEFAULTS, GenerationSettings, window_spec
+from server.settings import Settings
 from server.triton.contract import DENOISER, MASK_CHANNELS, Arrays, Network
 from server.triton.engine import Engine, Priority
 
@@ -31,7 +33,8 @@ Pictures = NDArray[np.uint8]
 
 SIDE = 128
 PORTRAIT_SIDE = 512
-SPEC = WindowSpec(ladder=(17, 33), overlap=5, audio_lookahead=5, audio_left_context=50)
+SPEC = window_spec(Settings.model_construct())
+"""How the server cuts live speech unless told otherwise."""
 FLASH = VARIANT_DEFAULTS["flash"]
 HELD_OUT_SEED = 9_000
 """No training draws from it."""
@@ -90,7 +93,9 @@ async def film(
     samples: NDArray[np.float32],
     *,
     settings: GenerationSettings = FLASH,
+    spec: WindowSpec = SPEC,
     forgetful: bool = False,
+    recorder: Recorder = SILENT,
 ) -> Pictures:
     """Returns the frames of a talking portrait, made as for a live stream.
 
@@ -100,7 +105,9 @@ async def film(
         picture: who, at the size of a frame.
         samples: what, 16 kHz, whole frames.
         settings: how.
+        spec: how it is cut into windows.
         forgetful: whether later windows are told nothing of the frames before them.
+        recorder: is told how long stages take.
     """
     tokenizer = PromptTokenizer(repository / TOKENIZER)
     remember = Forgetful if forgetful else Conditioner
@@ -110,7 +117,8 @@ async def film(
     await timeline.finish(samples, len(samples))
     how = generation(settings, "flash", everywhere(SIDE, SIDE))
     direction, noise = await direct(engine, avatar, how), seeded_noise(settings.seed)
-    made = animate(engine, conditioner, picture, timeline, SPEC, lambda _: direction, noise)
+    stages = (engine, conditioner, picture, timeline, spec, lambda _: direction, noise)
+    made = animate(*stages, recorder=recorder)
     clips = [clip async for clip in made]
     frames = np.concatenate([clip.pictures for clip in clips])
     return frames[: len(samples) // MODEL_SAMPLES_PER_FRAME]
