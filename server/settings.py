@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     )
 
     window_ladder: WindowLadder = Field(
-        (17, 33),
+        (9, 17, 33),
         description="Frames of the windows of an utterance, one after the other, as 9,17,33; the "
         "last length is that of all further windows. A short first one means an earlier first "
         "frame.",
