@@ -9,15 +9,18 @@ lacks ``--allow-client-shm``, gRPC carries everything.
 # pyright: reportUnknownMemberType=false, reportMissingTypeStubs=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import logging
+import math
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import grpc
+import numpy as np
 import structlog
 from tritonclient.grpc import service_pb2
 
-from server.triton.contract import Arrays, Network, Tensor
+from server.triton.contract import NUMPY_DTYPES, Arrays, Network, Tensor
+from server.triton.lengths import lengths
 from server.triton.ports import on_loopback
 from server.triton.regions import Lease, Pool, Region
 from server.triton.workdir import ownerless, regions_name
@@ -54,8 +57,8 @@ class SharedMemory:
         self._sizes: dict[Any, dict[str, int]] = {}
 
     def room(self, network: Network, inputs: Arrays, wanted: Iterable[Tensor]) -> Lease:
-        """Returns places for the outputs, if inputs of these shapes have been answered before."""
-        sizes = self._sizes.get(_shapes(network, inputs), {})
+        """Returns places for the outputs whose size the inputs tell, or an answer like it told."""
+        sizes = _told(network, inputs) | self._sizes.get(_shapes(network, inputs), {})
         return self.pool.lease({t.name: sizes[t.name] for t in wanted if t.name in sizes})
 
     def learn(self, network: Network, inputs: Arrays, outputs: Arrays) -> None:
@@ -148,6 +151,19 @@ def shared_memory(use: str, url: str, limit_bytes: int) -> Generator[SharedMemor
             except OSError as error:
                 log.log(level, "no memory is shared", url=url, problem=str(error))
         yield shared
+
+
+def _told(network: Network, inputs: Arrays) -> dict[str, int]:
+    """Returns the bytes of outputs whose dimensions follow from the inputs."""
+    known = lengths(network, inputs)
+    batch = len(next(iter(inputs.values())))
+    return {
+        tensor.name: batch
+        * np.dtype(NUMPY_DTYPES[tensor.dtype]).itemsize
+        * math.prod(dim if isinstance(dim, int) else known[dim] for dim in tensor.dims)
+        for tensor in network.outputs
+        if all(isinstance(dim, int) or dim in known for dim in tensor.dims)
+    }
 
 
 def _shapes(network: Network, inputs: Arrays) -> Any:

@@ -5,8 +5,6 @@ python -m tests.reports.loop_lag
 
 import asyncio
 import multiprocessing
-import subprocess
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,11 +18,15 @@ from echomimic_client.results import VideoFormat
 from server.loop_lag import INTERVAL_S, LONG_S, LoopLag
 from server.settings import Settings
 from server.triton.client import TritonEngine
+from server.triton.shared_memory import shared_memory
 from tests.reports import markdown
+from tests.support.hollow_triton import hollow_process
 from tests.support.serving import manifest, portrait, served, speech
 
 SIDES = (512, 768)
 STREAMS = (1, 4)
+CARRIERS = {"auto": "shared memory", "off": "gRPC"}
+"""Of tensors, by `--triton-shared-memory`."""
 SECONDS = 10
 IDLE_S = 10
 RATE_HZ = 16_000
@@ -42,23 +44,19 @@ def watch_a_stream(address: str, side: int) -> None:
 
 
 @asynccontextmanager
-async def gateway() -> AsyncGenerator[str]:
+async def gateway(use: str) -> AsyncGenerator[str]:
     """A gateway in this process, in front of a Triton that computes nothing in another."""
-    command = (sys.executable, "-m", "tests.support.hollow_triton")
-    hollow = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
-    assert hollow.stdout
-    engine = TritonEngine((await hollow.stdout.readline()).decode().strip(), timeout_s=120)
+    settings = Settings.model_construct(window_ladder=(17, 33))
     offer = manifest().model_copy(update={"sizes": tuple((side, side) for side in SIDES)})
-    try:
-        with TemporaryDirectory() as folder:
-            settings = Settings.model_construct(window_ladder=(17, 33))
+    async with hollow_process() as url:
+        with (
+            TemporaryDirectory() as folder,
+            shared_memory(use, url, settings.triton_shared_memory_bytes) as shared,
+        ):
+            engine = TritonEngine(url, timeout_s=120, shared_memory=shared)
             async with served(engine, Path(folder), settings, offer=offer) as running:
                 yield running.address
-    finally:
-        await engine.close()
-        if hollow.returncode is None:
-            hollow.kill()
-        await hollow.wait()
+            await engine.close()
 
 
 @asynccontextmanager
@@ -81,38 +79,44 @@ async def while_streaming(address: str, side: int, streams: int) -> tuple[list[f
     begin_s = now()
     async with lags() as observed:
         for client in clients:
-            client.start()
+            await asyncio.to_thread(client.start)
         for client in clients:
             await asyncio.to_thread(client.join)
     assert all(client.exitcode == 0 for client in clients)
     return observed, now() - begin_s
 
 
-def row(size: str, streams: int, lags_s: list[float], rate: str) -> tuple[str, ...]:
+def row(size: str, streams: int, carrier: str, lags_s: list[float], rate: str) -> tuple[str, ...]:
     p50, p99, most = (f"{1000 * np.percentile(lags_s, q):.1f}" for q in (50, 99, 100))
-    return (size, str(streams), rate, p50, p99, most)
+    return (size, str(streams), carrier, rate, p50, p99, most)
 
 
 async def measure() -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    async with gateway() as address:
-        async with lags() as idle:
-            await asyncio.sleep(IDLE_S)
-        rows.append(row("", 0, idle, "0"))
-        for side in SIDES:
-            for streams in STREAMS:
-                found, took_s = await while_streaming(address, side, streams)
-                rows.append(
-                    row(f"{side}x{side}", streams, found, f"{streams * FRAMES / took_s:.0f}")
-                )
-                print(rows[-1], flush=True)
+    for use, carrier in CARRIERS.items():
+        async with gateway(use) as address:
+            async with lags() as idle:
+                await asyncio.sleep(IDLE_S)
+            rows.append(row("", 0, carrier, idle, "0"))
+            for side in SIDES:
+                for streams in STREAMS:
+                    found, took_s = await while_streaming(address, side, streams)
+                    rate = f"{streams * FRAMES / took_s:.0f}"
+                    rows.append(row(f"{side}x{side}", streams, carrier, found, rate))
+                    print(rows[-1], flush=True)
     return rows
 
 
 EXPLANATION = f"""The gateway has one event loop, and while something holds it every stream waits.
 So whatever takes long is done in threads: tensors to bytes, samplers, pictures and their encoding.
 In every gateway `server/loop_lag.py` sleeps {1000 * INTERVAL_S:g} ms again and again, compares, and
-warns of what is held up for more than {1000 * LONG_S:g} ms."""
+warns of what is held up for more than {1000 * LONG_S:g} ms.
+
+What gRPC carries it copies on the event loop, when a message is sent and when it has come, and
+holds Python's lock: with large windows that was where the loop was found whenever it was held up
+for long. So a Triton on the same host shares memory with the gateway
+([configuration.md](configuration.md#shared-memory)), and one elsewhere makes it lag as in the rows
+of gRPC."""
 
 CONDITIONS = f"""Measured on two cores, on which the clients and a Triton that computes nothing ran
 too: a gateway at the widths of the public flash model, {SECONDS} s of speech a stream sent at once,
@@ -124,7 +128,7 @@ cores is in the numbers."""
 
 def main() -> None:
     rows = asyncio.run(measure())
-    header = ("size", "streams", "frames a second", "p50, ms", "p99, ms", "most, ms")
+    header = ("size", "streams", "carrier", "frames a second", "p50, ms", "p99, ms", "most, ms")
     title = "How long the event loop is held up"
     table = markdown.table(header, rows)
     markdown.write("loop-lag.md", "loop_lag", title, EXPLANATION, CONDITIONS, table)

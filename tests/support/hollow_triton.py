@@ -5,6 +5,8 @@ python -m tests.support.hollow_triton    serves until killed, and prints its add
 """
 
 import asyncio
+import subprocess
+import sys
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -149,6 +151,20 @@ async def hollow_triton(
         yield triton
     finally:
         await server.stop(None)
+
+
+@asynccontextmanager
+async def hollow_process() -> AsyncIterator[str]:
+    """Serves zeros of the sizes of the public models from another process; gives its address."""
+    command = (sys.executable, "-m", "tests.support.hollow_triton")
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    assert process.stdout
+    try:
+        yield (await process.stdout.readline()).decode().strip()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
 
 
 async def main() -> None:

@@ -5,16 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from server.triton.contract import (
-    FRAMES_PER_LATENT,
     NUMPY_DTYPES,
     PATCH,
-    PIXELS_PER_LATENT,
     Arrays,
     Network,
     check,
     latent_frames,
 )
 from server.triton.engine import Engine, Priority, Results
+from server.triton.lengths import lengths
 
 WIDTHS = {"audio_width": 768, "image_width": 1280, "text_width": 4096, "denoiser_width": 1536}
 
@@ -46,18 +45,9 @@ class PublicEngine(Engine):
 
 def _lengths(network: Network, inputs: Arrays) -> dict[str, int]:
     """Returns the lengths of a call's named dimensions."""
-    named = WIDTHS.copy()
-    for tensor in network.inputs:
-        shape = inputs[tensor.name].shape[1:]
-        named |= {dim: n for dim, n in zip(tensor.dims, shape, strict=True) if isinstance(dim, str)}
+    named = WIDTHS | lengths(network, inputs)
     if network.name == "vae_encoder":
         named["latent_frames"] = latent_frames(named["known_frames"] + named["grey_frames"])
-        for side in ("height", "width"):
-            named[f"latent_{side}"] = named[side] // PIXELS_PER_LATENT
-    if network.name == "vae_decoder":
-        named["frames"] = FRAMES_PER_LATENT * (named["latent_frames"] - 1) + 1
-        for side in ("height", "width"):
-            named[side] = named[f"latent_{side}"] * PIXELS_PER_LATENT
     if network.name == "denoiser":
         area = named["latent_height"] * named["latent_width"]
         named["tokens"] = named["latent_frames"] * area // PATCH**2

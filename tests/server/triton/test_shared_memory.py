@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 
 from server.settings import Settings
 from server.triton.client import TritonEngine
-from server.triton.contract import DENOISER_CACHED, Network, Tensor
+from server.triton.contract import DENOISER_CACHED, TEXT_ENCODER, Network, Tensor
 from server.triton.ports import LOOPBACK, Ports
 from server.triton.regions import INLINE_BYTES, Pool, size_class
 from server.triton.shared_memory import SharedMemory, shared_memory
@@ -113,14 +113,20 @@ async def test_results_are_those_of_grpc_and_only_small_tensors_are_sent(
 ) -> None:
     for seed in range(3):
         np.testing.assert_array_equal(await gateway.velocity(seed), await expected(seed))
-    first, *others = triton.requests
-    large = {"latents", "condition", "residual"}
-    # How large an answer is, the first one tells.
-    assert set(places(first)) == large
-    for request in others:
-        assert set(places(request)) == large | {"velocity"}
+    for request in triton.requests:
+        # How many rows an answer has, the residual tells.
+        assert set(places(request)) == {"latents", "condition", "residual", "velocity"}
         (timestep,) = request.raw_input_contents
         assert len(timestep) == 4
+
+
+async def test_how_large_an_answer_is_one_like_it_tells(
+    triton: HollowTriton, gateway: Gateway
+) -> None:
+    for length in (4096, 4096, 2048):
+        tokens = np.ones((1, length), np.int64)
+        await gateway.engine.run(TEXT_ENCODER, {"token_ids": tokens, "mask": tokens})
+    assert [list(places(request)) for request in triton.requests] == [[], ["text"], []]
 
 
 async def test_results_are_views_and_return_their_memory_when_the_last_one_dies(
