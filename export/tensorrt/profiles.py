@@ -33,7 +33,7 @@ from server.triton.contract import (
 
 SIZES = ((512, 512), (256, 256), (768, 768), (512, 768), (768, 512))
 """Width and height of the pictures that a repository offers; the first is the usual one."""
-WINDOWS = (33, 17, 5, 81)
+WINDOWS = (33, 17, 9, 5, 81)
 """Lengths of windows in video frames; the first is the usual one."""
 BRANCHES: Mapping[Network, int] = {DENOISER: 2, PREVIEW_DENOISER: 3}
 """Rows that one guided step of a stream has."""

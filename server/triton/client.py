@@ -22,7 +22,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 from server.errors import EngineUnavailableError
 from server.triton import wire
 from server.triton.contract import Arrays, ContractViolationError, Network, Tensor, check
-from server.triton.engine import Engine, Placed, Priority, Results
+from server.triton.engine import Placed, PlacingEngine, Priority, Results
 from server.triton.failures import failure
 from server.triton.ports import on_loopback
 from server.triton.precedence import Precedence
@@ -44,7 +44,7 @@ NO_PROXY = ("grpc.enable_http_proxy", 0)
 """The environment's proxy is for what lies beyond this host."""
 
 
-class TritonEngine(Engine):
+class TritonEngine(PlacingEngine):
     """Runs networks on one Triton."""
 
     def __init__(
@@ -65,19 +65,6 @@ class TritonEngine(Engine):
         self._shared_memory = shared_memory
         self._timeout_s = timeout_s
         self._precedence = Precedence()
-
-    async def run(
-        self,
-        network: Network,
-        inputs: Arrays,
-        outputs: Sequence[str] | None = None,
-        *,
-        priority: Priority = Priority.NORMAL,
-        timeout_s: float | None = None,
-    ) -> Results:
-        """Runs a network once; see `server.triton.engine.Engine`."""
-        async with self.place(network, {}) as placed:
-            return await placed.run(inputs, outputs, priority=priority, timeout_s=timeout_s)
 
     @asynccontextmanager
     async def place(self, network: Network, constants: Arrays) -> AsyncGenerator[Placed]:

@@ -5,6 +5,7 @@
     failover -> scheduling -> endpoint -> metering -> halves -> client -> Triton
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from enum import Enum
@@ -74,6 +75,27 @@ class Engine(Protocol):
         An engine without a place for them hands them over at every execution.
         """
         return _handed_over(self, network, constants)
+
+
+class PlacingEngine(Engine, ABC):
+    """An engine that places whatever it runs, so that there is one way through it."""
+
+    async def run(
+        self,
+        network: Network,
+        inputs: Arrays,
+        outputs: Sequence[str] | None = None,
+        *,
+        priority: Priority = Priority.NORMAL,
+        timeout_s: float | None = None,
+    ) -> Results:
+        """Runs a network once; see `Engine.run`."""
+        async with self.place(network, {}) as placed:
+            return await placed.run(inputs, outputs, priority=priority, timeout_s=timeout_s)
+
+    @abstractmethod
+    def place(self, network: Network, constants: Arrays) -> AbstractAsyncContextManager[Placed]:
+        """Places constants; see `Engine.place`."""
 
 
 @asynccontextmanager

@@ -7,12 +7,12 @@ import structlog
 
 from server.errors import AvatarError, EngineUnavailableError, ExecutionTimeoutError
 from server.triton.contract import Arrays, Network
-from server.triton.engine import Engine, Placed, Priority, Results
+from server.triton.engine import Engine, Placed, PlacingEngine, Priority, Results
 
 log = structlog.get_logger()
 
 
-class FailoverEngine(Engine):
+class FailoverEngine(PlacingEngine):
     """Tries executions that an engine could not run again, as often as there are Tritons.
 
     The engine is one that chooses another Triton after a failure. A timeout counts as one, too:
@@ -22,19 +22,6 @@ class FailoverEngine(Engine):
     def __init__(self, engine: Engine, attempts: int) -> None:
         self._engine = engine
         self._attempts = attempts
-
-    async def run(
-        self,
-        network: Network,
-        inputs: Arrays,
-        outputs: Sequence[str] | None = None,
-        *,
-        priority: Priority = Priority.NORMAL,
-        timeout_s: float | None = None,
-    ) -> Results:
-        """Runs a network once; see `server.triton.engine.Engine`."""
-        async with self.place(network, {}) as placed:
-            return await placed.run(inputs, outputs, priority=priority, timeout_s=timeout_s)
 
     @asynccontextmanager
     async def place(self, network: Network, constants: Arrays) -> AsyncGenerator[Placed]:

@@ -9,10 +9,10 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from server.triton.contract import Arrays, Network, cast
-from server.triton.engine import Engine, Placed, Priority, Results
+from server.triton.engine import Engine, Placed, PlacingEngine, Priority, Results
 
 
-class HalvingEngine(Engine):
+class HalvingEngine(PlacingEngine):
     """An engine around one whose networks have the types of their precisions."""
 
     def __init__(self, engine: Engine, precisions: Mapping[str, str]) -> None:
@@ -24,19 +24,6 @@ class HalvingEngine(Engine):
         """
         self._engine = engine
         self._precisions = precisions
-
-    async def run(
-        self,
-        network: Network,
-        inputs: Arrays,
-        outputs: Sequence[str] | None = None,
-        *,
-        priority: Priority = Priority.NORMAL,
-        timeout_s: float | None = None,
-    ) -> Results:
-        """Runs a network once; see `server.triton.engine.Engine`."""
-        async with self.place(network, {}) as placed:
-            return await placed.run(inputs, outputs, priority=priority, timeout_s=timeout_s)
 
     @asynccontextmanager
     async def place(self, network: Network, constants: Arrays) -> AsyncGenerator[Placed]:
