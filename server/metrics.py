@@ -5,7 +5,7 @@ of this program, and endpoints are those that the operator named. Nothing that a
 becomes one.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 
 from prometheus_client import (
@@ -27,8 +27,12 @@ REALTIME = (0.1, 0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5)
 """Close together around 1, below which video cannot keep up with speech."""
 STAGE_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 100)
 """A window of 33 frames lasts 1.1 s: its stages together must not take longer."""
+STEP_S = (0.003, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 120)
+"""Around a stage's, shared among 8 steps or 25."""
 ENCODING_S = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.04, 0.1)
 """A frame lasts 0.04 s."""
+SENDING_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60)
+"""Up to the time after which a client that reads nothing is sent away, by default."""
 EXECUTION_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 120)
 """Up to the time after which an execution is given up, by default."""
 LAG_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
@@ -78,11 +82,19 @@ class Metrics(Recorder):
         self._encoding_s = self._histogram(
             "frame_encoding_seconds", "Encoding of a frame.", ENCODING_S
         )
+        self._sending_s = self._histogram(
+            "message_sending_seconds", "Sending of an answer, until it was taken.", SENDING_S
+        )
         self._stage_s = self._histogram(
             "window_stage_seconds",
             "Stages of a window; audio is waiting for what is said.",
             STAGE_S,
             "stage",
+        )
+        self._step_s = self._histogram(
+            "denoising_step_seconds",
+            "Steps of denoising: the executions of a step, its guidance and its sampler.",
+            STEP_S,
         )
         self._audio_s = self._gauge(
             "audio_waiting_seconds", "Audio received that waits to be animated, of all calls."
@@ -134,9 +146,18 @@ class Metrics(Recorder):
         """Counts a frame's encoding."""
         self._encoding_s.observe(seconds)
 
-    def stage_ended(self, stage: str, seconds: float) -> None:
-        """Counts a stage of a window."""
-        self._stage_s.labels(stage).observe(seconds)
+    def message_sent(self, seconds: float) -> None:
+        """Counts an answer's sending."""
+        self._sending_s.observe(seconds)
+
+    def window_ended(self, frames: int, stages_s: Mapping[str, float]) -> None:
+        """Counts the stages of a window."""
+        for stage, seconds in stages_s.items():
+            self._stage_s.labels(stage).observe(seconds)
+
+    def step_ended(self, seconds: float) -> None:
+        """Counts a step of denoising."""
+        self._step_s.observe(seconds)
 
     def execution_ended(self, endpoint: str, network: str, outcome: str, seconds: float) -> None:
         """Counts an execution."""

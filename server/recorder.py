@@ -3,7 +3,7 @@
 `server.metrics` counts; a recorder of this class itself is for whoever is not watched.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 
 class Recorder:
@@ -27,8 +27,14 @@ class Recorder:
     def frame_encoded(self, seconds: float) -> None:
         """Says how long a frame's encoding took."""
 
-    def stage_ended(self, stage: str, seconds: float) -> None:
-        """Says how long a stage of a window took; see `server.animation.stages`."""
+    def message_sent(self, seconds: float) -> None:
+        """Says how long an answer waited until the client's side took it."""
+
+    def window_ended(self, frames: int, stages_s: Mapping[str, float]) -> None:
+        """Says how long each stage of a window took; see `server.animation.stages`."""
+
+    def step_ended(self, seconds: float) -> None:
+        """Says how long a step of denoising took: evaluations, guidance and sampler."""
 
     def execution_ended(self, endpoint: str, network: str, outcome: str, seconds: float) -> None:
         """Says how an execution on a Triton ended; see `server.triton.metering`."""

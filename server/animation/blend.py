@@ -5,6 +5,7 @@ as its condition; from the second step on, neighbours fade into each other where
 """
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 from server.animation.denoise import advance
@@ -15,6 +16,7 @@ from server.animation.samplers.flow import State
 from server.animation.stitch import fade
 from server.arrays import FloatArray
 from server.audio.paths import AudioPath, Hearing, PreviewAudio
+from server.recorder import SILENT, Recorder
 from server.triton.contract import (
     AUDIO_TOKENS_PER_FRAME,
     FRAMES_PER_LATENT,
@@ -52,6 +54,7 @@ async def blended_latents(
     features: FloatArray,
     frames: int,
     overlap: int,
+    recorder: Recorder = SILENT,
 ) -> FloatArray:
     """Returns the latents [1, 16, T, h, w] of a whole clip.
 
@@ -64,6 +67,7 @@ async def blended_latents(
         features: of the whole speech.
         frames: video frames of the clip.
         overlap: latent frames that neighbours share.
+        recorder: told how long each step of the clip takes.
 
     Raises:
         EngineUnavailableError: a network cannot be run now.
@@ -89,6 +93,7 @@ async def blended_latents(
 
     latents = await asyncio.to_thread(noise, (1, LATENT_CHANNELS, total, *sides))
     for step, (timestep, of_step) in enumerate(zip(timesteps, direction.plans, strict=True)):
+        began_s = time.monotonic()
         rows = branches(guidance, step, steps)
         joined = latents.copy()
         for (start, end), of_window in inputs.items():
@@ -102,6 +107,7 @@ async def blended_latents(
                 faded, joined[:, :, start : start + shared], part, velocities
             )
         latents = joined
+        recorder.step_ended(time.monotonic() - began_s)
     return latents
 
 

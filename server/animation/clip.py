@@ -123,11 +123,12 @@ async def animate_clip(
             features=features,
             frames=frames,
             overlap=exact.overlap_frames,
+            recorder=recorder,
         )
         stopwatch.lap("denoise")
         video = await _decode(engine, latents, priority)
         stopwatch.lap("decode")
-        stopwatch.finish()
+        stopwatch.finish(frames)
         yield video
         return
     cut = tuple(clip_windows(frames, exact))
@@ -144,6 +145,7 @@ async def animate_clip(
             condition=condition,
             hearing=hearing,
             priority=priority,
+            recorder=recorder,
         )
         stopwatch.lap("denoise")
         decoded = await _decode(engine, latents, priority)
@@ -152,7 +154,7 @@ async def animate_clip(
         kept = window.frames - (0 if window is cut[-1] else exact.overlap_frames)
         held = video[:, kept:]
         stopwatch.lap("stitch")
-        stopwatch.finish()
+        stopwatch.finish(window.frames)
         yield video[:, :kept]
         priority = Priority.NORMAL
 

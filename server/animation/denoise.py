@@ -1,6 +1,7 @@
 """The denoising loop: noise to latents, an execution on Triton and a sampler step at a time."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from server.animation.samplers.flow import State
 from server.animation.samplers.sampler import Sampler
 from server.animation.teacache import StepPlan, TeaCache, plan, relative_distances
 from server.arrays import FloatArray
+from server.recorder import SILENT, Recorder
 from server.triton.contract import TIME_MODULATION
 from server.triton.engine import Engine, Priority
 
@@ -24,6 +26,7 @@ async def denoise(
     guidance: Guidance,
     plans: Sequence[StepPlan],
     priority: Priority = Priority.NORMAL,
+    recorder: Recorder = SILENT,
 ) -> FloatArray:
     """Returns the latents [1, 16, T, h, w] that the noise becomes.
 
@@ -35,6 +38,7 @@ async def denoise(
         guidance: how the branches of a step become one velocity.
         plans: what to evaluate at each step, as ``plan_steps`` returns it.
         priority: of the executions.
+        recorder: told how long each step takes.
 
     Raises:
         EngineUnavailableError: the denoiser cannot be run now.
@@ -44,9 +48,11 @@ async def denoise(
     state = sampler.start(noise)
     async with Evaluator(engine, inputs, guidance, priority) as evaluator:
         for step, (timestep, of_step) in enumerate(zip(sampler.timesteps, plans, strict=True)):
+            began_s = time.monotonic()
             rows = branches(guidance, step, steps)
             velocities = await evaluator.velocities(state.latents, timestep, step, rows, of_step)
             state = await asyncio.to_thread(advance, sampler, guidance, state, velocities, step)
+            recorder.step_ended(time.monotonic() - began_s)
     return state.latents
 
 

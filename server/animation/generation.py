@@ -15,6 +15,7 @@ from server.animation.teacache import StepPlan, TeaCache
 from server.animation.windows import Window
 from server.arrays import FloatArray
 from server.audio.paths import AudioPath, Hearing
+from server.recorder import SILENT, Recorder
 from server.triton.contract import LATENT_CHANNELS
 from server.triton.engine import Engine, Priority
 
@@ -73,6 +74,7 @@ async def generate(
     condition: FloatArray,
     hearing: Hearing,
     priority: Priority = Priority.NORMAL,
+    recorder: Recorder = SILENT,
 ) -> FloatArray:
     """Returns the latents [1, 16, T, h, w] of a window.
 
@@ -83,6 +85,7 @@ async def generate(
         condition: what is known of the window, [1, 20, T, h, w].
         hearing: what the denoiser hears in it.
         priority: of the denoiser's executions.
+        recorder: told how long each step takes.
 
     Raises:
         EngineUnavailableError: the denoiser cannot be run now.
@@ -98,6 +101,7 @@ async def generate(
         guidance=generation.guidance,
         plans=direction.plans,
         priority=priority,
+        recorder=recorder,
     )
 
 

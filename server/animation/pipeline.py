@@ -74,13 +74,14 @@ async def animate(
             condition=condition[:, :, : latent_frames(window.frames)],
             hearing=hearing,
             priority=priority,
+            recorder=recorder,
         )
         stopwatch.lap("denoise")
         decoded = await engine.run(VAE_DECODER, {"latents": latents}, ["frames"], priority=priority)
         stopwatch.lap("decode")
         clip = await asyncio.to_thread(stitcher.add, window, decoded["frames"][0])
         stopwatch.lap("stitch")
-        stopwatch.finish()
+        stopwatch.finish(window.frames)
         yield clip
         priority = Priority.NORMAL
     held = stitcher.finish()

@@ -17,7 +17,7 @@ class Stopwatch:
         """Starts; ``now`` is a monotonic clock in seconds."""
         self._recorder = recorder
         self._now = now
-        self._stages_s: dict[Stage, float] = {}
+        self._stages_s: dict[str, float] = {}
         self.start()
 
     def start(self) -> None:
@@ -29,8 +29,7 @@ class Stopwatch:
         began_s, self._began_s = self._began_s, self._now()
         self._stages_s[stage] = self._stages_s.get(stage, 0.0) + self._began_s - began_s
 
-    def finish(self) -> None:
-        """Ends the window."""
-        for stage, seconds in self._stages_s.items():
-            self._recorder.stage_ended(stage, seconds)
-        self._stages_s.clear()
+    def finish(self, frames: int) -> None:
+        """Ends a window of so many frames."""
+        stages_s, self._stages_s = self._stages_s, {}
+        self._recorder.window_ended(frames, stages_s)

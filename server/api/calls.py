@@ -113,12 +113,15 @@ class Call:
         Raises:
             SlowReaderError: the client has left it unread for too long.
         """
+        now = asyncio.get_running_loop().time
+        began_s = now()
         try:
             async with asyncio.timeout(self._read_timeout_s):
                 await self._context.write(message)
         except TimeoutError as error:
             raise SlowReaderError(self._read_timeout_s) from error
-        self.sent_at = asyncio.get_running_loop().time()
+        self.sent_at = now()
+        self.recorder.message_sent(self.sent_at - began_s)
 
     async def read_out(self, limit_s: float) -> None:
         """Reads what the client has on its way, so that it is not writing when the status comes.

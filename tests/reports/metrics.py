@@ -26,8 +26,10 @@ that the operator names. There are the usual metrics of the process, too, as
 
 The stages of a window, together, are what it takes: where they take longer than the window lasts,
 video falls behind speech. `audio` is waiting for a client that speaks. `condition` is the VAE's
-encoder, and with a window's first frames from the portrait comes out of the cache. Executions are
-counted with the time that they wait, here for newcomers and in Triton's queue."""
+encoder, and with a window's first frames from the portrait comes out of the cache. Within `denoise`
+each step is told, too. Then frames are encoded and sent, while the next window is made: an answer's
+sending lasts as long as its client lets it wait. Executions are counted with the time that they
+wait, here for newcomers and in Triton's queue."""
 
 
 def row(metric: Metric, labels: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """What the stages of a window take, by its length; a part of `tests.reports.ladder`."""
 
-from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -25,40 +25,37 @@ class Notes(Recorder):
     """Notes the seconds of each stage, window after window."""
 
     def __init__(self) -> None:
-        self.stages_s: defaultdict[str, list[float]] = defaultdict(list)
+        self.windows_s: list[Mapping[str, float]] = []
 
-    def stage_ended(self, stage: str, seconds: float) -> None:
-        self.stages_s[stage].append(seconds)
+    def window_ended(self, frames: int, stages_s: Mapping[str, float]) -> None:
+        self.windows_s.append(stages_s)
 
 
 async def stages_table(url: str, repository: Path) -> str:
     """Measures windows whose speech is all there, on a Triton."""
     engine = TritonEngine(url, timeout_s=TIMEOUT_S)
     clip = held_out_clip(0, SPEECH_S)
-    found = {frames: Notes() for frames in LENGTHS}
+    found: dict[int, list[Mapping[str, float]]] = {frames: [] for frames in LENGTHS}
     for number in range(ROUNDS):
         # There and back, so that what else the machine does falls on all of them.
         for frames in LENGTHS[:: -1 if number % 2 else 1]:
             notes, spec = Notes(), replace(SPEC, ladder=(frames,))
             await film(engine, repository, clip.picture, clip.samples, spec=spec, recorder=notes)
-            for stage, seconds in notes.stages_s.items():
-                # The last window may be a shorter one.
-                found[frames].stages_s[stage] += seconds[:-1]
+            # The last window may be a shorter one.
+            found[frames] += notes.windows_s[:-1]
     await engine.close()
-    return table(HEADER, [_row(frames, notes) for frames, notes in found.items()])
+    return table(HEADER, [_row(frames, windows_s) for frames, windows_s in found.items()])
 
 
-def _row(frames: int, notes: Notes) -> list[object]:
-    stages_s = [notes.stages_s[stage] for stage in STAGES]
-    windows_s = list(zip(*stages_s, strict=True))
-    all_s = median(sum(window) for window in windows_s)
-    after_speech_s = median(sum(window[1:]) for window in windows_s)
+def _row(frames: int, windows_s: Sequence[Mapping[str, float]]) -> list[object]:
+    all_s = median(sum(window[stage] for stage in STAGES) for window in windows_s)
+    after_speech_s = median(sum(window[stage] for stage in STAGES[1:]) for window in windows_s)
     speech_s = (frames + SPEC.audio_lookahead) / FRAME_RATE
     shown_s = (frames - SPEC.overlap) / FRAME_RATE
     return [
         frames,
         f"{speech_s:.2f}",
-        *(f"{1000 * median(of_stage):.0f}" for of_stage in stages_s),
+        *(f"{1000 * median(window[stage] for window in windows_s):.0f}" for stage in STAGES),
         f"{1000 * all_s:.0f}",
         f"{all_s / shown_s:.2f}",
         f"{speech_s + after_speech_s:.2f}",

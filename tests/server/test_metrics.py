@@ -65,7 +65,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float:
 async def test_every_metric_is_there_after_a_stream(metrics: Metrics, tmp_path: Path) -> None:
     engine = metered(metrics, FakeEngine())
     async with served(engine, tmp_path, small_windows(), recorder=metrics) as server:
-        await animate(server, [start(), *said(speech(16_000))])
+        answers = await animate(server, [start(), *said(speech(16_000))])
     metrics.loop_held(0.0)
     told = {sample.name for sample in samples(metrics)}
     for family in metrics.labels:
@@ -79,6 +79,8 @@ async def test_every_metric_is_there_after_a_stream(metrics: Metrics, tmp_path: 
         assert value(metrics, f"{name}_count", **stream) == 1
     for stage in get_args(Stage):
         assert value(metrics, "window_stage_seconds_count", stage=stage) == 4
+    assert value(metrics, "denoising_step_seconds_count") == 4 * 2
+    assert value(metrics, "message_sending_seconds_count") == len(answers)
     ran = {"endpoint": ENDPOINT, "outcome": "ok"}
     assert value(metrics, "execution_seconds_count", **ran, network="vae_decoder") == 4
     assert value(metrics, "cache_lookups_total", kind="text", result="miss") == 1
@@ -99,6 +101,7 @@ async def test_an_exact_clip_has_stages_too(metrics: Metrics, tmp_path: Path) ->
             pass
     for stage in ("features", "condition", "denoise", "decode", "stitch"):
         assert value(metrics, "window_stage_seconds_count", stage=stage) == 1
+    assert value(metrics, "denoising_step_seconds_count") == 2
     assert value(metrics, "frames_sent_total", method="Render") == 25
 
 
