@@ -57,9 +57,12 @@ class Stitcher:
 
 def cross_fade(before: Pictures, after: Pictures) -> Pictures:
     """Fades the first ``len(before)`` pictures of ``after`` in over ``before``."""
-    overlap = len(before)
-    faded = fade(before, after[:overlap], axis=0)
-    return np.concatenate([np.rint(faded).astype(np.uint8), after[overlap:]])
+    faded = after.copy()
+    weights = np.linspace(0, 1, len(before), dtype=np.float32)
+    # One at a time, in place: all of them at once would take three times as long.
+    for old, new, weight in zip(before, faded[: len(before)], weights, strict=True):
+        np.rint(old * (1 - weight) + new * weight, out=new, casting="unsafe")
+    return faded
 
 
 def fade(before: NDArray[Any], after: NDArray[Any], *, axis: int) -> NDArray[np.float32]:
