@@ -149,7 +149,7 @@ def make_tiny(root: Path, *, seed: int, variant: Variant = "flash", sizes: Sizes
     del wav2vec2
     for path, shapes in _base(sizes.others):
         torch.save(_random(shapes, sizes.dtype), root / path)
-    _tokenizer(sizes.others["text_encoder_kwargs"]["vocab"]).save(str(root / layout.TOKENIZER))
+    tokenizer(sizes.others["text_encoder_kwargs"]["vocab"]).save(str(root / layout.TOKENIZER))
     _save_json(
         root / layout.TOKENIZER.with_name("tokenizer_config.json"),
         {"tokenizer_class": "PreTrainedTokenizerFast", **SPECIAL_TOKENS},
@@ -190,7 +190,7 @@ def _draw(key: str, shape: torch.Size) -> Tensor:
     return noise / math.sqrt(fan_in)
 
 
-def _tokenizer(vocabulary: int) -> Tokenizer:
+def tokenizer(vocabulary: int) -> Tokenizer:
     """A tokenizer of umT5's kind: unigram pieces, `</s>` at the end, `<pad>` is 0.
 
     Its pieces are words and letters, listed rather than trained: the library's trainer gives

@@ -7,6 +7,7 @@ import typer
 from export.cli.demo_media import demo_media
 from export.cli.errors import one_line_errors
 from export.cli.inspect import inspect
+from export.cli.make_hollow import make_hollow
 from export.cli.make_tiny import make_tiny
 from export.cli.onnx import onnx
 from export.cli.tensorrt import tensorrt
@@ -21,6 +22,7 @@ app = typer.Typer(
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "make-tiny": make_tiny,
+    "make-hollow": make_hollow,
     "train-demo": train_demo,
     "demo-media": demo_media,
     "inspect": inspect,

@@ -16,13 +16,16 @@ from echomimic_client.audio import AudioFormat
 from echomimic_client.blocking import AvatarClient
 from echomimic_client.results import VideoFormat
 from server.loop_lag import INTERVAL_S, LONG_S, LoopLag
+from server.manifest import read_manifest
 from server.settings import Settings
 from server.triton.client import TritonEngine
+from server.triton.halves import HalvingEngine
 from server.triton.shared_memory import shared_memory
 from tests.reports import markdown
-from tests.support.hollow_triton import hollow_process
-from tests.support.serving import manifest, portrait, served, speech
+from tests.support.hollow import hollow_triton
+from tests.support.serving import portrait, served, speech
 
+REPOSITORY = "hollow"
 SIDES = (512, 768)
 STREAMS = (1, 4)
 CARRIERS = {"auto": "shared memory", "off": "gRPC"}
@@ -44,19 +47,16 @@ def watch_a_stream(address: str, side: int) -> None:
 
 
 @asynccontextmanager
-async def gateway(use: str) -> AsyncGenerator[str]:
-    """A gateway in this process, in front of a Triton that computes nothing in another."""
+async def gateway(url: str, folder: Path, use: str) -> AsyncGenerator[str]:
+    """A gateway in this process, in front of a Triton that computes nothing."""
     settings = Settings.model_construct(window_ladder=(17, 33))
-    offer = manifest().model_copy(update={"sizes": tuple((side, side) for side in SIDES)})
-    async with hollow_process() as url:
-        with (
-            TemporaryDirectory() as folder,
-            shared_memory(use, url, settings.triton_shared_memory_bytes) as shared,
-        ):
-            engine = TritonEngine(url, timeout_s=120, shared_memory=shared)
-            async with served(engine, Path(folder), settings, offer=offer) as running:
-                yield running.address
-            await engine.close()
+    offer = read_manifest(folder / REPOSITORY)
+    with shared_memory(use, url, settings.triton_shared_memory_bytes) as shared:
+        triton = TritonEngine(url, timeout_s=120, shared_memory=shared)
+        engine = HalvingEngine(triton, offer.precisions)
+        async with served(engine, folder, settings, offer=offer) as running:
+            yield running.address
+        await triton.close()
 
 
 @asynccontextmanager
@@ -91,10 +91,15 @@ def row(size: str, streams: int, carrier: str, lags_s: list[float], rate: str) -
     return (size, str(streams), carrier, rate, p50, p99, most)
 
 
-async def measure() -> list[tuple[str, ...]]:
+async def measure(folder: Path) -> list[tuple[str, ...]]:
+    async with hollow_triton(folder / REPOSITORY, SIDES) as triton:
+        return await rows_of(triton.grpc_url, folder)
+
+
+async def rows_of(url: str, folder: Path) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for use, carrier in CARRIERS.items():
-        async with gateway(use) as address:
+        async with gateway(url, folder, use) as address:
             async with lags() as idle:
                 await asyncio.sleep(IDLE_S)
             rows.append(row("", 0, carrier, idle, "0"))
@@ -118,16 +123,17 @@ for long. So a Triton on the same host shares memory with the gateway
 ([configuration.md](configuration.md#shared-memory)), and one elsewhere makes it lag as in the rows
 of gRPC."""
 
-CONDITIONS = f"""Measured on two cores, on which the clients and a Triton that computes nothing ran
-too: a gateway at the widths of the public flash model, {SECONDS} s of speech a stream sent at once,
-with windows of 17 and 33 frames, 8 steps of two rows, and JPEG. Nothing waits for a network, so
-this is the most that the gateway can be made to do; the frames a second are those of all streams
-together, the start of their clients counted. Waiting for Python's lock and for a turn on one of the
-cores is in the numbers."""
+CONDITIONS = f"""Measured on two cores, on which the clients and a Triton whose networks compute
+nothing (`python -m export make-hollow`) ran too: a gateway at the widths of the public flash model
+in 16 bits, {SECONDS} s of speech a stream sent at once, with windows of 17 and 33 frames, 8 steps
+of two rows, and JPEG. Nothing waits for a network, so this is the most that the gateway can be made
+to do; the frames a second are those of all streams together, the start of their clients counted.
+Waiting for Python's lock and for a turn on one of the cores is in the numbers."""
 
 
 def main() -> None:
-    rows = asyncio.run(measure())
+    with TemporaryDirectory() as folder:
+        rows = asyncio.run(measure(Path(folder)))
     header = ("size", "streams", "carrier", "frames a second", "p50, ms", "p99, ms", "most, ms")
     title = "How long the event loop is held up"
     table = markdown.table(header, rows)

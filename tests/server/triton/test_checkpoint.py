@@ -21,7 +21,7 @@ from server.triton.endpoint import Endpoint
 from server.triton.failover import FailoverEngine
 from server.triton.metering import MeteredEngine
 from server.triton.scheduling import ScheduledEngine
-from tests.support.hollow_triton import hollow_triton
+from tests.support.fake_triton import fake_triton
 from tests.support.serving import (
     Served,
     animate,
@@ -83,7 +83,7 @@ async def assert_used(gateway: Served) -> None:
 
 
 async def test_another_checkpoint_is_refused_at_start_and_said_once(tmp_path: Path) -> None:
-    async with hollow_triton() as triton:
+    async with fake_triton() as triton:
         triton.checkpoint = "theirs"
         with capture_logs() as log:
             async with watching(tmp_path, triton.address) as (gateway, (endpoint,)):
@@ -103,14 +103,14 @@ async def test_another_checkpoint_is_refused_at_start_and_said_once(tmp_path: Pa
 
 async def test_another_checkpoint_is_refused_after_a_reconnect(tmp_path: Path) -> None:
     async with AsyncExitStack() as first:
-        triton = await first.enter_async_context(hollow_triton())
+        triton = await first.enter_async_context(fake_triton())
         async with watching(tmp_path, triton.address) as (gateway, (endpoint,)):
             await until(lambda: endpoint.usable)
             await assert_used(gateway)
             await first.aclose()
             with pytest.raises(grpc.aio.AioRpcError):
                 await animate(gateway, [start(), *said(speech(640))])
-            async with hollow_triton(triton.address) as second:
+            async with fake_triton(triton.address) as second:
                 second.checkpoint = "theirs"
                 await until(lambda: endpoint.refusal is not None)
                 await assert_refused(gateway)
@@ -118,7 +118,7 @@ async def test_another_checkpoint_is_refused_after_a_reconnect(tmp_path: Path) -
 
 
 async def test_of_two_tritons_only_the_one_of_the_same_checkpoint_is_used(tmp_path: Path) -> None:
-    async with hollow_triton() as ours, hollow_triton() as theirs:
+    async with fake_triton() as ours, fake_triton() as theirs:
         theirs.checkpoint = "theirs"
         async with watching(tmp_path, theirs.address, ours.address) as (gateway, endpoints):
             await until(lambda: endpoints[0].refusal is not None and endpoints[1].usable)
@@ -127,7 +127,7 @@ async def test_of_two_tritons_only_the_one_of_the_same_checkpoint_is_used(tmp_pa
 
 
 async def check(checkpoint: str | None, described: Manifest) -> None:
-    async with hollow_triton() as triton:
+    async with fake_triton() as triton:
         triton.checkpoint = checkpoint
         engine = TritonEngine(triton.address, timeout_s=20)
         try:

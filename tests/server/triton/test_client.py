@@ -24,7 +24,7 @@ from server.triton.contract import DENOISER_CACHED, TIME_MODULATION, ContractVio
 from server.triton.engine import Priority
 from server.triton.failures import failure
 from tests.support.fake_engine import FakeEngine
-from tests.support.hollow_triton import HollowTriton, hollow_triton
+from tests.support.fake_triton import FakeTriton, fake_triton
 
 TIMESTEP = {"timestep": np.ones((1, 1), np.float32)}
 
@@ -43,13 +43,13 @@ def denoising(seed: int = 0) -> dict[str, np.ndarray]:
 
 
 @pytest_asyncio.fixture
-async def triton() -> AsyncIterator[HollowTriton]:
-    async with hollow_triton() as running:
+async def triton() -> AsyncIterator[FakeTriton]:
+    async with fake_triton() as running:
         yield running
 
 
 @pytest_asyncio.fixture
-async def engine(triton: HollowTriton) -> AsyncIterator[TritonEngine]:
+async def engine(triton: FakeTriton) -> AsyncIterator[TritonEngine]:
     engine = TritonEngine(triton.address, timeout_s=20)
     yield engine
     await engine.close()
@@ -102,14 +102,14 @@ async def test_no_tensor_becomes_bytes_or_comes_of_them_on_the_event_loop(
     assert threading.main_thread() not in threads
 
 
-async def test_only_what_is_asked_for_is_sent(triton: HollowTriton, engine: TritonEngine) -> None:
+async def test_only_what_is_asked_for_is_sent(triton: FakeTriton, engine: TritonEngine) -> None:
     assert set(await engine.run(TIME_MODULATION, TIMESTEP, ["modulation"])) == {"modulation"}
     (request,) = triton.requests
     assert [output.name for output in request.outputs] == ["modulation"]
 
 
 async def test_inputs_against_the_contract_are_not_sent(
-    triton: HollowTriton, engine: TritonEngine
+    triton: FakeTriton, engine: TritonEngine
 ) -> None:
     with pytest.raises(ContractViolationError, match="timestep"):
         await engine.run(TIME_MODULATION, {"timestep": np.ones((1, 2), np.float32)})
@@ -119,7 +119,7 @@ async def test_inputs_against_the_contract_are_not_sent(
 
 
 async def test_an_execution_may_take_as_long_as_is_said(
-    triton: HollowTriton, engine: TritonEngine
+    triton: FakeTriton, engine: TritonEngine
 ) -> None:
     assert isinstance(triton.engine, FakeEngine)
     triton.engine.delay_s = 60
@@ -127,8 +127,8 @@ async def test_an_execution_may_take_as_long_as_is_said(
         await engine.run(TIME_MODULATION, TIMESTEP, timeout_s=0.05)
 
 
-async def test_nobody_there_is_the_engines_fault(triton: HollowTriton) -> None:
-    async with hollow_triton() as gone:
+async def test_nobody_there_is_the_engines_fault(triton: FakeTriton) -> None:
+    async with fake_triton() as gone:
         pass
     engine = TritonEngine(gone.address, timeout_s=20)
     with pytest.raises(EngineUnavailableError):
@@ -139,7 +139,7 @@ async def test_nobody_there_is_the_engines_fault(triton: HollowTriton) -> None:
 
 
 async def test_the_loopback_interface_is_reached_without_the_environments_proxy(
-    monkeypatch: pytest.MonkeyPatch, triton: HollowTriton
+    monkeypatch: pytest.MonkeyPatch, triton: FakeTriton
 ) -> None:
     for name in ("http_proxy", "https_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -175,7 +175,7 @@ async def test_a_proxy_is_used_for_what_is_elsewhere(monkeypatch: pytest.MonkeyP
 
 
 async def test_ipv6_and_names_are_addresses_too() -> None:
-    async with hollow_triton("[::1]:0") as triton:
+    async with fake_triton("[::1]:0") as triton:
         engine = TritonEngine(triton.address, timeout_s=20)
         await engine.run(TIME_MODULATION, TIMESTEP)
         await engine.close()
@@ -201,7 +201,7 @@ STUB = "Failed to process the request(s), message: Stub process 'x_0_0' is not h
     ],
 )
 async def test_the_engines_fault_and_the_executions_own_are_told_apart(
-    triton: HollowTriton,
+    triton: FakeTriton,
     engine: TritonEngine,
     code: grpc.StatusCode,
     details: str,

@@ -25,7 +25,7 @@ from server.triton.regions import INLINE_BYTES, Pool, size_class
 from server.triton.shared_memory import SharedMemory, shared_memory
 from server.triton.workdir import SHARED_MEMORY, regions_name
 from tests.support.fake_engine import FakeEngine
-from tests.support.hollow_triton import HollowTriton, hollow_triton
+from tests.support.fake_triton import FakeTriton, fake_triton
 from tests.support.toy_triton import Scene, add_model, doubling, find_installation
 
 LIMIT_BYTES = 64 * 2**20
@@ -74,13 +74,13 @@ class Gateway:
 
 
 @pytest_asyncio.fixture
-async def triton() -> AsyncIterator[HollowTriton]:
-    async with hollow_triton() as running:
+async def triton() -> AsyncIterator[FakeTriton]:
+    async with fake_triton() as running:
         yield running
 
 
 @pytest_asyncio.fixture
-async def gateway(triton: HollowTriton) -> AsyncIterator[Gateway]:
+async def gateway(triton: FakeTriton) -> AsyncIterator[Gateway]:
     gateway = Gateway(triton.address)
     yield gateway
     await gateway.close()
@@ -109,7 +109,7 @@ def places(request: Any) -> dict[str, str]:
 
 
 async def test_results_are_those_of_grpc_and_only_small_tensors_are_sent(
-    triton: HollowTriton, gateway: Gateway
+    triton: FakeTriton, gateway: Gateway
 ) -> None:
     for seed in range(3):
         np.testing.assert_array_equal(await gateway.velocity(seed), await expected(seed))
@@ -121,7 +121,7 @@ async def test_results_are_those_of_grpc_and_only_small_tensors_are_sent(
 
 
 async def test_how_large_an_answer_is_one_like_it_tells(
-    triton: HollowTriton, gateway: Gateway
+    triton: FakeTriton, gateway: Gateway
 ) -> None:
     for length in (4096, 4096, 2048):
         tokens = np.ones((1, length), np.int64)
@@ -147,7 +147,7 @@ async def test_results_are_views_and_return_their_memory_when_the_last_one_dies(
     await until(lambda: gateway.pool.leased == 0)
 
 
-async def test_constants_are_placed_once(triton: HollowTriton, gateway: Gateway) -> None:
+async def test_constants_are_placed_once(triton: FakeTriton, gateway: Gateway) -> None:
     inputs = denoising()
     constants = {name: inputs[name] for name in ("condition", "residual")}
     async with gateway.engine.place(DENOISER_CACHED, constants) as placed:
@@ -164,13 +164,13 @@ async def test_constants_are_placed_once(triton: HollowTriton, gateway: Gateway)
     await until(lambda: gateway.pool.leased == 0)
 
 
-async def test_regions_are_used_again(triton: HollowTriton, gateway: Gateway) -> None:
+async def test_regions_are_used_again(triton: FakeTriton, gateway: Gateway) -> None:
     for seed in range(5):
         await gateway.velocity(seed)
     assert len(triton.regions) == 2
 
 
-async def test_what_finds_no_room_is_sent_and_one_line_says_so(triton: HollowTriton) -> None:
+async def test_what_finds_no_room_is_sent_and_one_line_says_so(triton: FakeTriton) -> None:
     gateway = Gateway(triton.address, limit_bytes=INLINE_BYTES)
     with capture_logs() as lines:
         for seed in range(3):
@@ -213,9 +213,7 @@ def test_regions_of_other_sizes_make_room() -> None:
         assert not (SHARED_MEMORY / first).exists()
 
 
-async def test_a_triton_that_restarted_loses_nothing(
-    triton: HollowTriton, gateway: Gateway
-) -> None:
+async def test_a_triton_that_restarted_loses_nothing(triton: FakeTriton, gateway: Gateway) -> None:
     inputs = denoising()
     constants = {"residual": inputs.pop("residual")}
     async with gateway.engine.place(DENOISER_CACHED, constants) as placed:
@@ -228,7 +226,7 @@ async def test_a_triton_that_restarted_loses_nothing(
     assert len(triton.requests) == 5
 
 
-async def test_a_triton_that_refuses_is_asked_once(triton: HollowTriton) -> None:
+async def test_a_triton_that_refuses_is_asked_once(triton: FakeTriton) -> None:
     triton.shares = False
     for use, level in (("auto", "info"), ("system", "warning")):
         gateway = Gateway(triton.address, use=use)
@@ -242,7 +240,7 @@ async def test_a_triton_that_refuses_is_asked_once(triton: HollowTriton) -> None
 
 
 async def test_an_answer_larger_than_its_place_comes_by_grpc(
-    triton: HollowTriton, gateway: Gateway
+    triton: FakeTriton, gateway: Gateway
 ) -> None:
     small = np.empty(INLINE_BYTES, np.uint8)
     gateway.shared.learn(DENOISER_CACHED, denoising(), {"velocity": small})
@@ -253,7 +251,7 @@ async def test_an_answer_larger_than_its_place_comes_by_grpc(
 
 
 async def test_memory_of_a_request_that_nobody_waits_for_is_never_used_again(
-    triton: HollowTriton, gateway: Gateway
+    triton: FakeTriton, gateway: Gateway
 ) -> None:
     assert isinstance(triton.engine, FakeEngine)
     await gateway.velocity()
@@ -270,9 +268,7 @@ async def test_memory_of_a_request_that_nobody_waits_for_is_never_used_again(
     assert not any((SHARED_MEMORY / name).exists() for name in abandoned)
 
 
-async def test_two_gateways_do_not_disturb_each_other(
-    triton: HollowTriton, gateway: Gateway
-) -> None:
+async def test_two_gateways_do_not_disturb_each_other(triton: FakeTriton, gateway: Gateway) -> None:
     other = Gateway(triton.address)
     await asyncio.gather(gateway.velocity(), other.velocity())
     mine = {name for name in triton.regions if (SHARED_MEMORY / name).exists()}
@@ -295,7 +291,7 @@ with regions_name() as name:
 
 
 async def test_what_a_killed_gateway_left_is_removed_and_nobody_elses(
-    triton: HollowTriton, gateway: Gateway
+    triton: FakeTriton, gateway: Gateway
 ) -> None:
     await gateway.velocity()
     mine = set(triton.regions)
@@ -321,7 +317,7 @@ async def test_what_a_killed_gateway_left_is_removed_and_nobody_elses(
     assert all((SHARED_MEMORY / name).exists() for name in mine)
 
 
-async def test_nothing_stays_behind(triton: HollowTriton) -> None:
+async def test_nothing_stays_behind(triton: FakeTriton) -> None:
     gateway = Gateway(triton.address)
     await gateway.velocity()
     result = await gateway.velocity()

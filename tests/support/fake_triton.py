@@ -1,12 +1,5 @@
-"""A gRPC server that speaks Triton's protocol in front of a fake engine: no Triton, no networks.
+"""A gRPC server that speaks Triton's protocol in front of a fake engine: no Triton, no networks."""
 
-python -m tests.support.hollow_triton    serves until killed, and prints its address first:
-                                         zeros of the sizes of the public models
-"""
-
-import asyncio
-import subprocess
-import sys
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -26,20 +19,21 @@ from server.triton.contract import FACE_DETECTOR, NETWORKS, NUMPY_DTYPES
 from server.triton.engine import Engine
 from server.triton.workdir import SHARED_MEMORY
 from tests.support.fake_engine import FakeEngine
-from tests.support.public_engine import PublicEngine
 
 pb: Any = service_pb2
 config_pb: Any = model_config_pb2
+REMEMBERED = 100
+"""Requests."""
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
-class HollowTriton(GRPCInferenceServiceServicer):
+class FakeTriton(GRPCInferenceServiceServicer):
     """Answers inferences as an engine does, or with the status it is told."""
 
-    def __init__(self, engine: Engine, remembers: int) -> None:
+    def __init__(self) -> None:
         self.address = ""
-        self.engine = engine
-        self.requests: deque[Any] = deque(maxlen=remembers)
+        self.engine: Engine = FakeEngine()
+        self.requests: deque[Any] = deque(maxlen=REMEMBERED)
         self.status: tuple[grpc.StatusCode, str] | None = None
         self.regions: dict[str, NDArray[np.uint8]] = {}
         """What clients share, by name."""
@@ -137,11 +131,9 @@ class HollowTriton(GRPCInferenceServiceServicer):
 
 
 @asynccontextmanager
-async def hollow_triton(
-    address: str = "127.0.0.1:0", engine: Engine | None = None, *, remembers: int = 100
-) -> AsyncIterator[HollowTriton]:
-    """Serves on a free port, unless one is given; without an engine, the small fake one."""
-    triton = HollowTriton(engine or FakeEngine(), remembers)
+async def fake_triton(address: str = "127.0.0.1:0") -> AsyncIterator[FakeTriton]:
+    """Serves on a free port, unless one is given."""
+    triton = FakeTriton()
     server = grpc.aio.server(options=OPTIONS)
     add_GRPCInferenceServiceServicer_to_server(triton, server)
     host = address.rpartition(":")[0]
@@ -151,27 +143,3 @@ async def hollow_triton(
         yield triton
     finally:
         await server.stop(None)
-
-
-@asynccontextmanager
-async def hollow_process() -> AsyncIterator[str]:
-    """Serves zeros of the sizes of the public models from another process; gives its address."""
-    command = (sys.executable, "-m", "tests.support.hollow_triton")
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
-    assert process.stdout
-    try:
-        yield (await process.stdout.readline()).decode().strip()
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def main() -> None:
-    async with hollow_triton(engine=PublicEngine(), remembers=0) as triton:
-        print(triton.address, flush=True)
-        await asyncio.Event().wait()
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
