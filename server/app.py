@@ -5,7 +5,7 @@
 
 import asyncio
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.metadata import version
@@ -16,7 +16,8 @@ from grpc_health.v1._async import HealthServicer
 from server.animation.styles import encoded_prompts
 from server.animation.tokens import PromptTokenizer
 from server.api.health import HealthMonitor
-from server.api.listener import ListenError, bind, make_server
+from server.api.kserve.service import InferenceService
+from server.api.listener import ListenError, Service, bind, make_server
 from server.api.service import AvatarService
 from server.loop_lag import LoopLag
 from server.manifest import TOKENIZER, read_manifest
@@ -90,13 +91,31 @@ def _triton(settings: Settings, url: str, stack: ExitStack) -> TritonEngine:
     return TritonEngine(url, timeout_s=settings.inference_timeout_s, shared_memory=shared)
 
 
+def services(settings: Settings, gateway: Gateway, works: Callable[[], bool]) -> Generator[Service]:
+    """Yields what clients speak.
+
+    Args:
+        settings: say which of it.
+        gateway: draws.
+        works: tells whether it can.
+    """
+    yield AvatarService(gateway)
+    if settings.kserve:
+        path = settings.default_portrait
+        yield InferenceService(gateway, works, path.read_bytes() if path else None)
+
+
 async def _run(settings: Settings, offer: Offer, recorder: Recorder, stack: ExitStack) -> None:
     tokenizer = PromptTokenizer(settings.repository / TOKENIZER)
     encoded = encoded_prompts(settings.repository, offer.manifest)
     keeper = None if settings.triton_url else TritonKeeper(settings)
     urls = [keeper.url] if keeper else settings.triton_urls
     health = HealthServicer()
-    monitor = HealthMonitor(health, lambda: any(endpoint.usable for endpoint in endpoints))
+
+    def works() -> bool:
+        return any(endpoint.usable for endpoint in endpoints)
+
+    monitor = HealthMonitor(health, works)
     tritons = [_triton(settings, url, stack) for url in urls]
     engines = [HalvingEngine(triton, offer.manifest.precisions) for triton in tritons]
     endpoints = [
@@ -122,7 +141,7 @@ async def _run(settings: Settings, offer: Offer, recorder: Recorder, stack: Exit
     ]
     engine = FailoverEngine(ScheduledEngine(endpoints), attempts=len(endpoints))
     gateway = Gateway(offer, engine, tokenizer, encoded, recorder)
-    server = make_server(settings, AvatarService(gateway), health)
+    server = make_server(settings, services(settings, gateway, works), health)
     address = bind(server, settings)
     try:
         async with asyncio.TaskGroup() as tasks:

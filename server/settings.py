@@ -6,7 +6,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    FilePath,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from server.triton.contract import FRAMES_PER_LATENT
@@ -83,6 +90,12 @@ class Settings(BaseSettings):
         le=65535,
         description="Port of Prometheus's metrics over HTTP, on the same address; 0 takes a free "
         "one, none serves none.",
+    )
+    kserve: bool = Field(
+        True, description="Whether KServe v2 is spoken, too: the model avatar for Triton's clients."
+    )
+    default_portrait: FilePath | None = Field(
+        None, description="Portrait of KServe requests that have none; none refuses them."
     )
     triton_url: TritonUrls = Field(
         "",

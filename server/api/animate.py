@@ -11,7 +11,7 @@ from server.api import responses
 from server.api.calls import Call
 from server.api.frames import encoded
 from server.api.requests import read_generation, read_start
-from server.errors import IdleClientError, InvalidFieldError
+from server.errors import InvalidFieldError
 from server.sessions.conversation import Conversation, converse
 from server.sessions.events import Frame
 from server.sessions.gateway import Gateway
@@ -69,7 +69,13 @@ async def listen(call: Call, conversation: Conversation, idle_timeout_s: float) 
         IdleClientError: the client has been silent for too long.
         InvalidFieldError: a message cannot be used.
     """
-    while (request := await _next(call, conversation, idle_timeout_s)) is not None:
+
+    async def next_message() -> pb.AnimateRequest | None:
+        return await call.read_unless_idle(
+            pb.AnimateRequest, idle_timeout_s, lambda: conversation.is_working
+        )
+
+    while (request := await next_message()) is not None:
         match request.WhichOneof("message"):
             case "audio":
                 await conversation.push_audio(request.audio.data, field="audio.data")
@@ -91,24 +97,3 @@ async def listen(call: Call, conversation: Conversation, idle_timeout_s: float) 
     while (request := await call.read(pb.AnimateRequest)) is not None:
         kind = request.WhichOneof("message") or "message"
         raise InvalidFieldError(kind, "was sent after `end`; open a new stream")
-
-
-async def _next(
-    call: Call, conversation: Conversation, idle_timeout_s: float
-) -> pb.AnimateRequest | None:
-    """Returns the client's next message; time counts while nothing is done or sent for it."""
-    reading = asyncio.ensure_future(call.read(pb.AnimateRequest))
-    now = asyncio.get_running_loop().time
-    quiet_since = now()
-    try:
-        while True:
-            left_s = idle_timeout_s - (now() - max(quiet_since, call.sent_at))
-            done, _ = await asyncio.wait([reading], timeout=left_s)
-            if done:
-                return reading.result()
-            if conversation.is_working:
-                quiet_since = now()
-            elif now() - max(quiet_since, call.sent_at) >= idle_timeout_s:
-                raise IdleClientError(idle_timeout_s)
-    finally:
-        reading.cancel()

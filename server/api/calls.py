@@ -82,8 +82,12 @@ class Call:
     def ended(self, code: str, reason: str = "") -> None:
         """Says how the call ended, for the metrics."""
         self.recorder.call_ended(self._method, code, reason)
-        report = self._report
-        if report is not None and report.frames:
+        if self._report is not None:
+            self.video_ended(self._report)
+
+    def video_ended(self, report: Report) -> None:
+        """Says what one of the call's videos came to, for the metrics."""
+        if report.frames:
             self.recorder.video_ended(self._method, report.playable_s, report.realtime_factor)
 
     async def read(self, kind: type[M], timeout_s: float | None = None) -> M | None:
@@ -106,6 +110,39 @@ class Call:
             raise message
         # gRPC's mark of the end is none.
         return message if isinstance(message, kind) else None
+
+    async def read_unless_idle(
+        self, kind: type[M], idle_timeout_s: float, is_working: Callable[[], bool]
+    ) -> M | None:
+        """Returns the client's next message; time counts while nothing is done or sent for it.
+
+        Raises:
+            IdleClientError: the client has been silent for too long.
+            InvalidFieldError: the message's bytes are none of this method.
+        """
+        reading = asyncio.ensure_future(self.read(kind))
+        now = asyncio.get_running_loop().time
+        quiet_since = now()
+        try:
+            while True:
+                left_s = idle_timeout_s - (now() - max(quiet_since, self.sent_at))
+                done, _ = await asyncio.wait([reading], timeout=left_s)
+                if done:
+                    return reading.result()
+                if is_working():
+                    quiet_since = now()
+                elif now() - max(quiet_since, self.sent_at) >= idle_timeout_s:
+                    raise IdleClientError(idle_timeout_s)
+        finally:
+            reading.cancel()
+
+    async def send_headers(self) -> None:
+        """Sends what goes before the first answer.
+
+        Where that first answer may be large: gRPC has no status for a client that leaves headers
+        unread behind it.
+        """
+        await self._context.send_initial_metadata(())
 
     async def send(self, message: Message) -> None:
         """Sends an answer; waits until the client's side takes it.
@@ -161,15 +198,20 @@ class Call:
         if self._session_id:
             facts["session_id"] = self._session_id
         if self._report is not None:
-            facts |= {
-                "audio_s": round(self._report.audio_s, 3),
-                "frames": self._report.frames,
-                "windows": self._report.windows,
-                "first_frame_ms": round(1000 * self._report.first_frame_s),
-                "playable_ms": round(1000 * self._report.playable_s),
-                "realtime_factor": round(self._report.realtime_factor, 3),
-            }
+            facts |= facts_of_video(self._report)
         return facts
+
+
+def facts_of_video(report: Report) -> dict[str, object]:
+    """Returns what the log says of a video."""
+    return {
+        "audio_s": round(report.audio_s, 3),
+        "frames": report.frames,
+        "windows": report.windows,
+        "first_frame_ms": round(1000 * report.first_frame_s),
+        "playable_ms": round(1000 * report.playable_s),
+        "realtime_factor": round(report.realtime_factor, 3),
+    }
 
 
 @asynccontextmanager

@@ -4,6 +4,8 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 import socket
+from collections.abc import Iterable
+from typing import Protocol
 
 import grpc
 from grpc_health.v1 import health as health_service
@@ -12,7 +14,6 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
-from server.api.service import SERVICE, AvatarService
 from server.settings import Settings
 
 REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
@@ -31,10 +32,22 @@ class ListenError(Exception):
     """The gateway cannot listen; the text is one line for the operator."""
 
 
+class Service(Protocol):
+    """A service of ours."""
+
+    name: str
+    """The full one, as reflection lists it."""
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Adds its methods to a server that has not started."""
+        ...
+
+
 def make_server(
-    settings: Settings, avatars: AvatarService, health: HealthServicer
+    settings: Settings, services: Iterable[Service], health: HealthServicer
 ) -> grpc.aio.Server:
-    """Returns a gRPC server, not started, with the avatar service, health and reflection."""
+    """Returns a gRPC server, not started, with services of ours, health and reflection."""
+    services = tuple(services)
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", settings.max_message_bytes),
@@ -44,10 +57,11 @@ def make_server(
             *KEEPALIVE,
         ]
     )
-    avatars.add_to(server)
+    for service in services:
+        service.add_to(server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     names = (
-        SERVICE.full_name,
+        *(service.name for service in services),
         health_service.SERVICE_NAME,
         reflection.SERVICE_NAME,
         REFLECTION_V1,

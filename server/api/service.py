@@ -22,6 +22,8 @@ SERVICE = pb.DESCRIPTOR.services_by_name["AvatarService"]
 class AvatarService:
     """`echomimic.v1.AvatarService`; the proto file is its documentation."""
 
+    name: str = SERVICE.full_name
+
     def __init__(self, gateway: Gateway) -> None:
         """Serves a gateway."""
         self._gateway = gateway

@@ -1,16 +1,19 @@
-"""What `make perf` asks perf_analyzer for, and what it makes of the answers; without running it."""
+"""What `make perf` asks perf_analyzer for, and what it makes of the answers; and that it runs."""
 
+import csv
 import itertools
 import sys
 from pathlib import Path
 
 import pytest
 
+from client.demo.media import PORTRAIT
 from server.manifest import read_manifest
 from server.triton.contract import NETWORKS
-from tests.perf import Load, command, summary
+from tests.perf import FOLDER, Load, clip_command, clip_summary, command, summary
 from tests.support import perf_analyzer
-from tests.support.paths import ROOT
+from tests.support.gateway_process import TRITON_VENV, gateway
+from tests.support.paths import ROOT, TINY_REPOSITORY
 from tests.support.perf_analyzer import PerfAnalyzerMissingError
 from tests.support.triton_queue import read_config
 
@@ -52,6 +55,34 @@ def test_a_network_is_asked_for_a_window(name: str, shapes: set[str]) -> None:
 def test_throughput_follows_from_the_mean_latency() -> None:
     # 1.5 ms each, from two clients.
     assert summary(REPORT, clients=2) == ["1333.3", "1.3", "5.3", "0.3", "0.7"]
+
+
+def test_clips_are_told_by_their_first_frames() -> None:
+    report = REPORT | {"Concurrency": "2", "Response Throughput": "31.028"}
+    assert clip_summary(report) == ["2", "31.0", "1", "5"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (TINY_REPOSITORY / "manifest.json").exists() or not (TRITON_VENV / "bin").exists(),
+    reason="no models or no Triton; `make test` makes and installs them",
+)
+def test_the_real_one_measures_the_gateway(tmp_path: Path) -> None:
+    try:
+        program = perf_analyzer.find(FOLDER / "perf_analyzer", TRITON_VENV)
+    except PerfAnalyzerMissingError as error:
+        pytest.skip(str(error))
+    report = tmp_path / "report.csv"
+    with gateway(tmp_path, "--default-portrait", str(PORTRAIT)) as running:
+        words = clip_command(clients=2, clips=4)
+        finished = program.run(*words, "-u", running.address, "-f", str(report))
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    with report.open(newline="") as file:
+        (measured,) = csv.DictReader(file)
+    assert float(measured["Response Throughput"]) > 0
+    log = running.log.read_text()
+    assert log.count("frames=25") >= 4
+    assert "speech fails" not in log
 
 
 def test_a_perf_analyzer_on_the_path_is_taken(

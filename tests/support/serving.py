@@ -22,6 +22,7 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from server.animation.tokens import PromptTokenizer
+from server.api.kserve.service import InferenceService
 from server.api.listener import make_server
 from server.api.service import AvatarService
 from server.manifest import Manifest, NetworkEntry
@@ -100,12 +101,13 @@ async def served(
     offer: Manifest | None = None,
     encoded: Mapping[str, NDArray[np.float32]] = MappingProxyType({}),
     recorder: Recorder = SILENT,
+    default_portrait: bytes | None = None,
 ) -> AsyncIterator[Served]:
-    """A running gateway and a client's stub for it."""
+    """A running gateway, which speaks KServe too, and a client's stub for it."""
     described = manifest(variant) if offer is None else offer
     gateway = Gateway(Offer(settings, described), engine, tokenizer(folder), encoded, recorder)
-    service = AvatarService(gateway)
-    server = make_server(settings, service, HealthServicer())
+    services = [AvatarService(gateway), InferenceService(gateway, lambda: True, default_portrait)]
+    server = make_server(settings, services, HealthServicer())
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]

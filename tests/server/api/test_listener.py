@@ -36,7 +36,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Served]:
 
 def unstarted(folder: Path, settings: Settings) -> grpc.aio.Server:
     gateway = Gateway(Offer(settings, manifest()), FakeEngine(), tokenizer(folder))
-    return make_server(settings, AvatarService(gateway), HealthServicer())
+    return make_server(settings, [AvatarService(gateway)], HealthServicer())
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]", "::", "127.0.0.1", "localhost"])
