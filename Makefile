@@ -77,6 +77,10 @@ soak: $(EXPORT)/ready-dev $(TRITON)/ready ## Stream half an hour and see that no
 perf: $(GATEWAY)/ready $(TRITON)/ready ## Measure each network of REPOSITORY with Triton's perf_analyzer
 	$(GATEWAY)/bin/python -m tests.perf $(REPOSITORY) --triton-venv $(TRITON) $(ARGS)
 
+.PHONY: bench
+bench: $(EXPORT)/ready-dev $(GATEWAY)/ready $(TRITON)/ready ## Measure the server on this machine: docs/benchmarks
+	$(EXPORT)/bin/python -m tests.bench $(ARGS)
+
 .PHONY: report
 report: $(EXPORT)/ready-dev $(TRITON)/ready ## Measure again what docs/ states
 	$(EXPORT)/bin/python -m tests.reports.accuracy

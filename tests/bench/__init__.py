@@ -1,0 +1,1 @@
+"""The benchmark: `python -m tests.bench` measures, and writes docs/benchmarks/."""
