@@ -92,6 +92,7 @@ report: $(EXPORT)/ready-dev $(TRITON)/ready ## Measure again what docs/ states
 	$(EXPORT)/bin/python -m tests.reports.health $(DEMO_REPOSITORY)
 	$(EXPORT)/bin/python -m tests.reports.loop_lag
 	$(EXPORT)/bin/python -m tests.reports.metrics
+	$(EXPORT)/bin/python -m tests.reports.sizing
 
 .PHONY: export-check
 export-check: $(EXPORT)/ready-dev $(TINY)/config.yaml ## Export and build the public sizes with random weights, and write what that took
