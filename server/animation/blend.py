@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from server.animation.denoise import advance
+from server.animation.denoise import advance, apart, together
 from server.animation.evaluator import Evaluator
 from server.animation.generation import Direction, Noise, denoiser_inputs
 from server.animation.guidance import branches
@@ -88,8 +88,9 @@ async def blended_latents(
     steps = len(timesteps)
 
     def faded(before: FloatArray, part: FloatArray, velocities: list[FloatArray]) -> FloatArray:
-        moved = advance(sampler, guidance, State(part, step), velocities, step)
-        return fade(before, moved.latents, axis=2)
+        states = [State(frame, step) for frame in apart(part)]
+        moved = advance(sampler, guidance, states, velocities, step)
+        return fade(before, together(moved), axis=2)
 
     latents = await asyncio.to_thread(noise, (1, LATENT_CHANNELS, total, *sides))
     for step, (timestep, of_step) in enumerate(zip(timesteps, direction.plans, strict=True)):

@@ -21,6 +21,7 @@ from client.demo.media import PORTRAIT
 from echomimic_client.audio import AudioFormat
 from echomimic_client.blocking import AvatarClient
 from echomimic_client.results import VideoFormat
+from server import memory
 from server.audio.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
 from server.manifest import Manifest, read_manifest
 from server.pictures.encoding import FrameEncoding, encode_frame
@@ -242,6 +243,8 @@ def jpeg_s(picture: Any) -> float:
 
 async def measure(plan: Plan, folder: Path) -> list[Run]:
     """Measures; writes a repository and logs to a folder."""
+    # As the program of the gateway begins.
+    memory.keep_small()
     found: list[Run] = []
     async with hollow_triton(folder / "hollow", plan.sides) as triton:
         offer = read_manifest(folder / "hollow")
