@@ -35,6 +35,7 @@ from server.triton.failover import FailoverEngine
 from server.triton.halves import HalvingEngine
 from server.triton.keeper import TritonKeeper
 from server.triton.metering import MeteredEngine
+from server.triton.plans import check_plans
 from server.triton.scheduling import ScheduledEngine
 from server.triton.shared_memory import shared_memory
 from server.triton.watch import Watch
@@ -81,6 +82,10 @@ def _recording(settings: Settings, variant: Variant) -> Generator[Recorder]:
 
 async def _serve(settings: Settings) -> None:
     offer = Offer(settings, read_manifest(settings.repository))
+    if not settings.triton_url:
+        # A Triton from PyPI has no TensorRT.
+        remedy = "and name that Triton by --triton-url"
+        check_plans(offer.manifest, settings.repository, None, remedy)
     with _recording(settings, offer.manifest.variant) as recorder, ExitStack() as stack:
         await _run(settings, offer, recorder, stack)
 

@@ -1,4 +1,4 @@
-"""`inspect`: what a checkpoint folder holds."""
+"""`inspect`: what a folder holds, a checkpoint or a repository that an export wrote."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,10 +15,21 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    checkpoint_dir: Annotated[Path, typer.Argument(help="Folder in the public layout.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Checkpoint in the public layout, or repository of an export.")
+    ],
     variant: AskedVariant = None,
 ) -> None:
-    """Show what a checkpoint folder holds, or all that is wrong with it."""
+    """Show what a checkpoint or a repository holds, or what is wrong with it."""
+    from server.manifest import FILE
+
+    if (folder / FILE).is_file():
+        _inspect_repository(folder)
+    else:
+        _inspect_checkpoint(folder, variant)
+
+
+def _inspect_checkpoint(checkpoint_dir: Path, variant: AskedVariant) -> None:
     from export.checkpoint.inspection import check, found_networks
     from export.checkpoint.layout import Checkpoint
     from export.networks.denoiser import denoiser_config
@@ -32,6 +43,27 @@ def inspect(
         f"denoiser: {sizes.num_layers} layers, {sizes.dim} wide, {sizes.num_heads} heads, "
         f"feed-forward {sizes.ffn_dim}"
     )
+
+
+def _inspect_repository(repository: Path) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from export.tensorrt.installed import tensorrt_here
+    from server.manifest import read_manifest
+    from server.triton.plans import check_plans
+
+    manifest = read_manifest(repository)
+    sizes = ", ".join(f"{width}x{height}" for width, height in manifest.sizes)
+    results.print(f"variant {manifest.variant}, digest {manifest.checkpoint_digest}, {sizes}")
+    table = Table("network", "backend", "precision", box=box.SIMPLE)
+    for name, entry in manifest.networks.items():
+        table.add_row(name, entry.backend, entry.precision)
+    results.print(table)
+    tools = ", ".join(f"{tool} {version}" for tool, version in manifest.tool_versions.items())
+    results.print(f"made by {tools}")
+    if here := tensorrt_here():
+        check_plans(manifest, repository, here, "or build them again here")
 
 
 def _show(found: "Sequence[Found]") -> None:

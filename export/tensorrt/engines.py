@@ -25,6 +25,7 @@ from server import manifest
 from server.animation import styles
 from server.manifest import Manifest, read_manifest
 from server.triton.contract import NETWORKS
+from server.triton.plans import CONTAINER, container_here
 
 FACTS = "engine.json"
 TIMING_CACHE = "timing.cache"
@@ -294,7 +295,11 @@ def _describe(
         name: entry.model_copy(update={"backend": TENSORRT}) if name in names else entry
         for name, entry in described.networks.items()
     }
-    tools = described.tool_versions | dict([built[0].builder.split(" ")]) if built else {}
+    tools = dict(described.tool_versions)
+    if built:
+        tools |= dict([built[0].builder.split(" ")])
+    if container := container_here():
+        tools[CONTAINER] = container
     content = described.model_copy(
         update={
             "networks": networks,

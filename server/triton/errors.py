@@ -3,6 +3,7 @@
 TritonStartError
 |- InstallationError      the environment that should hold tritonserver is not complete
 |- EngineMissingError     a model in the repository has not been exported
+|- PlansElsewhereError    the repository holds plans of a TensorRT that is not here
 |- PortInUseError         another process listens on a port that was asked for
 |- ModelLoadError         Triton gave up on a model
 |- StartupExitError       Triton ended before it was ready, for another reason
@@ -39,6 +40,22 @@ class EngineMissingError(TritonStartError):
         return (
             f"{self.repository} lacks {self.missing}; write it with "
             f"`python -m export onnx CHECKPOINT_DIR --repository {self.repository}`"
+        )
+
+
+@dataclass(eq=False)
+class PlansElsewhereError(TritonStartError):
+    """The repository holds plans of a TensorRT that is not here."""
+
+    repository: Path
+    built: str
+    here: str | None
+    remedy: str
+
+    def __str__(self) -> str:
+        has = f"is TensorRT {self.here}" if self.here else "is no TensorRT"
+        return (
+            f"{self.repository} holds plans of TensorRT {self.built}, and here {has}; {self.remedy}"
         )
 
 

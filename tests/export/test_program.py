@@ -17,9 +17,10 @@ from export.checkpoint.tiny import make_tiny
 from export.networks.catalogue import networks
 from export.networks.exportable import Shape
 from export.onnx.verification import exact_text_encoder
-from server.manifest import FILE
+from server.manifest import FILE, NetworkEntry
 from server.triton.contract import NETWORKS, Variant
 from tests.support.paths import TINY, TINY_REPOSITORY
+from tests.support.serving import manifest
 
 VARIANTS: tuple[Variant, ...] = ("flash", "preview")
 
@@ -33,6 +34,38 @@ def test_inspect_shows_what_was_found(tmp_path: Path, variant: Variant) -> None:
     for network in ("denoiser", "vae", "text_encoder", "image_encoder", "audio_encoder"):
         assert network in result.stdout
     assert "2 layers, 96 wide" in result.stdout
+
+
+def repository_of_plans(folder: Path) -> Path:
+    plan = NetworkEntry(backend="tensorrt", precision="fp16")
+    tools = {"tensorrt": "10.14.1.48", "tritonserver": "26.03"}
+    described = manifest().model_copy(
+        update={"networks": {"denoiser": plan}, "tool_versions": tools}
+    )
+    (folder / FILE).write_text(described.model_dump_json())
+    return folder
+
+
+@pytest.mark.parametrize("here", ["", "10.14.1.48+cuda13.0"])
+def test_inspect_shows_a_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: str
+) -> None:
+    monkeypatch.setenv("TRT_VERSION", here)
+    result = CliRunner().invoke(app, ["inspect", str(repository_of_plans(tmp_path))])
+    assert result.exit_code == 0, result.output
+    assert "variant flash, digest test, 64x64, 96x64" in result.stdout
+    assert re.search(r"denoiser +tensorrt +fp16", result.stdout)
+    assert "made by tensorrt 10.14.1.48, tritonserver 26.03" in result.stdout
+
+
+def test_inspect_refuses_plans_of_another_tensorrt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRT_VERSION", "10.15.1.2")
+    result = CliRunner().invoke(app, ["inspect", str(repository_of_plans(tmp_path))])
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert "plans of TensorRT 10.14.1.48, and here is TensorRT 10.15.1.2" in result.stderr
 
 
 def test_inspect_of_half_a_checkpoint_is_one_line(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.reports.containers import containers
 from tests.support.paths import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -37,3 +38,8 @@ def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
     return {"#" + re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def test_the_page_of_engines_has_the_containers() -> None:
+    page = (ROOT / "docs" / "tensorrt.md").read_text()
+    assert [part for part in containers() if part not in page] == []

@@ -11,6 +11,7 @@ from pathlib import Path
 from export.tensorrt.engines import BuiltEngine, Target, build_engine, installed_builder
 from export.tensorrt.profiles import WINDOWS, Workload
 from server.manifest import read_manifest
+from tests.reports.containers import containers
 from tests.reports.markdown import table, write
 
 COMPUTE_CAPABILITIES = ("8.9", "12.0")
@@ -138,6 +139,7 @@ def main() -> None:
         f"Checkpoint `{small.checkpoint_digest}` and, of the public sizes with random weights, "
         f"`{public.checkpoint_digest}`; {builder}.",
         *parts,
+        *containers(),
     )
 
 
