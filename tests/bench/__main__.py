@@ -59,10 +59,12 @@ def main() -> None:
         parser.error(f"there is no part {', '.join(sorted(unknown))}")
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.parts or PARTS:
-        facts = machine.facts()
+        facts, before = machine.facts(), machine.Used.now()
         with tempfile.TemporaryDirectory() as folder:
             found = asyncio.run(PARTS[name](options.quick, Path(folder)))
-        content = {"part": name, "quick": options.quick, "facts": facts, **found}
+        # After all that the part started has ended.
+        others = machine.others_share(before, machine.Used.now(), facts["cores"])
+        content = {"part": name, "quick": options.quick, "facts": facts, "others": others, **found}
         (options.out / f"{name}.json").write_text(json.dumps(_rounded(content)) + "\n")
     found = {
         name: json.loads(path.read_text())

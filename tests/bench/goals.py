@@ -21,9 +21,13 @@ from tests.reports.markdown import table
 Figure = Callable[[Found], float]
 
 
+DISTURBED = 0.05
+"""Share of the cores that other programs took, beyond which times decide nothing."""
+
+
 @dataclass(frozen=True)
 class Goal:
-    """A figure of a part, and the most or least that it is to be."""
+    """A figure of a part, and the most or least that it is to be; most figures are times."""
 
     name: str
     part: str
@@ -31,6 +35,7 @@ class Goal:
     unit: str
     most: float | None = None
     least: float | None = None
+    timed: bool = True
 
     def reached(self, value: float) -> bool:
         """Tells whether a value is good enough."""
@@ -133,7 +138,7 @@ IN_16_BITS = "512x512, networks in 16 bits"
 GOALS = (
     Goal(f"outside networks, a window of 1.12 s, {IN_16_BITS}", "hollow", outside_s(512), "s", 0.1),
     Goal("the same at 768x768", "hollow", outside_s(768), "s", 0.2),
-    Goal(f"a step by gRPC, {IN_16_BITS}", "hollow", step_megabytes, "MB", 9),
+    Goal(f"a step by gRPC, {IN_16_BITS}", "hollow", step_megabytes, "MB", 9, timed=False),
     Goal("gateway CPU of a frame, in JPEGs encoded alone, 512x512", "hollow", jpegs, "", 2),
     Goal("time of one stream outside Triton, demo", "streams", outside_triton, "%", 5),
     Goal("one stream, demo, x real time", "streams", realtime, "", least=1),
@@ -141,7 +146,7 @@ GOALS = (
     Goal("frames/s of 8 streams against one, demo", "streams", eight_against_one, "", 1.1),
     Goal("last finish of 8 equal streams over the mean", "streams", unfair, "", 1.05),
     Goal("from starting to serving, demo", "streams", start_s, "s", 2),
-    Goal("memory of 1,000 idle streams", "streams", idle_megabytes, "MB", 500),
+    Goal("memory of 1,000 idle streams", "streams", idle_megabytes, "MB", 500, timed=False),
     Goal("CPU of 1,000 idle streams, of a core", "streams", idle_cpu, "%", 5),
     Goal("frames/s against PyTorch eager, exact", "baseline", EXACT, "", least=2),
     Goal("the same with TeaCache", "baseline", SKIPPING, "", least=3),
@@ -157,6 +162,13 @@ def goals_table(found: Mapping[str, Found]) -> str:
             rows.append((goal.name, goal.wanted, "", "not measured"))
             continue
         value = goal.figure(part)
-        verdict = "reached" if goal.reached(value) else "**missed**"
-        rows.append((goal.name, goal.wanted, f"{value:.3g} {goal.unit}".strip(), verdict))
+        measured = f"{value:.3g} {goal.unit}".strip()
+        rows.append((goal.name, goal.wanted, measured, verdict(goal, value, part["others"])))
     return table(("what", "goal", "measured", "verdict"), rows)
+
+
+def verdict(goal: Goal, value: float, others: float) -> str:
+    """Returns whether a goal is reached, if that can be told beside other programs."""
+    if goal.timed and others > DISTURBED:
+        return "inconclusive"
+    return "reached" if goal.reached(value) else "**missed**"

@@ -4,6 +4,8 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,31 @@ from tests.support.paths import ROOT
 PACKAGES = ("numpy", "grpcio", "protobuf", "tritonclient", "simplejpeg", "onnxruntime", "torch")
 VARIABLES = ("OMP_NUM_THREADS", "MALLOC_ARENA_MAX")
 """What would change the figures if it were set."""
+
+
+@dataclass(frozen=True)
+class Used:
+    """Processor time so far, in seconds."""
+
+    at_s: float
+    machine_s: float
+    """Of all cores, with what a hypervisor kept for itself."""
+    own_s: float
+    """Of this process and of those below it that have ended."""
+
+    @classmethod
+    def now(cls) -> "Used":
+        """Reads the counters of Linux."""
+        user, nice, system, _, _, *interrupts = Path("/proc/stat").read_text().split()[1:9]
+        ticks = sum(map(int, (user, nice, system, *interrupts)))
+        machine_s = ticks / os.sysconf("SC_CLK_TCK")
+        return cls(time.monotonic(), machine_s, sum(os.times()[:4]))
+
+
+def others_share(before: Used, after: Used, cores: int) -> float:
+    """Returns the share of the cores' time that went to other programs."""
+    machine_s, own_s = after.machine_s - before.machine_s, after.own_s - before.own_s
+    return max(0.0, machine_s - own_s) / (cores * (after.at_s - before.at_s))
 
 
 def facts() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from server.audio.clock import FRAME_RATE
-from tests.bench.goals import goals_table
+from tests.bench.goals import DISTURBED, goals_table
 from tests.bench.hollow import CARRIERS, FRAMES, FRESH, WARM_UP
 from tests.bench.load import continuous_share, frames_per_s, intervals_s, unfairness
 from tests.bench.reading import (
@@ -28,6 +28,8 @@ DEFINITIONS = f"""## Definitions
   ones are named.
 - Comparisons run there and back again (A B B A). Where the medians of two runs of the same thing
   differ as much as the two things do, the verdict is *inconclusive*.
+- Where other programs took more than {DISTURBED:.0%} of the cores meanwhile (the last table says
+  how much), what is said of a time is *inconclusive* too.
 - A lost stream, refused or failed, stays in every denominator: what it does not show counts as time
   standing still.
 - *Saturating* streams send all their speech at once, *paced* ones as it is spoken; *open* ones are
@@ -58,7 +60,8 @@ the parts are means.
 STREAMS = """## Streams: the demo's models
 
 `python -m tests.bench streams`, [streams.json](streams.json). The gateway with its defaults and the
-models that ship, 128x128; client, gateway and Triton on these cores."""
+models that ship, 128x128; client, gateway and Triton on these cores. Streams that begin together
+have {total_s:g} s of speech, all of them, or {least_s:g} s each if that is more."""
 
 BASELINE = """## Plain PyTorch
 
@@ -66,7 +69,8 @@ BASELINE = """## Plain PyTorch
 windows of {frames} frames. PyTorch eager as the authors run it: two calls of the denoiser a step,
 the library's VAE, over the whole video and chunk by chunk, prompt and portrait encoded again for
 every window; without JPEG, gRPC or a client, which the server's figures hold. `teacache` is the
-server with a skipping that a user may choose (threshold 0.1, warm-up 3).
+server with a skipping that a user may choose (threshold 0.1, warm-up 3). {speech_s:g} s of speech a
+run, all of it there from the beginning.
 
 ![frames a second of each run](baseline.svg)"""
 
@@ -168,7 +172,7 @@ def _cpu_row(side: int, use: str, runs: Sequence[Found]) -> Sequence[str]:
 
 
 def streams(found: Found) -> Iterator[str]:
-    yield STREAMS
+    yield STREAMS.format(**found["plan"])
     yield "### Saturating"
     yield (
         "Frames a second of all streams together, run by run; seconds to the first frame; *last / "
@@ -257,7 +261,7 @@ def _open(load: float, runs: Sequence[Found]) -> Sequence[str]:
 
 
 def baseline(found: Found) -> Iterator[str]:
-    yield BASELINE.format(frames=FRAMES)
+    yield BASELINE.format(frames=FRAMES, **found["plan"])
     ways = by_way(found["runs"])
     plain = ways["pytorch"]
     rows: list[Sequence[str]] = []
@@ -298,6 +302,7 @@ def machine_table(found: Mapping[str, Found]) -> str:
         ("cores", *(each["cores"] for each in facts.values())),
         ("memory, GiB", *(each["memory_gib"] for each in facts.values())),
         ("load before", *(f"{each['load_before']:.2f}" for each in facts.values())),
+        ("of the cores, other programs", *(f"{part['others']:.0%}" for part in found.values())),
         ("Triton", *(each["triton"] for each in facts.values())),
         ("Python", *(each["python"] for each in facts.values())),
         *(
