@@ -163,12 +163,15 @@ def goals_table(found: Mapping[str, Found]) -> str:
             continue
         value = goal.figure(part)
         measured = f"{value:.3g} {goal.unit}".strip()
-        rows.append((goal.name, goal.wanted, measured, verdict(goal, value, part["others"])))
+        rows.append((goal.name, goal.wanted, measured, verdict(goal, value, part.get("others"))))
     return table(("what", "goal", "measured", "verdict"), rows)
 
 
-def verdict(goal: Goal, value: float, others: float) -> str:
-    """Returns whether a goal is reached, if that can be told beside other programs."""
-    if goal.timed and others > DISTURBED:
+def verdict(goal: Goal, value: float, others: float | None) -> str:
+    """Returns whether a goal is reached, if that can be told beside other programs.
+
+    Their share is None where it was not counted.
+    """
+    if goal.timed and (others is None or others > DISTURBED):
         return "inconclusive"
     return "reached" if goal.reached(value) else "**missed**"

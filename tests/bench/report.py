@@ -28,8 +28,8 @@ DEFINITIONS = f"""## Definitions
   ones are named.
 - Comparisons run there and back again (A B B A). Where the medians of two runs of the same thing
   differ as much as the two things do, the verdict is *inconclusive*.
-- Where other programs took more than {DISTURBED:.0%} of the cores meanwhile (the last table says
-  how much), what is said of a time is *inconclusive* too.
+- Where other programs took more than {DISTURBED:.0%} of the cores meanwhile, or it was not counted
+  (the last table), what is said of a time is *inconclusive* too.
 - A lost stream, refused or failed, stays in every denominator: what it does not show counts as time
   standing still.
 - *Saturating* streams send all their speech at once, *paced* ones as it is spoken; *open* ones are
@@ -289,6 +289,10 @@ def _faster(verdict: Verdict) -> str:
     return {Verdict.LESS: "faster", Verdict.MORE: "slower"}.get(verdict, verdict.value)
 
 
+def _others(part: Found) -> str:
+    return f"{part['others']:.0%}" if "others" in part else "not counted"
+
+
 def machine_table(found: Mapping[str, Found]) -> str:
     """Returns what each part was measured on."""
     facts = {name: part["facts"] for name, part in found.items()}
@@ -302,7 +306,7 @@ def machine_table(found: Mapping[str, Found]) -> str:
         ("cores", *(each["cores"] for each in facts.values())),
         ("memory, GiB", *(each["memory_gib"] for each in facts.values())),
         ("load before", *(f"{each['load_before']:.2f}" for each in facts.values())),
-        ("of the cores, other programs", *(f"{part['others']:.0%}" for part in found.values())),
+        ("of the cores, other programs", *map(_others, found.values())),
         ("Triton", *(each["triton"] for each in facts.values())),
         ("Python", *(each["python"] for each in facts.values())),
         *(

@@ -26,6 +26,7 @@ def test_a_time_beside_other_programs_decides_nothing() -> None:
     assert verdict(time_s, 2.0, others=0.01) == "**missed**"
     assert verdict(time_s, 2.0, others=0.5) == "inconclusive"
     assert verdict(time_s, 1.0, others=0.5) == "inconclusive"
+    assert verdict(time_s, 1.0, others=None) == "inconclusive"
     assert verdict(time_s, 1.0, others=0.01) == "reached"
     assert verdict(bytes_, 2.0, others=0.5) == "**missed**"
 
