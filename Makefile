@@ -108,7 +108,10 @@ export-check: $(EXPORT)/ready-dev $(TINY)/config.yaml ## Export and build the pu
 .PHONY: train-demo
 train-demo: $(EXPORT)/ready ## Train the demo's models again, which takes hours, and export them
 	$(EXPORT)/bin/python -m export train-demo $(DEMO)
-	$(EXPORT)/bin/python -m export onnx $(DEMO) --repository $(DEMO_REPOSITORY) --size 128x128 --halves
+	$(EXPORT)/bin/python -m export onnx $(DEMO) --repository $(DEMO_REPOSITORY) --size 128x128 --halves \
+		--style "cinematic=cinematic portrait, soft studio key light, shallow depth of field, filmic color" \
+		--style "professional=professional headshot, natural daylight" --style "artistic=artistic painting" \
+		--style "natural=natural daylight, a person is speaking"
 
 .PHONY: proto
 proto: $(EXPORT)/ready-dev ## Generate the Python code of the gRPC contract

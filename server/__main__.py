@@ -13,7 +13,7 @@ from server import logs, memory
 from server.api.listener import ListenError
 from server.app import serve
 from server.manifest import ManifestError
-from server.settings import Settings, changed, mistyped, outdated
+from server.settings import Settings, changed, mistyped, origins, outdated
 from server.triton.errors import TritonStartError
 
 
@@ -36,6 +36,8 @@ def main() -> int:
     logs.configure(as_json=settings.log_json)
     log = structlog.get_logger()
     log.info("starting", version=version("echomimic-server"), settings=changed(settings))
+    for name, origin in origins(os.environ, sys.argv[1:]).items():
+        log.info("a style is stated", setting=name, value=getattr(settings, name), by=origin)
     for problem in mistyped(os.environ):
         log.warning("a variable is ignored", problem=problem)
     status = 0

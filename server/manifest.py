@@ -33,8 +33,9 @@ class Manifest(BaseModel):
     Attributes:
         contract: the fingerprint of the networks, tensors and shapes that it was written for.
         sizes: (width, height); the first is the default.
-        styles: prompts by name that are encoded in the repository. Without a text_encoder among the
-            networks there are no others.
+        styles: prompts by name, the first of which is the default; none leaves default and names
+            to the gateway. Without a text_encoder among the networks they are encoded in the
+            repository, and there are no others.
         max_window_frames: the longest window that its engines take; None where any length goes.
     """
 

@@ -1,7 +1,8 @@
 """Every setting of the gateway: command line, then environment (ECHOMIMIC_*), then default."""
 
+import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -14,7 +15,13 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from server.triton.contract import FRAMES_PER_LATENT
 
@@ -64,6 +71,10 @@ WindowLadder = Annotated[
 
 OF_WINDOWS = ("first_window_frames", "window_frames")
 """Settings that `window_ladder` has taken the place of."""
+
+
+PLAIN_VARIABLES = {"STYLE_PROMPT": "prompt", "STYLE_CFG": "style_cfg"}
+"""Variables with names that users know, and the settings they state where nothing else does."""
 
 
 class Settings(BaseSettings):
@@ -155,7 +166,20 @@ class Settings(BaseSettings):
         50, ge=0, description="Frames of audio before a window that its features are computed with."
     )
 
-    prompt: str | None = Field(None, description="Prompt of a request that states none.")
+    prompt: str | None = Field(
+        None,
+        description="Prompt of a request that states none, or the name of a style; the variable "
+        "STYLE_PROMPT states it, too.",
+    )
+    style_cfg: float | None = Field(
+        None,
+        ge=1,
+        description="How strongly the style is followed where no guidance is stated: audio "
+        "guidance with flash, text guidance with preview; the variable STYLE_CFG states it, too.",
+    )
+    preset: Literal["fast", "balanced", "maximum"] | None = Field(
+        None, description="Denoising steps by name where none are stated: 6, 8 or 12."
+    )
     negative_prompt: str | None = Field(
         None, description="Negative prompt where none is stated (preview)."
     )
@@ -163,10 +187,10 @@ class Settings(BaseSettings):
         None, ge=1, description="Denoising steps where none are stated: flash 8, preview 25."
     )
     audio_guidance: float | None = Field(
-        None, ge=1, description="Audio guidance where none is stated: flash 2.5, preview 2.9."
+        None, ge=1, description="Audio guidance where none is stated: flash 3, preview 2.9."
     )
     text_guidance: float | None = Field(
-        None, ge=1, description="Text guidance where none is stated (preview): 2.5."
+        None, ge=1, description="Text guidance where none is stated (preview): 4."
     )
     shift: float | None = Field(
         None, gt=0, description="Noise schedule shift where none is stated: 5."
@@ -212,6 +236,20 @@ class Settings(BaseSettings):
     )
     log_json: bool = Field(False, description="Log as JSON lines instead of text.")
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Puts the variables of `PLAIN_VARIABLES` below all others."""
+        stated = {name: os.environ.get(variable) for variable, name in PLAIN_VARIABLES.items()}
+        plain = InitSettingsSource(settings_cls, {name: of for name, of in stated.items() if of})
+        return init_settings, env_settings, dotenv_settings, file_secret_settings, plain
+
     @property
     def places_per_caller(self) -> int:
         """Streams and renders of one client address at once."""
@@ -246,6 +284,28 @@ class Settings(BaseSettings):
 def changed(settings: Settings) -> dict[str, Any]:
     """Returns what was not left at its default, by name, in JSON's types."""
     return settings.model_dump(mode="json", exclude_defaults=True)
+
+
+def origins(variables: Mapping[str, str], words: Iterable[str]) -> dict[str, str]:
+    """Returns where the settings that have a plain variable come from, by name.
+
+    Args:
+        variables: of the environment.
+        words: of the command line.
+    """
+    options = {word.partition("=")[0] for word in words}
+    given = {name.upper() for name in variables}
+    found: dict[str, str] = {}
+    for variable, name in PLAIN_VARIABLES.items():
+        option = "--" + name.replace("_", "-")
+        ours = f"{ENVIRONMENT_PREFIX}{name.upper()}"
+        if option in options:
+            found[name] = option
+        elif ours in given:
+            found[name] = ours
+        elif variables.get(variable):
+            found[name] = variable
+    return found
 
 
 def mistyped(variables: Iterable[str]) -> Iterator[str]:

@@ -65,10 +65,22 @@ Steps = Annotated[
     int | None,
     typer.Option(min=1, max=MAX_INT32, help="Denoising steps: 6 is fast, 8 balanced, 12 maximum."),
 ]
+Preset = Annotated[
+    str | None, typer.Option(help="The name of a number of steps: fast, balanced, maximum.")
+]
 AudioGuidance = Annotated[
     float | None, typer.Option(help="How strongly the speech drives the face; 1 is off.")
 ]
-Prompt = Annotated[str | None, typer.Option(help="What the picture shows.")]
+StyleCfg = Annotated[
+    float | None, typer.Option(help="How strongly the style is followed, whatever the variant.")
+]
+Prompt = Annotated[
+    str | None,
+    typer.Option(
+        help="What the picture shows: a text, or one of the server's styles, as cinematic, "
+        "professional, artistic or natural."
+    ),
+]
 Seed = Annotated[int | None, typer.Option(min=0, max=MAX_UINT64, help="Seed of the noise.")]
 Sampler = Annotated[SamplerName | None, typer.Option(help="The sampler.")]
 Face = Annotated[

@@ -21,6 +21,7 @@ from echomimic_client.arguments import (
     FrameFolder,
     JpegQuality,
     PortraitFile,
+    Preset,
     Prompt,
     Sampler,
     Seed,
@@ -28,6 +29,7 @@ from echomimic_client.arguments import (
     SizeOption,
     SpeechFile,
     Steps,
+    StyleCfg,
     call_options,
 )
 from echomimic_client.audio import AudioClip, read_audio
@@ -81,7 +83,9 @@ def stream(
     frame_encoding: Encoding = "jpeg",
     jpeg_quality: JpegQuality = JPEG_QUALITY,
     steps: Steps = None,
+    preset: Preset = None,
     audio_guidance: AudioGuidance = None,
+    style_cfg: StyleCfg = None,
     prompt: Prompt = None,
     seed: Seed = None,
     sampler: Sampler = None,
@@ -97,7 +101,13 @@ def stream(
     options = call_options(
         VideoFormat(frame_encoding, *(size or (0, 0)), jpeg_quality),
         GenerationSettings(
-            prompt=prompt, steps=steps, audio_guidance=audio_guidance, sampler=sampler, seed=seed
+            prompt=prompt,
+            steps=steps,
+            preset=preset,
+            audio_guidance=audio_guidance,
+            style_cfg=style_cfg,
+            sampler=sampler,
+            seed=seed,
         ),
         face_box,
         deadline_s,
@@ -148,7 +158,9 @@ def render(
     frame_encoding: Encoding = "jpeg",
     jpeg_quality: JpegQuality = JPEG_QUALITY,
     steps: Steps = None,
+    preset: Preset = None,
     audio_guidance: AudioGuidance = None,
+    style_cfg: StyleCfg = None,
     prompt: Prompt = None,
     seed: Seed = None,
     sampler: Sampler = None,
@@ -163,7 +175,13 @@ def render(
     options = call_options(
         VideoFormat(frame_encoding, *(size or (0, 0)), jpeg_quality),
         GenerationSettings(
-            prompt=prompt, steps=steps, audio_guidance=audio_guidance, sampler=sampler, seed=seed
+            prompt=prompt,
+            steps=steps,
+            preset=preset,
+            audio_guidance=audio_guidance,
+            style_cfg=style_cfg,
+            sampler=sampler,
+            seed=seed,
         ),
         face_box,
         deadline_s,

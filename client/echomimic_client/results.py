@@ -61,6 +61,10 @@ class GenerationSettings:
     audio_scale: float | None = None
     teacache: TeaCache | None = None
     """None skips nothing."""
+    preset: str | None = None
+    """In place of steps: fast, balanced or maximum. Answers have the steps."""
+    style_cfg: float | None = None
+    """How strongly the style is followed, in place of the guidance that says so in the variant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +292,8 @@ class ServerInfo:
     free_prompts: bool
     """Whether other prompts are taken."""
     settings: tuple[Setting, ...]
+    presets: dict[str, int]
+    """Steps by name."""
 
 
 @dataclass(frozen=True, slots=True)

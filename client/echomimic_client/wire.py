@@ -154,6 +154,7 @@ def read_server_info(message: pb.GetServerInfoResponse) -> ServerInfo:
         styles={style.name: style.prompt for style in message.styles},
         free_prompts=message.free_prompts,
         settings=tuple(map(_read_setting, message.settings)),
+        presets={preset.name: preset.steps for preset in message.presets},
     )
 
 

@@ -67,7 +67,10 @@ def onnx(
     ] = False,
     style: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=PROMPT, a further style of the bank, several times."),
+        typer.Option(
+            help="NAME=PROMPT, several times: a further style of the bank; or without a bank the "
+            "styles that the weights were trained with, of which the first is the default prompt."
+        ),
     ] = None,
     riflex_latent_frames: Annotated[
         int,
@@ -106,8 +109,6 @@ def onnx(
     styles = dict(parse_style(text) for text in style or ())
     others = _others(text_precision, image_precision, vae_precision)
     _check_calibration(precision, portrait, speech)
-    if styles and not style_bank:
-        raise typer.BadParameter("--style needs --style-bank")
 
     import torch
 
@@ -148,6 +149,7 @@ def onnx(
             riflex=Riflex(riflex_k, riflex_latent_frames) if riflex_latent_frames else None,
             halves=halves,
             prompts=prompts,
+            styles=styles,
             calibration=calibration,
         )
     console.print(f"wrote {repository}")

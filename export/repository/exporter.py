@@ -9,6 +9,7 @@ import gc
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import onnx
@@ -31,7 +32,7 @@ from export.repository.origin import Origin, exporter_digest, tool_versions
 from export.repository.styles import encode
 from export.tensorrt.profiles import WINDOWS, Workload, warm_up_shapes
 from server import manifest
-from server.animation import styles
+from server.animation.styles import FILE as STYLES_FILE
 from server.animation.styles import write_styles
 from server.manifest import Manifest, NetworkEntry
 from server.triton.contract import FACE_DETECTOR, NETWORKS, Network, Variant, fingerprint
@@ -71,6 +72,7 @@ def export_repository(
     riflex: Riflex | None = None,
     halves: bool = False,
     prompts: Mapping[str, str] | None = None,
+    styles: Mapping[str, str] = MappingProxyType({}),
     calibration: Calibration | None = None,
 ) -> None:
     """Writes a repository that the gateway and Triton can serve.
@@ -85,6 +87,8 @@ def export_repository(
         riflex: a change of the denoiser's temporal frequencies, for clips of a known length.
         halves: store the weights that half precision holds exactly in half the room.
         prompts: by name, to be encoded now, so that the text encoder is left out.
+        styles: prompts by name for the text encoder, if it is not left out; the first is the
+            default.
         calibration: what fp8 takes its scales from.
 
     Raises:
@@ -104,7 +108,7 @@ def export_repository(
     if prompts is not None:
         report("text_encoder: encoding the prompts")
         encoded = encode(checkpoint, prompts, precisions["text_encoder"])
-        write_styles(repository / styles.FILE, encoded)
+        write_styles(repository / STYLES_FILE, encoded)
         del builds["text_encoder"]
         shutil.rmtree(repository / "text_encoder", ignore_errors=True)
     workload = Workload(checkpoint.variant, sizes, WINDOWS)
@@ -154,7 +158,7 @@ def export_repository(
             for name in names
         },
         sizes=tuple(sizes),
-        styles=dict(prompts or {}),
+        styles=dict(prompts or styles),
         tool_versions=dict(tool_versions()),
     )
     (repository / manifest.FILE).write_text(description.model_dump_json(indent=2) + "\n")

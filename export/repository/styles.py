@@ -11,23 +11,19 @@ from export.checkpoint.layout import Checkpoint
 from export.networks.text_encoder import text_encoder
 from export.precision.policy import Precision
 from server.animation.defaults import VARIANT_DEFAULTS
+from server.animation.styles import NEGATIVE, STYLES
 from server.animation.tokens import PromptTokenizer
 from server.triton.contract import Variant
 
-STYLES: Mapping[str, str] = {
-    "cinematic": VARIANT_DEFAULTS["flash"].prompt,
-    "professional": "professional headshot, even soft light, neutral background, sharp focus",
-    "artistic": "artistic portrait, painterly light, rich colors, soft edges",
-    "natural": "natural portrait, daylight, true colors, a person is speaking",
-}
-NEGATIVE = "negative"
-"""The name of preview's negative prompt, which its guidance needs."""
+AUTHORS = "authors"
+"""The name of the prompt that the variant's authors run it with."""
 
 
 def bank(variant: Variant, more: Mapping[str, str]) -> dict[str, str]:
-    """Returns the prompts of a bank by name: ours, the variant's negative prompt, and more."""
-    negative = VARIANT_DEFAULTS[variant].negative_prompt
-    return {**STYLES, **({NEGATIVE: negative} if negative else {}), **more}
+    """Returns the prompts of a bank by name: the authors' first, then ours, and more."""
+    authors = VARIANT_DEFAULTS[variant]
+    negative = {NEGATIVE: authors.negative_prompt} if authors.negative_prompt else {}
+    return {AUTHORS: authors.prompt, **STYLES, **negative, **more}
 
 
 def encode(

@@ -1,5 +1,6 @@
 """How frames are generated: the table of settings, and what each variant's authors run it with."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, get_type_hints
 
@@ -36,7 +37,7 @@ class GenerationSettings:
     """How frames are generated. Flash has no use for what its defaults leave without effect."""
 
     prompt: Annotated[str, Setting("What the picture shows.", is_prompt=True)] = (
-        "cinematic portrait, soft studio key light, shallow depth of field, filmic color"
+        "A person is speaking."
     )
     negative_prompt: Annotated[
         str, Setting("What it should not show.", preview_only=True, is_prompt=True)
@@ -94,12 +95,14 @@ SETTINGS: dict[str, Setting] = {
 """The table, by the fields' names."""
 
 VARIANT_DEFAULTS: dict[Variant, GenerationSettings] = {
-    "flash": GenerationSettings(steps=8, audio_guidance=2.5, sampler="flow_unipc"),
+    "flash": GenerationSettings(steps=8, audio_guidance=3.0, sampler="flow_unipc"),
     "preview": GenerationSettings(
-        negative_prompt="blurred face, distorted mouth, twisted hands, jerky gestures",
+        negative_prompt="Gesture is bad. Gesture is unclear. Strange and twisted hands. Bad hands. "
+        "Bad fingers. Unclear and blurry hands. "
+        "手部快速摆动, 手指频繁抽搐, 夸张手势, 重复机械性动作.",
         steps=25,
         audio_guidance=2.9,
-        text_guidance=2.5,
+        text_guidance=4.0,
         sampler="flow_euler",
         dynamic_audio_guidance=True,
         dynamic_text_guidance=True,
@@ -107,4 +110,12 @@ VARIANT_DEFAULTS: dict[Variant, GenerationSettings] = {
         negative_prompt_steps=2,
     ),
 }
-"""What each variant's authors run it with, but for the prompts and the style's own strength."""
+"""What each variant's authors run it with. Preview has flash's prompt: it comes with none."""
+
+PRESETS: Mapping[str, int] = {"fast": 6, "balanced": 8, "maximum": 12}
+"""Denoising steps that have names."""
+
+
+def style_strength(variant: Variant) -> str:
+    """Returns the name of the setting that says how strongly a style is followed."""
+    return "audio_guidance" if variant == "flash" else "text_guidance"

@@ -14,6 +14,15 @@ from server.manifest import Manifest, ManifestError
 from server.triton.contract import TEXT_STEP
 
 FILE = "styles.npz"
+NEGATIVE = "negative"
+"""The name of the negative prompt among the styles of a repository."""
+STYLES: Mapping[str, str] = {
+    "cinematic": "cinematic portrait, soft studio key light, shallow depth of field, filmic color",
+    "professional": "professional headshot, even soft light, neutral background, sharp focus",
+    "artistic": "artistic portrait, painterly light, rich colors, soft edges",
+    "natural": "natural portrait, daylight, true colors, a person is speaking",
+}
+"""Prompts that have names, where a repository states none of its own."""
 
 
 def write_styles(path: Path, encoded: Mapping[str, FloatArray]) -> None:
@@ -24,10 +33,12 @@ def write_styles(path: Path, encoded: Mapping[str, FloatArray]) -> None:
 def encoded_prompts(repository: Path, manifest: Manifest) -> dict[str, FloatArray]:
     """Returns the encodings [1, tokens, text_width] that a repository holds by their prompts.
 
+    One that serves umT5 holds none.
+
     Raises:
         ManifestError: the file does not hold what the manifest states.
     """
-    if not manifest.styles:
+    if "text_encoder" in manifest.networks or not manifest.styles:
         return {}
     path = repository / FILE
     try:

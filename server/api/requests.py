@@ -16,7 +16,7 @@ from server.pictures.encoding import FrameEncoding
 from server.pictures.face import FaceBox
 from server.sessions import jobs
 from server.sessions.jobs import Job, Offer, VideoFormat
-from server.sessions.stating import Stated, check_range, with_stated
+from server.sessions.stating import SHORTHANDS, Stated, check_range, with_stated
 from server.triton.contract import FRAMES_PER_LATENT, latent_frames
 
 AUDIO_ENCODINGS: dict[pb.AudioEncoding, SampleEncoding] = {
@@ -208,7 +208,7 @@ def _video_format(message: pb.VideoFormat, offer: Offer, field: str) -> VideoFor
 def read_generation(message: pb.GenerationSettings) -> Stated:
     """Returns what a client states of generation; unspecified words are not stated."""
     stated: dict[str, Any] = {
-        name: getattr(message, name) for name in SETTINGS if message.HasField(name)
+        name: getattr(message, name) for name in (*SETTINGS, *SHORTHANDS) if message.HasField(name)
     }
     if stated.pop("sampler", pb.SAMPLER_UNSPECIFIED) != pb.SAMPLER_UNSPECIFIED:
         stated["sampler"] = SAMPLERS.get(message.sampler)

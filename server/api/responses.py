@@ -179,9 +179,10 @@ def server_info(offer: Offer) -> pb.GetServerInfoResponse:
         default_generation=_generation(offer.generation, offer.manifest.variant),
         windows=_windows(offer.windows),
         limits=_limits(offer),
-        styles=[pb.Style(name=n, prompt=prompt) for n, prompt in offer.manifest.styles.items()],
+        styles=[pb.Style(name=n, prompt=prompt) for n, prompt in offer.styles.items()],
         free_prompts=offer.free_prompts,
         settings=list(_settings(offer)),
+        presets=[pb.Preset(name=name, steps=steps) for name, steps in offer.presets.items()],
     )
 
 

@@ -1,10 +1,18 @@
 """What a call asks for, checked and with every default filled in; and what the server offers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from server.animation.clip import ExactClip
-from server.animation.defaults import SETTINGS, VARIANT_DEFAULTS, GenerationSettings
+from server.animation.defaults import (
+    PRESETS,
+    SETTINGS,
+    VARIANT_DEFAULTS,
+    GenerationSettings,
+    style_strength,
+)
 from server.animation.samplers.sampler import SamplerName
+from server.animation.styles import NEGATIVE, STYLES
 from server.animation.windows import WindowSpec
 from server.audio.pcm import AudioFormat
 from server.manifest import Manifest, ManifestError
@@ -90,7 +98,7 @@ class Offer:
     def _check_prompts(self) -> None:
         repository, longest = self.settings.repository, self.settings.max_prompt_bytes
         defaults = {name: getattr(self.generation, name) for name in ("prompt", "negative_prompt")}
-        styles = {f"style {name} of {repository}": of for name, of in self.manifest.styles.items()}
+        styles = {f"style {name} of {repository}": of for name, of in self.styles.items()}
         for name, prompt in (defaults | styles).items():
             length = len(prompt.encode())
             if length > longest:
@@ -127,13 +135,24 @@ class Offer:
             )
 
     @property
+    def styles(self) -> Mapping[str, str]:
+        """Prompts by name: the repository's own if it states any."""
+        return self.manifest.styles or STYLES
+
+    @property
+    def presets(self) -> Mapping[str, int]:
+        """Steps by name, as far as they are allowed."""
+        most = self.settings.max_steps
+        return {name: steps for name, steps in PRESETS.items() if steps <= most}
+
+    @property
     def free_prompts(self) -> bool:
         """Whether there is a network that encodes any prompt."""
         return not self.manifest.styles or "text_encoder" in self.manifest.networks
 
     def offers_prompt(self, prompt: str) -> bool:
         """Tells whether a prompt can be used; an empty one can where it is not used at all."""
-        return self.free_prompts or prompt in ("", *self.manifest.styles.values())
+        return self.free_prompts or prompt in ("", *self.styles.values())
 
     def range_of(self, name: str) -> tuple[float, float] | None:
         """Returns lowest and highest value of a setting that is a number, here."""
@@ -147,10 +166,24 @@ class Offer:
 
     @property
     def generation(self) -> GenerationSettings:
-        """What a call gets that states nothing: the variant's defaults under the operator's."""
-        # Operators have defaults of their own for some of them.
-        stated = {name: getattr(self.settings, name, None) for name in SETTINGS}
-        return replace(
-            VARIANT_DEFAULTS[self.manifest.variant],
-            **{name: value for name, value in stated.items() if value is not None},
-        )
+        """What a call gets that states nothing.
+
+        The authors' settings, under the repository's own prompts, under the operator's.
+        """
+        settings, variant = self.settings, self.manifest.variant
+        stated = {name: getattr(settings, name, None) for name in SETTINGS}
+        if stated["steps"] is None and settings.preset is not None:
+            stated["steps"] = PRESETS[settings.preset]
+        strength = style_strength(variant)
+        if stated[strength] is None:
+            stated[strength] = settings.style_cfg
+        if stated["prompt"] is not None:
+            stated["prompt"] = self.styles.get(stated["prompt"], stated["prompt"])
+        own = {name: value for name, value in stated.items() if value is not None}
+        return replace(VARIANT_DEFAULTS[variant], **self._prompts_of_repository() | own)
+
+    def _prompts_of_repository(self) -> dict[str, str]:
+        styles = dict(self.manifest.styles)
+        negative = styles.pop(NEGATIVE, None)
+        prompts = {"prompt": next(iter(styles.values()), None), "negative_prompt": negative}
+        return {name: prompt for name, prompt in prompts.items() if prompt is not None}

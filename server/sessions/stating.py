@@ -5,16 +5,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from server.animation.defaults import SETTINGS, GenerationSettings
+from server.animation.defaults import SETTINGS, GenerationSettings, style_strength
 from server.animation.teacache import TeaCache
 from server.errors import InvalidFieldError
 from server.sessions.jobs import Offer
 from server.triton.contract import Variant
 
 Stated = Mapping[str, Any]
-"""Values by the names of settings. ``teacache`` is a mapping, too, by the names of TeaCache. None
-stands for a word that the front end does not know."""
+"""Values by the names of settings, or of the `SHORTHANDS` for them. ``teacache`` is a mapping, too,
+by the names of TeaCache. None stands for a word that the front end does not know."""
 
+SHORTHANDS = ("preset", "style_cfg")
+"""For steps, and for the guidance that is the style's strength in the variant."""
 MAX_TEACACHE_THRESHOLD = 10.0
 
 
@@ -33,6 +35,7 @@ def with_stated(
         InvalidFieldError: a value cannot be used.
     """
     variant = offer.manifest.variant
+    stated = _spelled_out(stated, offer, field)
     for name, setting in SETTINGS.items():
         if name in stated and not setting.serves(variant):
             problem = "has no effect in this variant; leave it out"
@@ -43,13 +46,37 @@ def with_stated(
         raise InvalidFieldError(f"{field}.sampler", "is unknown; GetServerInfo lists them")
     for name in values:
         if SETTINGS[name].is_prompt:
-            values[name] = offer.manifest.styles.get(values[name], values[name])
+            values[name] = offer.styles.get(values[name], values[name])
     settings = replace(settings, **values)
     _check(settings, offer, field)
     if teacache is not None:
         asked = _teacache(teacache, settings, variant, f"{field}.teacache")
         return replace(settings, teacache=asked)
     return replace(settings, teacache=_within(settings.teacache, settings.steps))
+
+
+def _spelled_out(stated: Stated, offer: Offer, field: str) -> Stated:
+    """Returns settings in place of the shorthands for them."""
+    values = dict(stated)
+    strength = style_strength(offer.manifest.variant)
+    for shorthand, name in (("preset", "steps"), ("style_cfg", strength)):
+        if shorthand not in values:
+            continue
+        if name in values:
+            raise InvalidFieldError(f"{field}.{shorthand}", f"states {name}, too; leave one out")
+        values[name] = values.pop(shorthand)
+        if shorthand == "preset":
+            values[name] = _steps(values[name], offer, f"{field}.{shorthand}")
+        else:
+            check_range(values[name], *(offer.range_of(name) or (0, 0)), f"{field}.{shorthand}")
+    return values
+
+
+def _steps(preset: str, offer: Offer, field: str) -> int:
+    if preset not in offer.presets:
+        known = ", ".join(offer.presets) or "no preset, but steps"
+        raise InvalidFieldError(field, f"is none of this server's presets; ask for one of {known}")
+    return offer.presets[preset]
 
 
 def with_update(
@@ -92,7 +119,7 @@ def _check_prompt(text: str, offer: Offer, field: str) -> None:
     if len(text.encode()) > limit:
         raise InvalidFieldError(field, f"is longer than {limit} bytes")
     if not offer.offers_prompt(text):
-        names = ", ".join(offer.manifest.styles)
+        names = ", ".join(offer.styles)
         raise InvalidFieldError(field, f"is none of this server's styles; ask for one of {names}")
 
 

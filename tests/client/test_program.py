@@ -86,6 +86,17 @@ def test_every_option_reaches_the_server(tmp_path: Path, speech_file: Path) -> N
     assert len(service.chunks) == 3
 
 
+def test_a_style_and_a_preset_reach_the_server_by_name(tmp_path: Path, speech_file: Path) -> None:
+    service = FakeService()
+    words = ["--prompt", "artistic", "--style-cfg", "2.5", "--preset", "maximum"]
+    with served(service) as address:
+        result = run(address, speech_file, tmp_path / "film.mp4", *words)
+    assert result.exit_code == 0, result.stderr
+    assert service.start.generation == pb.GenerationSettings(
+        prompt="artistic", style_cfg=2.5, preset="maximum"
+    )
+
+
 def test_a_refusal_is_one_line_and_leaves_no_file(tmp_path: Path, speech_file: Path) -> None:
     with served(FakeService(refuse=FIELD_REFUSED)) as address:
         result = run(address, speech_file, tmp_path / "film.mp4")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from server.settings import Settings, changed, mistyped, outdated
+from server.settings import Settings, changed, mistyped, origins, outdated
 from tests.support.serving import small_windows
 
 
@@ -45,6 +45,34 @@ def test_an_option_of_earlier_versions_is_named_with_what_to_write_instead() -> 
         f"--{name} is no option any more; write --window-ladder=17,33"
         for name in ("first-window-frames", "window-frames")
     ]
+
+
+def test_a_style_is_stated_by_the_names_that_users_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STYLE_PROMPT", "natural")
+    monkeypatch.setenv("STYLE_CFG", "2.5")
+    settings = Settings.model_validate({})
+    assert (settings.prompt, settings.style_cfg) == ("natural", 2.5)
+    given = {"STYLE_PROMPT": "natural", "STYLE_CFG": "2.5"}
+    assert origins(given, []) == {"prompt": "STYLE_PROMPT", "style_cfg": "STYLE_CFG"}
+
+
+def test_the_gateways_own_names_win_over_those_that_users_know(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = {"STYLE_PROMPT": "natural", "ECHOMIMIC_PROMPT": "artistic", "STYLE_CFG": ""}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings.model_validate({})
+    assert (settings.prompt, settings.style_cfg) == ("artistic", None)
+    assert origins(given, []) == {"prompt": "ECHOMIMIC_PROMPT"}
+    assert origins(given, ["--prompt=mine"]) == {"prompt": "--prompt"}
+    assert small_windows(prompt="mine").prompt == "mine"
+
+
+def test_a_strength_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STYLE_CFG", "much")
+    with pytest.raises(ValidationError, match="style_cfg"):
+        Settings.model_validate({})
 
 
 @pytest.mark.parametrize(

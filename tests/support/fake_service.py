@@ -165,6 +165,8 @@ class FakeService(pb_grpc.AvatarServiceServicer):
                 ),
                 pb.Setting(name="seed", meaning="The seed of the noise."),
             ],
+            styles=[pb.Style(name="natural", prompt="daylight")],
+            presets=[pb.Preset(name="fast", steps=6)],
         )
 
     def _updated(self, update: pb.Update, speech: FakeSpeech) -> pb.AnimateResponse:

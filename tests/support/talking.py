@@ -1,7 +1,7 @@
 """Clips of people who are in no training, and what the networks make of them in this process."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from server.animation.cache import ByteCache
 from server.animation.condition import Conditioner
 from server.animation.generation import direct, seeded_noise
 from server.animation.pipeline import animate
+from server.animation.styles import STYLES
 from server.animation.tokens import PromptTokenizer
 from server.animation.variant import generation
 from server.animation.windows import WindowSpec, windows
@@ -35,7 +36,8 @@ SIDE = 128
 PORTRAIT_SIDE = 512
 SPEC = window_spec(Settings.model_construct())
 """How the server cuts live speech unless told otherwise."""
-FLASH = VARIANT_DEFAULTS["flash"]
+FLASH = replace(VARIANT_DEFAULTS["flash"], prompt=STYLES["cinematic"], audio_guidance=2.5)
+"""What the demo's networks are measured with: a prompt that they were trained with."""
 HELD_OUT_SEED = 9_000
 """No training draws from it."""
 SILENT_START_S = 0.6

@@ -208,7 +208,7 @@ class VideoFormat(_message.Message):
     def __init__(self, encoding: _Optional[_Union[FrameEncoding, str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., jpeg_quality: _Optional[int] = ..., frames_per_second: _Optional[int] = ...) -> None: ...
 
 class GenerationSettings(_message.Message):
-    __slots__ = ("prompt", "negative_prompt", "steps", "audio_guidance", "text_guidance", "sampler", "shift", "seed", "dynamic_audio_guidance", "dynamic_text_guidance", "negative_prompt_scale", "negative_prompt_steps", "guidance_skip_ratio", "audio_scale", "teacache")
+    __slots__ = ("prompt", "negative_prompt", "steps", "audio_guidance", "text_guidance", "sampler", "shift", "seed", "dynamic_audio_guidance", "dynamic_text_guidance", "negative_prompt_scale", "negative_prompt_steps", "guidance_skip_ratio", "audio_scale", "teacache", "preset", "style_cfg")
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_PROMPT_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
@@ -224,6 +224,8 @@ class GenerationSettings(_message.Message):
     GUIDANCE_SKIP_RATIO_FIELD_NUMBER: _ClassVar[int]
     AUDIO_SCALE_FIELD_NUMBER: _ClassVar[int]
     TEACACHE_FIELD_NUMBER: _ClassVar[int]
+    PRESET_FIELD_NUMBER: _ClassVar[int]
+    STYLE_CFG_FIELD_NUMBER: _ClassVar[int]
     prompt: str
     negative_prompt: str
     steps: int
@@ -239,7 +241,9 @@ class GenerationSettings(_message.Message):
     guidance_skip_ratio: float
     audio_scale: float
     teacache: TeaCache
-    def __init__(self, prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., steps: _Optional[int] = ..., audio_guidance: _Optional[float] = ..., text_guidance: _Optional[float] = ..., sampler: _Optional[_Union[Sampler, str]] = ..., shift: _Optional[float] = ..., seed: _Optional[int] = ..., dynamic_audio_guidance: _Optional[bool] = ..., dynamic_text_guidance: _Optional[bool] = ..., negative_prompt_scale: _Optional[float] = ..., negative_prompt_steps: _Optional[int] = ..., guidance_skip_ratio: _Optional[float] = ..., audio_scale: _Optional[float] = ..., teacache: _Optional[_Union[TeaCache, _Mapping]] = ...) -> None: ...
+    preset: str
+    style_cfg: float
+    def __init__(self, prompt: _Optional[str] = ..., negative_prompt: _Optional[str] = ..., steps: _Optional[int] = ..., audio_guidance: _Optional[float] = ..., text_guidance: _Optional[float] = ..., sampler: _Optional[_Union[Sampler, str]] = ..., shift: _Optional[float] = ..., seed: _Optional[int] = ..., dynamic_audio_guidance: _Optional[bool] = ..., dynamic_text_guidance: _Optional[bool] = ..., negative_prompt_scale: _Optional[float] = ..., negative_prompt_steps: _Optional[int] = ..., guidance_skip_ratio: _Optional[float] = ..., audio_scale: _Optional[float] = ..., teacache: _Optional[_Union[TeaCache, _Mapping]] = ..., preset: _Optional[str] = ..., style_cfg: _Optional[float] = ...) -> None: ...
 
 class TeaCache(_message.Message):
     __slots__ = ("threshold", "warm_up", "policy", "off")
@@ -490,7 +494,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("version", "variant", "checkpoint_digest", "models", "sizes", "frame_encodings", "samplers", "default_generation", "windows", "limits", "styles", "free_prompts", "settings")
+    __slots__ = ("version", "variant", "checkpoint_digest", "models", "sizes", "frame_encodings", "samplers", "default_generation", "windows", "limits", "styles", "free_prompts", "settings", "presets")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     VARIANT_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -504,6 +508,7 @@ class GetServerInfoResponse(_message.Message):
     STYLES_FIELD_NUMBER: _ClassVar[int]
     FREE_PROMPTS_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    PRESETS_FIELD_NUMBER: _ClassVar[int]
     version: str
     variant: str
     checkpoint_digest: str
@@ -517,7 +522,16 @@ class GetServerInfoResponse(_message.Message):
     styles: _containers.RepeatedCompositeFieldContainer[Style]
     free_prompts: bool
     settings: _containers.RepeatedCompositeFieldContainer[Setting]
-    def __init__(self, version: _Optional[str] = ..., variant: _Optional[str] = ..., checkpoint_digest: _Optional[str] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., sizes: _Optional[_Iterable[_Union[Size, _Mapping]]] = ..., frame_encodings: _Optional[_Iterable[_Union[FrameEncoding, str]]] = ..., samplers: _Optional[_Iterable[_Union[Sampler, str]]] = ..., default_generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., styles: _Optional[_Iterable[_Union[Style, _Mapping]]] = ..., free_prompts: _Optional[bool] = ..., settings: _Optional[_Iterable[_Union[Setting, _Mapping]]] = ...) -> None: ...
+    presets: _containers.RepeatedCompositeFieldContainer[Preset]
+    def __init__(self, version: _Optional[str] = ..., variant: _Optional[str] = ..., checkpoint_digest: _Optional[str] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., sizes: _Optional[_Iterable[_Union[Size, _Mapping]]] = ..., frame_encodings: _Optional[_Iterable[_Union[FrameEncoding, str]]] = ..., samplers: _Optional[_Iterable[_Union[Sampler, str]]] = ..., default_generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., styles: _Optional[_Iterable[_Union[Style, _Mapping]]] = ..., free_prompts: _Optional[bool] = ..., settings: _Optional[_Iterable[_Union[Setting, _Mapping]]] = ..., presets: _Optional[_Iterable[_Union[Preset, _Mapping]]] = ...) -> None: ...
+
+class Preset(_message.Message):
+    __slots__ = ("name", "steps")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    steps: int
+    def __init__(self, name: _Optional[str] = ..., steps: _Optional[int] = ...) -> None: ...
 
 class Setting(_message.Message):
     __slots__ = ("name", "meaning", "minimum", "maximum", "changes_in_stream")

@@ -1,5 +1,6 @@
 """A repository with encoded prompts and no umT5: what is written, served and refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -14,8 +15,9 @@ from export.checkpoint import layout
 from export.checkpoint.layout import Checkpoint
 from export.checkpoint.tiny import make_tiny
 from export.networks.catalogue import networks
-from export.repository.styles import STYLES, bank, encode
-from server.animation.styles import FILE, encoded_prompts, write_styles
+from export.repository.styles import bank, encode
+from server.animation.defaults import VARIANT_DEFAULTS
+from server.animation.styles import FILE, STYLES, encoded_prompts, write_styles
 from server.animation.tokens import PromptTokenizer
 from server.manifest import Manifest, ManifestError, NetworkEntry
 from server.sessions.jobs import Offer
@@ -56,7 +58,7 @@ def test_the_bank_holds_what_umt5_makes(tmp_path: Path) -> None:
     prompts = bank(checkpoint.variant, {"calm": CALM})
     write_styles(tmp_path / FILE, encode(checkpoint, prompts, "fp32"))
     ours = encoded_prompts(tmp_path, offering(prompts))
-    assert ours.keys() == {*STYLES.values(), CALM}
+    assert ours.keys() == {VARIANT_DEFAULTS["flash"].prompt, *STYLES.values(), CALM}
     tokenize = PromptTokenizer(checkpoint.existing(layout.TOKENIZER))
     module = networks(checkpoint)["text_encoder"](checkpoint).module
     for prompt, text in ours.items():
@@ -65,6 +67,30 @@ def test_the_bank_holds_what_umt5_makes(tmp_path: Path) -> None:
         length = text.shape[1]
         np.testing.assert_allclose(text, theirs[:, :length], atol=1e-5, rtol=1e-5)
         assert not theirs[:, length:].any()
+
+
+def test_a_bank_begins_with_the_prompt_of_the_authors() -> None:
+    prompts = bank("preview", {})
+    authors = VARIANT_DEFAULTS["preview"]
+    generation = Offer(small_windows(), offering(prompts)).generation
+    assert next(iter(prompts.values())) == generation.prompt == authors.prompt
+    preview = offering(prompts).model_copy(update={"variant": "preview"})
+    assert Offer(small_windows(), preview).generation.negative_prompt == authors.negative_prompt
+
+
+def test_a_repository_starts_with_its_first_style_and_the_operator_with_another() -> None:
+    stated = offering({"negative": "none", "own": "as trained", "natural": "day"}, "text_encoder")
+    assert Offer(small_windows(), stated).generation.prompt == "as trained"
+    assert Offer(small_windows(prompt="natural"), stated).generation.prompt == "day"
+    assert Offer(small_windows(prompt="any"), stated).generation.prompt == "any"
+    assert Offer(small_windows(), manifest()).generation == replace(
+        VARIANT_DEFAULTS["flash"], steps=2
+    )
+    assert Offer(small_windows(prompt="natural"), manifest()).generation.prompt == STYLES["natural"]
+
+
+def test_styles_that_umt5_encodes_need_no_file(tmp_path: Path) -> None:
+    assert encoded_prompts(tmp_path, offering(PROMPTS, "text_encoder")) == {}
 
 
 def test_preview_has_its_negative_prompt_in_the_bank() -> None:
@@ -90,6 +116,8 @@ async def test_styles_are_asked_for_by_name_or_text_and_umt5_is_left_alone(
     given = engine.given("denoiser", "text")
     assert np.array_equal(given[0][:1], encoded[CALM])
     assert {style.name: style.prompt for style in info.styles} == PROMPTS
+    presets = {preset.name: preset.steps for preset in info.presets}
+    assert presets == {"fast": 6, "balanced": 8, "maximum": 12}
     assert not info.free_prompts
 
 

@@ -146,8 +146,11 @@ def _wide() -> bytes:
 
 
 async def test_colours_are_matched_to_the_first_frame(flash: Served) -> None:
-    plain = pictures(await render(flash, request(1.0, pb.ExactClip())))
-    matched = pictures(await render(flash, request(1.0, pb.ExactClip(match_colors=True))))
+    # The fake engine's pictures must not be all white.
+    how = pb.GenerationSettings(prompt="cinematic", audio_guidance=2.5)
+    plain = pictures(await render(flash, request(1.0, pb.ExactClip(), generation=how)))
+    matching = request(1.0, pb.ExactClip(match_colors=True), generation=how)
+    matched = pictures(await render(flash, matching))
     assert plain[0].data == matched[0].data
 
     def mean(frame: pb.Frame) -> np.floating[Any]:

@@ -1,7 +1,7 @@
 """Settings of generation: the table agrees with the contract, and whoever checks follows it."""
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from server.animation.teacache import TeaCache
 from server.errors import InvalidFieldError
 from server.manifest import ManifestError
 from server.sessions.jobs import Offer
-from server.sessions.stating import with_stated
+from server.sessions.stating import SHORTHANDS, with_stated
 from server.settings import Settings
 from server.triton.contract import Variant
 from tests.support.serving import manifest, small_windows
@@ -25,8 +25,9 @@ PREVIEW_ONLY = {name for name, setting in SETTINGS.items() if setting.preview_on
 
 def test_table_contract_and_client_have_the_same_settings_in_the_same_order() -> None:
     names = list(SETTINGS)
-    assert list(pb.GenerationSettings.DESCRIPTOR.fields_by_name) == names
-    assert [field.name for field in fields(results.GenerationSettings)] == names
+    stated = [*names, *SHORTHANDS]
+    assert list(pb.GenerationSettings.DESCRIPTOR.fields_by_name) == stated
+    assert [field.name for field in fields(results.GenerationSettings)] == stated
     assert [field.name for field in fields(GenerationSettings)] == names
 
 
@@ -51,6 +52,46 @@ def test_numbers_outside_the_range_of_the_table_are_refused_by_name(name: str) -
     for value in (low - 1, high + (1 if isinstance(high, int) else 0.1) + high, math.nan, math.inf):
         with pytest.raises(InvalidFieldError, match=rf"^here\.{name}: is .*; send .* to "):
             stated("preview", **{name: value})
+
+
+@pytest.mark.parametrize(("preset", "steps"), [("fast", 6), ("balanced", 8), ("maximum", 12)])
+def test_a_preset_is_a_number_of_steps(preset: str, steps: int) -> None:
+    assert stated("flash", preset=preset).steps == steps
+    assert Offer(small_windows(steps=None, preset=preset), manifest()).generation.steps == steps
+    assert Offer(small_windows(steps=4, preset=preset), manifest()).generation.steps == 4
+
+
+def test_a_preset_that_is_none_or_has_too_many_steps_is_refused_with_the_known_names() -> None:
+    known = "ask for one of fast, balanced, maximum$"
+    with pytest.raises(InvalidFieldError, match=rf"^here\.preset: is none of .*{known}"):
+        stated("flash", preset="slow")
+    offer = Offer(small_windows(max_steps=8), manifest())
+    with pytest.raises(InvalidFieldError, match=r"ask for one of fast, balanced$"):
+        with_stated(offer.generation, {"preset": "maximum"}, offer, "here")
+
+
+@pytest.mark.parametrize(
+    ("variant", "strength"), [("flash", "audio_guidance"), ("preview", "text_guidance")]
+)
+def test_the_strength_of_the_style_is_the_variants_own_guidance(
+    variant: Variant, strength: str
+) -> None:
+    authors = VARIANT_DEFAULTS[variant]
+    assert stated(variant, style_cfg=2.25) == replace(authors, **{strength: 2.25})
+    stating = {"steps": None, "style_cfg": 2.25}
+    of_operator = Offer(small_windows(**stating), manifest(variant)).generation
+    assert of_operator == replace(authors, **{strength: 2.25})
+    both = small_windows(**stating, **{strength: 4.5})
+    assert getattr(Offer(both, manifest(variant)).generation, strength) == 4.5
+    with pytest.raises(InvalidFieldError, match=rf"style_cfg: states {strength}, too; leave one"):
+        stated(variant, style_cfg=2.25, **{strength: 3.0})
+    with pytest.raises(InvalidFieldError, match=r"here\.style_cfg: is 0\.5; send 1 to 20"):
+        stated(variant, style_cfg=0.5)
+
+
+def test_a_preset_and_steps_do_not_go_together() -> None:
+    with pytest.raises(InvalidFieldError, match=r"here\.preset: states steps, too; leave one out"):
+        stated("flash", preset="fast", steps=6)
 
 
 def test_the_operator_limits_the_steps() -> None:
@@ -87,9 +128,9 @@ def test_an_operators_default_without_use_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["prompt", "negative_prompt"])
 def test_an_operators_prompt_that_calls_may_not_have_is_refused(name: str) -> None:
-    Offer(small_windows(**{name: 50 * "é"}, max_prompt_bytes=100), manifest("preview"))
-    with pytest.raises(ManifestError, match=f"^{name} has 102 bytes, but max_prompt_bytes is 100$"):
-        Offer(small_windows(**{name: 51 * "é"}, max_prompt_bytes=100), manifest("preview"))
+    Offer(small_windows(**{name: 150 * "é"}, max_prompt_bytes=300), manifest("preview"))
+    with pytest.raises(ManifestError, match=f"^{name} has 302 bytes, but max_prompt_bytes is 300$"):
+        Offer(small_windows(**{name: 151 * "é"}, max_prompt_bytes=300), manifest("preview"))
 
 
 def test_a_style_that_calls_may_not_have_is_refused() -> None:
