@@ -37,7 +37,7 @@ def main() -> int:
     log = structlog.get_logger()
     log.info("starting", version=version("echomimic-server"), settings=changed(settings))
     for name, origin in origins(os.environ, sys.argv[1:]).items():
-        log.info("a style is stated", setting=name, value=getattr(settings, name), by=origin)
+        log.info("a setting is stated", setting=name, value=getattr(settings, name), by=origin)
     for problem in mistyped(os.environ):
         log.warning("a variable is ignored", problem=problem)
     status = 0

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -48,6 +49,29 @@ def _never_shorter(ladder: tuple[int, ...]) -> tuple[int, ...]:
     return ladder
 
 
+def read_frame_rate(text: str) -> Fraction:
+    """Reads a rate of frames, as 15, 23.976, 29.97 or 30000/1001.
+
+    Raises:
+        ValueError: it is none that is offered.
+    """
+    try:
+        rate = NAMED_FRAME_RATES.get(text) or Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if rate.denominator in FRAME_RATE_DENOMINATORS and MIN_FRAME_RATE <= rate <= MAX_FRAME_RATE:
+        return rate
+    raise ValueError(
+        f"send a whole number of {MIN_FRAME_RATE} to {MAX_FRAME_RATE} frames a second, 23.976 or "
+        f"29.97; got '{text}'"
+    )
+
+
+def _stating_a_frame_rate(text: str) -> str:
+    read_frame_rate(text)
+    return text
+
+
 def _hosts_and_ports(urls: str) -> str:
     for url in urls.split(",") if urls else ():
         if not HOST_AND_PORT.fullmatch(url):
@@ -58,6 +82,9 @@ def _hosts_and_ports(urls: str) -> str:
     return urls
 
 
+MIN_FRAME_RATE, MAX_FRAME_RATE = 8, 30
+FRAME_RATE_DENOMINATORS = (1, 1001)
+NAMED_FRAME_RATES = {"23.976": Fraction(24_000, 1001), "29.97": Fraction(30_000, 1001)}
 HOST_AND_PORT = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+(%\w+)?\]):\d{1,5}")
 TritonUrls = Annotated[str, AfterValidator(_hosts_and_ports)]
 WindowFrames = Annotated[int, Field(ge=5, le=257), AfterValidator(_whole_window)]
@@ -73,7 +100,7 @@ OF_WINDOWS = ("first_window_frames", "window_frames")
 """Settings that `window_ladder` has taken the place of."""
 
 
-PLAIN_VARIABLES = {"STYLE_PROMPT": "prompt", "STYLE_CFG": "style_cfg"}
+PLAIN_VARIABLES = {"STYLE_PROMPT": "prompt", "STYLE_CFG": "style_cfg", "TARGET_FPS": "target_fps"}
 """Variables with names that users know, and the settings they state where nothing else does."""
 
 
@@ -166,6 +193,11 @@ class Settings(BaseSettings):
         50, ge=0, description="Frames of audio before a window that its features are computed with."
     )
 
+    target_fps: Annotated[str, AfterValidator(_stating_a_frame_rate)] = Field(
+        "25",
+        description="Frames a second where a request states none: 8 to 30, 23.976 or 29.97; the "
+        "variable TARGET_FPS states it, too.",
+    )
     prompt: str | None = Field(
         None,
         description="Prompt of a request that states none, or the name of a style; the variable "
@@ -254,6 +286,11 @@ class Settings(BaseSettings):
     def places_per_caller(self) -> int:
         """Streams and renders of one client address at once."""
         return min(self.max_streams_per_caller or self.max_streams, self.max_streams)
+
+    @property
+    def frame_rate(self) -> Fraction:
+        """Frames a second where a request states none."""
+        return read_frame_rate(self.target_fps)
 
     @property
     def triton_urls(self) -> list[str]:

@@ -1,6 +1,7 @@
 """The words that the program's commands share."""
 
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -45,6 +46,15 @@ def parse_face_box(text: str) -> FaceBox:
     return FaceBox(*map(int, match.groups()))
 
 
+def parse_frame_rate(text: str) -> Fraction:
+    """Reads a rate as 15, 23.976, 29.97 or 30000/1001."""
+    named = {"23.976": Fraction(24_000, 1001), "29.97": Fraction(30_000, 1001)}
+    try:
+        return named.get(text) or Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise typer.BadParameter("write it as 15, 23.976 or 29.97") from None
+
+
 PortraitFile = Annotated[Path, typer.Option(help="A picture file: head and shoulders.")]
 SpeechFile = Annotated[
     Path,
@@ -61,6 +71,15 @@ SizeOption = Annotated[
 ]
 Encoding = Annotated[Literal["jpeg", "png"], typer.Option(help="What the frames' files are.")]
 JpegQuality = Annotated[int, typer.Option(min=1, max=100, help="Quality of the frames.")]
+FrameRate = Annotated[
+    Fraction,
+    typer.Option(
+        parser=parse_frame_rate, metavar="FPS", help="Frames a second: 8 to 30, 23.976 or 29.97."
+    ),
+]
+BlendFrames = Annotated[
+    bool, typer.Option("--blend-frames", help="Blend frames between two of the model's.")
+]
 Steps = Annotated[
     int | None,
     typer.Option(min=1, max=MAX_INT32, help="Denoising steps: 6 is fast, 8 balanced, 12 maximum."),

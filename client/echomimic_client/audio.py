@@ -1,8 +1,10 @@
 """Audio files to PCM: file -> AudioClip -> chunks."""
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -64,6 +66,10 @@ class AudioClip:
     def frame_count(self) -> int:
         """Video frames that the server makes of it: ceil(samples * 25 / rate)."""
         return -(-self.samples * FRAME_RATE // self.format.sample_rate_hz)
+
+    def frames_at(self, frame_rate: Fraction) -> int:
+        """Returns how many video frames of a rate it takes; 0 is the model's own rate."""
+        return math.ceil(self.samples * (frame_rate or FRAME_RATE) / self.format.sample_rate_hz)
 
     def chunks(self, chunk_ms: int) -> Iterator[bytes]:
         """Yields the data in pieces of ``chunk_ms`` milliseconds, the last one shorter."""

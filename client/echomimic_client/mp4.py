@@ -24,7 +24,7 @@ AAC_BITS_PER_S = 128_000
 class Mp4Writer:
     """Collects pictures as they come; the sound follows at the end."""
 
-    def __init__(self, width: int, height: int, fps: int, sample_rate_hz: int) -> None:
+    def __init__(self, width: int, height: int, fps: int | Fraction, sample_rate_hz: int) -> None:
         """Opens a temporary file; the sound has ``sample_rate_hz`` samples a second."""
         # A file with a name, since putting the index in front means reading it while it is written.
         self._file = tempfile.NamedTemporaryFile(suffix=".mp4")  # noqa: SIM115

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +15,13 @@ from echomimic_client.arguments import (
     ADDRESS,
     JPEG_QUALITY,
     AudioGuidance,
+    BlendFrames,
     Deadline,
     Encoding,
     Face,
     Film,
     FrameFolder,
+    FrameRate,
     JpegQuality,
     PortraitFile,
     Preset,
@@ -47,6 +50,7 @@ from echomimic_client.results import (
     VideoFormat,
 )
 
+SERVERS_FRAME_RATE = Fraction(0)
 SUFFIXES: dict[FrameEncoding, str] = {"jpeg": "jpg", "png": "png"}
 
 
@@ -82,6 +86,8 @@ def stream(
     size: SizeOption = None,
     frame_encoding: Encoding = "jpeg",
     jpeg_quality: JpegQuality = JPEG_QUALITY,
+    fps: FrameRate = SERVERS_FRAME_RATE,
+    blend_frames: BlendFrames = False,
     steps: Steps = None,
     preset: Preset = None,
     audio_guidance: AudioGuidance = None,
@@ -99,7 +105,7 @@ def stream(
     if out is None and frames is None:
         raise typer.BadParameter("say where to: --out FILE, --frames FOLDER, or both")
     options = call_options(
-        VideoFormat(frame_encoding, *(size or (0, 0)), jpeg_quality),
+        VideoFormat(frame_encoding, *(size or (0, 0)), jpeg_quality, fps, blend_frames),
         GenerationSettings(
             prompt=prompt,
             steps=steps,
@@ -117,7 +123,7 @@ def stream(
         for folder in (out.parent if out else None, frames):
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
-        with AvatarClient(server) as client, frame_bar(clip.frame_count) as show:
+        with AvatarClient(server) as client, frame_bar(clip.frames_at(fps)) as show:
 
             def keep(frame: Frame, _: Any) -> None:
                 show(frame.index + 1)
@@ -157,6 +163,8 @@ def render(
     size: SizeOption = None,
     frame_encoding: Encoding = "jpeg",
     jpeg_quality: JpegQuality = JPEG_QUALITY,
+    fps: FrameRate = SERVERS_FRAME_RATE,
+    blend_frames: BlendFrames = False,
     steps: Steps = None,
     preset: Preset = None,
     audio_guidance: AudioGuidance = None,
@@ -173,7 +181,7 @@ def render(
     if match_colors and not exact:
         raise typer.BadParameter("--match-colors goes with --exact")
     options = call_options(
-        VideoFormat(frame_encoding, *(size or (0, 0)), jpeg_quality),
+        VideoFormat(frame_encoding, *(size or (0, 0)), jpeg_quality, fps, blend_frames),
         GenerationSettings(
             prompt=prompt,
             steps=steps,
@@ -189,7 +197,7 @@ def render(
     clip_mode = ExactClip(match_colors=match_colors) if exact else None
     with one_line_errors():
         clip, image = speech(audio), portrait.read_bytes()
-        with AvatarClient(server) as client, frame_bar(clip.frame_count) as show:
+        with AvatarClient(server) as client, frame_bar(clip.frames_at(fps)) as show:
             if out is not None:
                 result = client.render(
                     image,

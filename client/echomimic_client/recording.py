@@ -10,7 +10,7 @@ from itertools import chain
 
 from typing_extensions import Unpack
 
-from echomimic_client.audio import FRAME_RATE, AudioClip, AudioFormat
+from echomimic_client.audio import AudioClip, AudioFormat
 from echomimic_client.blocking import AvatarClient
 from echomimic_client.errors import MissingExtraError
 from echomimic_client.options import CallOptions
@@ -18,6 +18,7 @@ from echomimic_client.pacing import paced
 from echomimic_client.playback import playable_latency_s
 from echomimic_client.results import Frame, Picture, ServerWarning, Started
 from echomimic_client.sources import Portrait
+from echomimic_client.streams import Animation
 
 MAX_AHEAD_S = 120.0
 """Audio sent whose frames have not come; servers refuse to keep much more."""
@@ -75,7 +76,7 @@ def record(
     audio = stopwatch.sent(paced(chunks, clip.format) if live else chunks, clip.format)
     animation = client.animate(portrait, audio, clip.format, **options)
     pictures = _shown(stopwatch.received(animation), on_picture)
-    mp4 = _film(pictures, clip) if film else b""
+    mp4 = _film(pictures, clip, animation) if film else b""
     for _ in pictures:
         pass
     arrivals = [
@@ -99,12 +100,14 @@ def _shown(frames: Iterable[Frame], on_picture: OnPicture) -> Iterator[Picture]:
         yield picture
 
 
-def _film(pictures: Iterator[Picture], clip: AudioClip) -> bytes:
+def _film(pictures: Iterator[Picture], clip: AudioClip, animation: Animation) -> bytes:
     from echomimic_client.mp4 import Mp4Writer
 
     first = next(pictures)
     height, width = first.shape[:2]
-    writer = Mp4Writer(width, height, FRAME_RATE, clip.format.sample_rate_hz)
+    writer = Mp4Writer(
+        width, height, animation.started.frames_per_second, clip.format.sample_rate_hz
+    )
     writer.add_pictures(chain((first,), pictures))
     return writer.finish(clip.mono())
 

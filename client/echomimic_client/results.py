@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 import numpy as np
@@ -26,6 +27,10 @@ class VideoFormat:
     width: int = 0
     height: int = 0
     jpeg_quality: int = 0
+    frame_rate: Fraction = Fraction(0)
+    """Frames a second: 8 to 30, `Fraction(24_000, 1001)` or `Fraction(30_000, 1001)`."""
+    blend_frames: bool = False
+    """Whether frames between two of the model's are blended of both, not the nearest one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,10 +232,14 @@ class Started:
     client_session_id: str
     audio_format: AudioFormat
     video_format: VideoFormat
-    frames_per_second: int
     generation: GenerationSettings
     windows: Windows
     limits: Limits
+
+    @property
+    def frames_per_second(self) -> Fraction:
+        """Frames a second."""
+        return self.video_format.frame_rate
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from fractions import Fraction
 from typing import Any, TypeVar
 
 from echomimic.v1 import avatar_service_pb2 as pb
@@ -122,9 +123,13 @@ def read_started(message: pb.Started) -> Started:
             _SAMPLE_NAMES[audio.encoding], audio.sample_rate_hz, audio.channels
         ),
         video_format=VideoFormat(
-            _PICTURE_NAMES[video.encoding], video.width, video.height, video.jpeg_quality
+            _PICTURE_NAMES[video.encoding],
+            video.width,
+            video.height,
+            video.jpeg_quality,
+            Fraction(video.frames_per_second, video.frames_per_second_denominator or 1),
+            video.blend_frames,
         ),
-        frames_per_second=video.frames_per_second,
         generation=_read_generation(message.generation),
         windows=_read_windows(message.windows),
         limits=_read(Limits, message.limits),
@@ -177,6 +182,9 @@ def _common(portrait: bytes, audio_format: AudioFormat, options: CallOptions) ->
             width=video.width,
             height=video.height,
             jpeg_quality=video.jpeg_quality,
+            frames_per_second=video.frame_rate.numerator,
+            frames_per_second_denominator=video.frame_rate.denominator if video.frame_rate else 0,
+            blend_frames=video.blend_frames,
         ),
         "generation": _generation(options.get("generation", DEFAULT_GENERATION)),
     }

@@ -10,7 +10,7 @@ from server.api import responses
 from server.api.calls import Call
 from server.api.frames import encoded
 from server.api.requests import read_render
-from server.audio.clock import FRAME_RATE, Clock
+from server.audio.clock import Clock
 from server.audio.decoder import PcmDecoder
 from server.errors import InvalidFieldError, MissingExtraError
 from server.sessions.conversation import Conversation, converse
@@ -67,7 +67,8 @@ def _check_extras(request: pb.RenderRequest, job: Job) -> None:
 
 def _shortened(job: Job, frames: int, samples: int) -> tuple[Notice, ...]:
     """Returns that an exact clip has fewer frames than its speech, if so."""
-    of_speech = Clock(job.audio_format.sample_rate_hz).frame_count(samples)
+    rate = job.video_format.retiming.frame_rate
+    of_speech = Clock(job.audio_format.sample_rate_hz, rate).frame_count(samples)
     if frames >= of_speech:
         return ()
     message = f"{of_speech - frames} of {of_speech} frames are not made: windows do not reach them"
@@ -107,7 +108,9 @@ async def _send_mp4(call: Call, conversation: Conversation, total: int, audio: b
                 pass
     decoder = PcmDecoder(job.audio_format)
     samples = await asyncio.to_thread(decoder.push, audio, field="audio")
-    heard = Clock(job.audio_format.sample_rate_hz).first_sample(total)
+    heard = Clock(
+        job.audio_format.sample_rate_hz, job.video_format.retiming.frame_rate
+    ).first_sample(total)
     data = await asyncio.to_thread(writer.finish, samples[:heard])
     for start in range(0, len(data), CHUNK_BYTES):
         chunk = pb.Mp4Chunk(data=data[start : start + CHUNK_BYTES])
@@ -120,5 +123,8 @@ def _mp4_writer(job: Job) -> "Mp4Writer":
 
     video_format = job.video_format
     return Mp4Writer(
-        video_format.width, video_format.height, FRAME_RATE, job.audio_format.sample_rate_hz
+        video_format.width,
+        video_format.height,
+        video_format.retiming.frame_rate,
+        job.audio_format.sample_rate_hz,
     )

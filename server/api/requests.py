@@ -1,6 +1,7 @@
 """Client messages to checked jobs. Every refusal names the field and the remedy."""
 
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 from echomimic.v1 import avatar_service_pb2 as pb
@@ -16,7 +17,9 @@ from server.pictures.encoding import FrameEncoding
 from server.pictures.face import FaceBox
 from server.sessions import jobs
 from server.sessions.jobs import Job, Offer, VideoFormat
+from server.sessions.retiming import OWN_RATE, Retiming
 from server.sessions.stating import SHORTHANDS, Stated, check_range, with_stated
+from server.settings import FRAME_RATE_DENOMINATORS, MAX_FRAME_RATE, MIN_FRAME_RATE
 from server.triton.contract import FRAMES_PER_LATENT, latent_frames
 
 AUDIO_ENCODINGS: dict[pb.AudioEncoding, SampleEncoding] = {
@@ -72,9 +75,14 @@ def read_render(request: pb.RenderRequest, offer: Offer) -> Job:
     exact = _exact_clip(request, job, offer)
     if exact is None:
         return job
+    if request.video_format.frames_per_second and job.video_format.retiming != OWN_RATE:
+        raise InvalidFieldError(
+            "video_format.frames_per_second", "is 25 for an exact clip; leave it out"
+        )
     variant = offer.manifest.variant
     settings = in_exact_clip(job.generation, variant, blends=exact.blend_latents)
-    return replace(job, exact=exact, generation=settings)
+    video_format = replace(job.video_format, retiming=OWN_RATE)
+    return replace(job, exact=exact, generation=settings, video_format=video_format)
 
 
 def _read_job(message: pb.Start | pb.RenderRequest, offer: Offer, *, prefix: str) -> Job:
@@ -194,15 +202,27 @@ def _video_format(message: pb.VideoFormat, offer: Offer, field: str) -> VideoFor
             f"{field}.width", f"{size[0]}x{size[1]} is not offered; ask for one of {offered}"
         )
     check_range(message.jpeg_quality, 0, 100, f"{field}.jpeg_quality")
-    if message.frames_per_second < 0:
-        raise InvalidFieldError(
-            f"{field}.frames_per_second", "is negative; send 25 or leave it out"
-        )
-    if message.frames_per_second not in (0, 25):
-        raise NotBuiltError(f"{field}.frames_per_second other than 25")
+    rate = _frame_rate(message, offer, field)
     return VideoFormat(
-        encoding, *size, jpeg_quality=message.jpeg_quality or jobs.DEFAULT_JPEG_QUALITY
+        encoding,
+        *size,
+        jpeg_quality=message.jpeg_quality or jobs.DEFAULT_JPEG_QUALITY,
+        retiming=Retiming(rate, blends=message.blend_frames),
     )
+
+
+def _frame_rate(message: pb.VideoFormat, offer: Offer, field: str) -> Fraction:
+    number, denominator = message.frames_per_second, message.frames_per_second_denominator
+    if denominator not in (0, *FRAME_RATE_DENOMINATORS) or (denominator and not number):
+        raise InvalidFieldError(
+            f"{field}.frames_per_second_denominator",
+            f"is {denominator}; send 1, or 1001 with 24000 or 30000 frames per second",
+        )
+    if not number:
+        return offer.settings.frame_rate
+    rate = Fraction(number, denominator or 1)
+    check_range(float(rate), MIN_FRAME_RATE, MAX_FRAME_RATE, f"{field}.frames_per_second")
+    return rate
 
 
 def read_generation(message: pb.GenerationSettings) -> Stated:

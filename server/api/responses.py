@@ -18,7 +18,7 @@ from server.api.requests import (
     TEACACHE_POLICIES,
 )
 from server.api.status import reason_of
-from server.audio.clock import FRAME_RATE, NANOSECONDS, presentation_time_ns
+from server.audio.clock import NANOSECONDS, presentation_time_ns
 from server.errors import InvalidFieldError
 from server.pictures.encoding import FrameEncoding
 from server.sessions.conversation import MAX_WAITING_UTTERANCES
@@ -60,7 +60,9 @@ def started(job: Job, offer: Offer, request_id: str) -> pb.Started:
             width=job.video_format.width,
             height=job.video_format.height,
             jpeg_quality=job.video_format.jpeg_quality,
-            frames_per_second=FRAME_RATE,
+            frames_per_second=job.video_format.retiming.frame_rate.numerator,
+            frames_per_second_denominator=job.video_format.retiming.frame_rate.denominator,
+            blend_frames=job.video_format.retiming.blends,
         ),
         generation=_generation(job.generation, offer.manifest.variant),
         windows=_windows(offer.windows if job.exact is None else _exact_windows(job.exact, offer)),
@@ -80,7 +82,9 @@ def frame(frame: Frame, data: bytes, video_format: VideoFormat) -> pb.Frame:
     return pb.Frame(
         index=frame.index,
         utterance_id=frame.utterance_id,
-        presentation_time=_duration(presentation_time_ns(frame.index)),
+        presentation_time=_duration(
+            presentation_time_ns(frame.index, video_format.retiming.frame_rate)
+        ),
         first_audio_sample=frame.audio_sample,
         kind=pb.FRAME_KIND_SPEECH,
         encoding=_FRAME_ENCODING[video_format.encoding],

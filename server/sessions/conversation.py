@@ -10,7 +10,7 @@ it; the audio that waits is bounded, and refused beyond. Drawing waits for whoev
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -27,6 +27,7 @@ from server.sessions.jobs import Job
 from server.sessions.outbox import Outbox
 from server.sessions.prepared import Prepared
 from server.sessions.report import Report
+from server.sessions.retiming import Retimer
 from server.sessions.speech import AudioLimits, Speech
 from server.sessions.stating import Stated
 from server.sessions.updates import Update, Updates
@@ -50,7 +51,10 @@ class Conversation:
         self.job = replace(job, video_format=replace(job.video_format, width=width, height=height))
         self.notices = prepared.notices
         """What could be better about the portrait; to be said before the events."""
-        self.report = Report(job.audio_format.sample_rate_hz, time.monotonic)
+        self._retiming = job.video_format.retiming
+        self.report = Report(
+            job.audio_format.sample_rate_hz, time.monotonic, self._retiming.frame_rate
+        )
         self._gateway = gateway
         self._prepared = prepared
         self._limits = limits
@@ -192,7 +196,12 @@ class Conversation:
             problem = f"{MAX_WAITING_UTTERANCES} utterances wait to be drawn"
             raise LimitError("max_waiting_utterances", problem)
         speech = Speech(
-            self._utterances, self.job.audio_format, self.report, self._limits, self._budget
+            self._utterances,
+            self.job.audio_format,
+            self.report,
+            self._limits,
+            self._budget,
+            self._retiming.frame_rate,
         )
         self._utterances += 1
         self._add(speech)
@@ -212,16 +221,27 @@ class Conversation:
         opening = self._last if self.job.continues else None
         await self._updates.settled()
         windows = 0
+        retimer = Retimer(self._retiming)
         async for clip in self._gateway.clips(
             self.job, self._prepared, speech, opening, self._begin_window
         ):
             self.report.windows += clip.window + 1 - windows
             windows = clip.window + 1
             for number, picture in enumerate(clip.pictures, clip.start):
-                await self._outbox.picture(speech, number, picture)
-            if self.job.continues and len(clip.pictures):
-                self._last = clip.pictures[-1].copy()
+                await self._show(speech, retimer.add(number, picture))
+        await self._show(speech, retimer.finish())
         self._outbox.ended(speech)
+
+    async def _show(self, speech: Speech, frames: Iterator[tuple[int, Picture]]) -> None:
+        """Adds the frames of a part of an utterance, as many as there are to be."""
+        blends = self._retiming.blends
+        for number, picture in await asyncio.to_thread(list, frames) if blends else frames:
+            if speech.shown_frames is not None and number >= speech.shown_frames:
+                return
+            await self._outbox.picture(speech, number, picture)
+            if self.job.continues:
+                # A copy, since the picture is a part of its whole window.
+                self._last = picture.copy()
 
     def _begin_window(self, window: Window) -> Direction:
         self._next_window = following(window, self._gateway.offer.windows)
@@ -239,8 +259,9 @@ class Conversation:
         if speech is not None:
             frames = speech.frame_count
             if frames is None or window.start + window.overlap < frames:
-                return speech.number, window.index, self._first_index + window.start
-            index = self._first_index + frames
+                first = self._retiming.first_showing(window.start)
+                return speech.number, window.index, self._first_index + first
+            index = self._first_index + (speech.shown_frames or 0)
         waiting = self._waiting[0] if self._waiting else None
         return self._utterances if waiting is None else waiting.number, 0, index
 

@@ -140,7 +140,8 @@ class Gateway:
         """
         if job.exact is not None:
             return self._exact_frames(job, job.exact, samples)
-        return Clock(job.audio_format.sample_rate_hz).frame_count(samples)
+        frame_rate = job.video_format.retiming.frame_rate
+        return Clock(job.audio_format.sample_rate_hz, frame_rate).frame_count(samples)
 
     def _exact_frames(self, job: Job, exact: ExactClip, samples: int) -> int:
         rate = job.audio_format.sample_rate_hz

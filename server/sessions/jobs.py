@@ -18,6 +18,7 @@ from server.audio.pcm import AudioFormat
 from server.manifest import Manifest, ManifestError
 from server.pictures.encoding import FrameEncoding
 from server.pictures.face import FaceBox
+from server.sessions.retiming import OWN_RATE, Retiming
 from server.settings import Settings
 from server.triton.contract import Variant
 
@@ -37,6 +38,7 @@ class VideoFormat:
     width: int
     height: int
     jpeg_quality: int
+    retiming: Retiming = OWN_RATE
 
     @property
     def size(self) -> tuple[int, int]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 
-from server.audio.clock import FRAME_RATE
+from server.audio.clock import MODEL_FRAME_RATE
 
 
 @dataclass
@@ -12,6 +13,7 @@ class Report:
 
     sample_rate_hz: int
     now: Callable[[], float]
+    frame_rate: Fraction = MODEL_FRAME_RATE
     audio_samples: int = 0
     frames: int = 0
     windows: int = 0
@@ -33,7 +35,7 @@ class Report:
         """Counts a frame."""
         now_s = self.now()
         number = self.frames - self._first_frame_of.setdefault(utterance_id, self.frames)
-        late_s = now_s - self._begun_s[utterance_id] - number / FRAME_RATE
+        late_s = now_s - self._begun_s[utterance_id] - float(number / self.frame_rate)
         self.playable_s = max(self.playable_s, late_s)
         self.frames += 1
         self._last_frame_s = now_s
@@ -48,7 +50,7 @@ class Report:
     @property
     def media_s(self) -> float:
         """Length of the frames sent, in seconds."""
-        return self.frames / FRAME_RATE
+        return float(self.frames / self.frame_rate)
 
     @property
     def first_frame_s(self) -> float:

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from fractions import Fraction
 
 from server.audio.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME, Clock
 from server.audio.decoder import PcmDecoder
@@ -35,6 +36,7 @@ class Speech:
         report: Report,
         limits: AudioLimits,
         budget: AudioBudget,
+        frame_rate: Fraction,
     ) -> None:
         """Begins where the call's audio has come to.
 
@@ -44,21 +46,27 @@ class Speech:
             report: counts the call's audio.
             limits: those of the call.
             budget: what the call's utterances share.
+            frame_rate: of the frames that are shown.
         """
         self.number = number
         self.first_sample = report.audio_samples
         """Position in the call's audio."""
         self.samples = 0
-        self.clock = Clock(audio_format.sample_rate_hz)
+        self.clock = Clock(audio_format.sample_rate_hz, frame_rate)
         self.timeline = AudioTimeline(budget)
         self.frame_count: int | None = None
-        """Frames there will be; None while more audio may come."""
+        """Frames of the model's there will be; None while more audio may come."""
         self._format = audio_format
         self._report = report
         self._decoder = PcmDecoder(audio_format)
         self._resampler = Resampler(audio_format.sample_rate_hz)
         self._limits = limits
         self._budget = budget
+
+    @property
+    def shown_frames(self) -> int | None:
+        """Frames to be shown; None while more audio may come."""
+        return None if self.frame_count is None else self.clock.frame_count(self.samples)
 
     def sample_of(self, frame: int) -> int:
         """Returns where a frame of this utterance begins in the call's audio."""
@@ -86,7 +94,7 @@ class Speech:
     async def finish(self) -> None:
         """Says that the utterance is over."""
         self._decoder.finish()
-        self.frame_count = self.clock.frame_count(self.samples)
+        self.frame_count = Clock(self.clock.sample_rate_hz).frame_count(self.samples)
         await self.timeline.finish(
             self._resampler.finish(), self.frame_count * MODEL_SAMPLES_PER_FRAME
         )

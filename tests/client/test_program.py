@@ -76,6 +76,7 @@ def test_every_option_reaches_the_server(tmp_path: Path, speech_file: Path) -> N
     service = FakeService()
     words = ["--size", "96x64", "--steps", "6", "--audio-guidance", "1.5", "--prompt", "a face"]
     words += ["--seed", "7", "--sampler", "flow_dpmpp", "--chunk-ms", "500"]
+    words += ["--fps", "29.97", "--blend-frames"]
     with served(service) as address:
         result = run(address, speech_file, tmp_path / "film.mp4", *words)
     assert result.exit_code == 0, result.stderr
@@ -83,6 +84,9 @@ def test_every_option_reaches_the_server(tmp_path: Path, speech_file: Path) -> N
         steps=6, audio_guidance=1.5, prompt="a face", seed=7, sampler=pb.SAMPLER_FLOW_DPMPP
     )
     assert (service.start.video_format.width, service.start.video_format.height) == (96, 64)
+    asked = service.start.video_format
+    assert (asked.frames_per_second, asked.frames_per_second_denominator) == (30_000, 1001)
+    assert asked.blend_frames
     assert len(service.chunks) == 3
 
 

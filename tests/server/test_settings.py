@@ -1,5 +1,6 @@
 """What the gateway says about its settings at start, and of those that cannot be used."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,27 @@ def test_the_gateways_own_names_win_over_those_that_users_know(
     assert origins(given, []) == {"prompt": "ECHOMIMIC_PROMPT"}
     assert origins(given, ["--prompt=mine"]) == {"prompt": "--prompt"}
     assert small_windows(prompt="mine").prompt == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("15", Fraction(15)),
+        ("23.976", Fraction(24_000, 1001)),
+        ("30000/1001", Fraction(30_000, 1001)),
+    ],
+)
+def test_a_rate_of_frames_is_exact(
+    monkeypatch: pytest.MonkeyPatch, text: str, rate: Fraction
+) -> None:
+    monkeypatch.setenv("TARGET_FPS", text)
+    assert Settings.model_validate({}).frame_rate == rate
+
+
+@pytest.mark.parametrize("text", ["7", "31", "12.5", "0/0", "many", "nan"])
+def test_a_rate_of_frames_that_is_not_offered_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError, match="send a whole number of 8 to 30"):
+        small_windows(target_fps=text)
 
 
 def test_a_strength_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

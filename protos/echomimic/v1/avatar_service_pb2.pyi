@@ -194,18 +194,22 @@ class AudioFormat(_message.Message):
     def __init__(self, encoding: _Optional[_Union[AudioEncoding, str]] = ..., sample_rate_hz: _Optional[int] = ..., channels: _Optional[int] = ...) -> None: ...
 
 class VideoFormat(_message.Message):
-    __slots__ = ("encoding", "width", "height", "jpeg_quality", "frames_per_second")
+    __slots__ = ("encoding", "width", "height", "jpeg_quality", "frames_per_second", "frames_per_second_denominator", "blend_frames")
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     JPEG_QUALITY_FIELD_NUMBER: _ClassVar[int]
     FRAMES_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_PER_SECOND_DENOMINATOR_FIELD_NUMBER: _ClassVar[int]
+    BLEND_FRAMES_FIELD_NUMBER: _ClassVar[int]
     encoding: FrameEncoding
     width: int
     height: int
     jpeg_quality: int
     frames_per_second: int
-    def __init__(self, encoding: _Optional[_Union[FrameEncoding, str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., jpeg_quality: _Optional[int] = ..., frames_per_second: _Optional[int] = ...) -> None: ...
+    frames_per_second_denominator: int
+    blend_frames: bool
+    def __init__(self, encoding: _Optional[_Union[FrameEncoding, str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., jpeg_quality: _Optional[int] = ..., frames_per_second: _Optional[int] = ..., frames_per_second_denominator: _Optional[int] = ..., blend_frames: _Optional[bool] = ...) -> None: ...
 
 class GenerationSettings(_message.Message):
     __slots__ = ("prompt", "negative_prompt", "steps", "audio_guidance", "text_guidance", "sampler", "shift", "seed", "dynamic_audio_guidance", "dynamic_text_guidance", "negative_prompt_scale", "negative_prompt_steps", "guidance_skip_ratio", "audio_scale", "teacache", "preset", "style_cfg")

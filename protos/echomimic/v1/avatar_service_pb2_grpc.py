@@ -74,8 +74,8 @@ class AvatarServiceServicer:
         `started` first, then frames as soon as their window is computed, and a `summary` last.
 
         Audio makes utterances: the first audio of the stream, and the first after `end_of_utterance`
-        or `interrupt`, begins one. An utterance of S samples gives ceil(S * 25 / rate) frames, the last
-        one filled up with silence; its frame n begins at its sample floor(n * rate / 25). So the sound
+        or `interrupt`, begins one. An utterance of S samples gives ceil(S * fps / rate) frames, the last
+        one filled up with silence; its frame n begins at its sample floor(n * rate / fps). So the sound
         of each utterance is to be played from the presentation time of its first frame on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

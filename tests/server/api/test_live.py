@@ -318,7 +318,6 @@ TO_COME: dict[str, list[pb.AnimateRequest]] = {
     "avatar_id": [start(portrait=None, avatar_id="a")],
     "idle_frames": [start(idle_frames=True)],
     "webp": [start(video_format=pb.VideoFormat(encoding=pb.FRAME_ENCODING_WEBP))],
-    "15 fps": [start(video_format=pb.VideoFormat(frames_per_second=15))],
 }
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from server.sessions.events import (
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Offer
 from server.sessions.outbox import MAX_UNREAD_ANSWERS, Outbox
+from server.sessions.retiming import Retiming
 from server.sessions.speech import AudioLimits
 from tests.support.conversations import FRAME, LIMITS, RATE, job
 from tests.support.fake_engine import FakeEngine
@@ -42,6 +45,33 @@ def gateway(engine: FakeEngine, folder: Path) -> Gateway:
 
 async def say(conversation: Conversation, samples: int, seed: int = 0) -> None:
     await conversation.push_audio(speech(samples, seed=seed).tobytes(), field="audio")
+
+
+async def test_an_interruption_at_another_rate_tells_the_frame_and_its_sample(
+    tmp_path: Path,
+) -> None:
+    retiming = Retiming(Fraction(15))
+    form = replace(job().video_format, retiming=retiming)
+    opened = job(video_format=form, continues=True)
+    async with converse(gateway(FakeEngine(), tmp_path), opened, LIMITS) as conversation:
+        events = conversation.events()
+        await say(conversation, 60 * FRAME)
+        shown: list[Frame] = []
+        while len(shown) < 4:
+            event = await anext(events)
+            if isinstance(event, Frame):
+                shown.append(event)
+        conversation.interrupt()
+        assert await anext(events) == Interrupted(3, 4 * RATE // 15)
+        await say(conversation, RATE)
+        await conversation.end()
+        rest = [event async for event in events]
+    frames = [event for event in rest if isinstance(event, Frame)]
+    assert [frame.index for frame in frames] == list(range(4, 4 + 15))
+    begins = 60 * FRAME
+    samples = [frame.audio_sample for frame in frames]
+    assert samples == [begins + n * RATE // 15 for n in range(15)]
+    assert rest[-1] == UtteranceEnded(1, 18, begins + RATE)
 
 
 async def test_speech_in_events_out_and_one_report(tmp_path: Path) -> None:
