@@ -62,8 +62,8 @@ lint: $(EXPORT)/ready-dev ## Run the linters and the type checker
 	$(EXPORT)/bin/buf lint protos
 
 .PHONY: serve
-serve: $(GATEWAY)/ready $(TRITON)/ready ## Serve REPOSITORY (the demo's models by default) on 127.0.0.1:50051
-	$(GATEWAY)/bin/python -m server --repository $(REPOSITORY) --triton-venv $(TRITON) $(ARGS)
+serve: $(GATEWAY)/ready $(TRITON)/ready ## Serve REPOSITORY (the demo's models by default) on 127.0.0.1:50051, HTTP on 9000
+	$(GATEWAY)/bin/python -m server --repository $(REPOSITORY) --triton-venv $(TRITON) --http-port 9000 $(ARGS)
 
 .PHONY: exact
 exact: $(GATEWAY)/ready ## Add what exact clips need to the gateway's environment

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import structlog
 from grpc_health.v1._async import HealthServicer
@@ -39,6 +40,9 @@ from server.triton.plans import check_plans
 from server.triton.scheduling import ScheduledEngine
 from server.triton.shared_memory import shared_memory
 from server.triton.watch import Watch
+
+if TYPE_CHECKING:
+    from server.http.listener import HttpListener
 
 log = structlog.get_logger()
 
@@ -110,6 +114,17 @@ def services(settings: Settings, gateway: Gateway, works: Callable[[], bool]) ->
         yield InferenceService(gateway, works, path.read_bytes() if path else None)
 
 
+def _http(settings: Settings, gateway: Gateway, works: Callable[[], bool]) -> "HttpListener | None":
+    """Returns what answers by HTTP, bound and not running, if the settings ask for it."""
+    if settings.http_port is None:
+        return None
+    # Loading FastAPI takes a moment that gRPC alone need not wait for.
+    from server.http.app import make_app
+    from server.http.listener import HttpListener
+
+    return HttpListener(make_app(gateway, works), settings, settings.http_port)
+
+
 async def _run(settings: Settings, offer: Offer, recorder: Recorder, stack: ExitStack) -> None:
     tokenizer = PromptTokenizer(settings.repository / TOKENIZER)
     encoded = encoded_prompts(settings.repository, offer.manifest)
@@ -148,6 +163,7 @@ async def _run(settings: Settings, offer: Offer, recorder: Recorder, stack: Exit
     gateway = Gateway(offer, engine, tokenizer, encoded, recorder)
     server = make_server(settings, services(settings, gateway, works), health)
     address = bind(server, settings)
+    http = _http(settings, gateway, works)
     try:
         async with asyncio.TaskGroup() as tasks:
             if keeper:
@@ -161,6 +177,9 @@ async def _run(settings: Settings, offer: Offer, recorder: Recorder, stack: Exit
                 tasks.create_task(watch.run())
             await monitor.begun.wait()
             await server.start()
+            if http:
+                tasks.create_task(http.run())
+                log.info("HTTP is served", url=http.url)
             log.info("listening", address=address, tritons=urls, prompts=offer.manifest.prompts)
             try:
                 # Not server.wait_for_termination(): cancelling it breaks server.stop().
@@ -170,6 +189,8 @@ async def _run(settings: Settings, offer: Offer, recorder: Recorder, stack: Exit
                 log.info("stopping", running_calls=gateway.admission.active, grace_s=grace_s)
                 await health.enter_graceful_shutdown()
                 await gateway.admission.close(grace_s)
+                if http:
+                    await http.stop()
                 # What is still open says nothing about work: health watches, reflection.
                 await server.stop(LAST_WORDS_S)
     finally:

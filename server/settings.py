@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    DirectoryPath,
     Field,
     FilePath,
     field_validator,
@@ -128,6 +129,16 @@ class Settings(BaseSettings):
         le=65535,
         description="Port of Prometheus's metrics over HTTP, on the same address; 0 takes a free "
         "one, none serves none.",
+    )
+    http_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of the same calls over HTTP, on the same address; 0 takes a free one, "
+        "none serves none.",
+    )
+    http_audio_folder: DirectoryPath | None = Field(
+        None, description="Whose files an HTTP request may name as its speech; none allows none."
     )
     kserve: bool = Field(
         True, description="Whether KServe v2 is spoken, too: the model avatar for Triton's clients."

@@ -45,7 +45,7 @@ class Call:
     """One call: its id, its messages and what is said of it in the log."""
 
     def __init__(
-        self, context: Context, method: str, recorder: Recorder, read_timeout_s: float
+        self, context: Any, method: str, recorder: Recorder, read_timeout_s: float
     ) -> None:
         self.request_id, self.notices = _request_id(context)
         self.sent_at = 0.0
@@ -216,11 +216,12 @@ def facts_of_video(report: Report) -> dict[str, object]:
 
 @asynccontextmanager
 async def serving(
-    context: Context,
+    context: Any,
     method: str,
     recorder: Recorder,
     *,
     read_timeout_s: float,
+    kind: type[Call] = Call,
 ) -> AsyncGenerator[Call]:
     """Runs a call: whatever it raises becomes its status, and its begin and end are logged.
 
@@ -229,8 +230,9 @@ async def serving(
         method: what the log calls it.
         recorder: told of its beginning and end, and of its frames.
         read_timeout_s: how long the client may leave an answer unread.
+        kind: of the front end that it came by.
     """
-    call = Call(context, method, recorder, read_timeout_s)
+    call = kind(context, method, recorder, read_timeout_s)
     began_s = time.monotonic()
     recorder.call_began(method)
     log.info(f"{method} begins", **call.facts())
@@ -261,7 +263,7 @@ async def serving(
         await call.fail(status)
 
 
-def _request_id(context: Context) -> tuple[str, tuple[Notice, ...]]:
+def _request_id(context: Any) -> tuple[str, tuple[Notice, ...]]:
     """Returns the id that the client gave its call, if it is well-formed, or a new one."""
     notices: tuple[Notice, ...] = ()
     for key, value in context.invocation_metadata() or ():

@@ -30,6 +30,11 @@ class Admission:
         """Calls that hold a place."""
         return self._working.total()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the server is not going down."""
+        return not self._closed
+
     @contextmanager
     def opening(self, caller: str) -> Generator[None]:
         """Surrounds the wait for what a call wants.

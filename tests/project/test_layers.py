@@ -29,6 +29,7 @@ LAYERS = (
     ("server.__main__",),
     ("server.app",),
     ("server.metrics",),
+    ("server.http",),
     ("server.api",),
     ("server.sessions",),
     ("server.animation",),
@@ -60,6 +61,8 @@ OUR_OWN_API = {
 }
 """KServe's messages come with Triton's client, and in `server.api.kserve` clients speak them."""
 
+WEB = ("fastapi", "starlette", "uvicorn", "websockets")
+
 FORBIDDEN = {
     "server": ("client", "export", "tests", "torch", *(CLIENT - SHARED)),
     "client": ("server", "export", "tests", "torch"),
@@ -77,11 +80,13 @@ FORBIDDEN = {
     # Protobuf and gRPC end in api/, which runs no network.
     **dict.fromkeys(
         ("server.sessions", "server.animation", "server.audio", "server.pictures"),
-        ("echomimic", "google", "grpc", "prometheus_client", "tritonclient"),
+        (*WEB, "echomimic", "google", "grpc", "prometheus_client", "tritonclient"),
     ),
-    "server.api": ("prometheus_client", "server.triton.engine"),
+    "server.api": (*WEB, "prometheus_client", "server.triton.engine"),
+    # The messages are gRPC's; how they travel is not.
+    "server.http": ("grpc", "prometheus_client", "server.triton.engine", "tritonclient"),
     **dict.fromkeys(OUR_OWN_API, ("server.api.kserve", "tritonclient")),
-    "server.triton": ("echomimic", "prometheus_client"),
+    "server.triton": (*WEB, "echomimic", "prometheus_client"),
 }
 """What a package may not import besides."""
 

@@ -278,6 +278,7 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
         assert str(port) in fails(f"--port={port}", log)
         assert str(port) in fails(f"--triton-grpc-port={port}", log)
         assert str(port) in fails(f"--metrics-port={port}", log)
+        assert str(port) in fails(f"--http-port={port}", log)
 
 
 def test_a_repository_that_was_not_exported_is_one_line(tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""The gateway as an ASGI application: which path does what, and the page that says so."""
+
+# FastAPI finds its functions by decorators.
+# pyright: reportUnusedFunction=false
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+from server.http.examples import render_examples
+from server.http.post import JPEGS, Mp4, Pictures, Post, Still
+from server.http.problems import MEDIA_TYPE
+from server.http.requests import AnimateParts, RenderBody, RenderParts
+from server.http.socket import Socket
+from server.sessions.gateway import Gateway
+
+PROBLEM = {
+    "description": "A problem (RFC 9457) with the reason that gRPC gives, too.",
+    "content": {MEDIA_TYPE: {"schema": {"type": "object"}}},
+}
+
+
+class _Answer(Response):
+    """Leaves the whole answer to a function, which may send it bit by bit."""
+
+    def __init__(self, answer: Callable[[Send], Awaitable[None]]) -> None:
+        super().__init__()
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._answer(send)
+
+
+def make_app(gateway: Gateway, works: Callable[[], bool]) -> FastAPI:
+    """Returns the application.
+
+    Args:
+        gateway: draws.
+        works: tells whether it can.
+    """
+    app = FastAPI(
+        title="EchoMimic gateway",
+        version=version("echomimic-server"),
+        description="A portrait and speech in, video out. docs/http.md says more.",
+    )
+    settings = gateway.offer.settings
+
+    def answered(kind: type[Post], request: Request) -> Response:
+        return _Answer(lambda send: kind(request, send, settings).run(gateway))
+
+    @app.post(
+        "/render",
+        summary="One frame of a portrait that speaks",
+        response_class=JSONResponse,
+        responses={"default": PROBLEM},
+        openapi_extra=_body(
+            {
+                "application/json": {
+                    "schema": _schema(RenderBody),
+                    "examples": render_examples(),
+                },
+                "multipart/form-data": {"schema": _schema(RenderParts)},
+            }
+        ),
+    )
+    async def render(request: Request) -> Response:
+        """Answers with `frame` in the form in which `image` came: rows of pixels, or base64."""
+        return answered(Still, request)
+
+    @app.post(
+        "/v1/animate",
+        summary="A portrait that speaks, as an MP4 or frame by frame",
+        response_class=Response,
+        responses={200: {"content": {"video/mp4": {}, JPEGS: {}}}, "default": PROBLEM},
+        openapi_extra=_body({"multipart/form-data": {"schema": _schema(AnimateParts)}}),
+    )
+    async def animate(request: Request) -> Response:
+        """Answers with what `Accept` asks for: `video/mp4`, or `multipart/x-mixed-replace`."""
+        return answered(Pictures if JPEGS in request.headers.get("accept", "") else Mp4, request)
+
+    @app.websocket("/v1/stream")
+    async def stream(websocket: WebSocket) -> None:
+        await Socket(websocket).run(gateway)
+
+    @app.get("/healthz", summary="Whether the process answers")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz", summary="Whether it can animate now", responses={503: PROBLEM})
+    async def readyz() -> Response:
+        if works() and gateway.admission.is_open:
+            return JSONResponse({"status": "ok"})
+        return _plain_problem(HTTPStatus.SERVICE_UNAVAILABLE, "no Triton works, or it is the end")
+
+    @app.exception_handler(HTTPException)
+    async def refused(_request: Request, error: HTTPException) -> Response:
+        return _plain_problem(HTTPStatus(error.status_code), str(error.detail), error.headers)
+
+    return app
+
+
+def _body(content: dict[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _schema(kind: type[BaseModel]) -> dict[str, Any]:
+    return kind.model_json_schema()
+
+
+def _plain_problem(status: HTTPStatus, detail: str, headers: Any = None) -> Response:
+    body = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": int(status),
+        "detail": detail,
+    }
+    return JSONResponse(body, int(status), headers, MEDIA_TYPE)

@@ -1,0 +1,208 @@
+"""A POST: one body in, one answer out, which is a frame, an MP4, or frames one after the other."""
+
+# The libraries' own annotations are partial.
+# pyright: reportUnknownMemberType=false
+
+import asyncio
+import base64
+import json
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from echomimic.v1 import avatar_service_pb2 as pb
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Send
+
+from server.api.calls import Call
+from server.api.frames import encoded
+from server.api.render import render
+from server.api.requests import read_render
+from server.errors import InvalidFieldError
+from server.http import problems
+from server.http.bodies import read_body
+from server.http.call import END, Exchange, serve
+from server.http.requests import Asked, read_clip, read_still
+from server.sessions.conversation import converse
+from server.sessions.events import Frame
+from server.sessions.gateway import Gateway
+from server.sessions.speech import AudioLimits
+from server.settings import Settings
+
+BOUNDARY = "frame"
+JPEGS = "multipart/x-mixed-replace"
+_ENCODING = "FRAME_ENCODING_"
+
+
+class Post(Exchange):
+    """A request, and the answer to it as far as it has been sent."""
+
+    def __init__(self, request: Request, send: Send, settings: Settings) -> None:
+        """Begins with nothing read and nothing sent."""
+        super().__init__(request)
+        self._request = request
+        self._send = send
+        self._settings = settings
+        self._body_over = asyncio.Event()
+        self._is_left = False
+        self._begun = False
+        self._failed = False
+
+    @abstractmethod
+    async def read_request(self, body: Mapping[str, Any]) -> pb.RenderRequest:
+        """Returns what a body asks for."""
+
+    async def work(self, gateway: Gateway, call: Call) -> None:
+        """Renders."""
+        await render(gateway, call)
+
+    async def run(self, gateway: Gateway) -> None:
+        """Answers the request."""
+        await serve(gateway, f"POST {self._request.url.path}", self, self.work, self._gone)
+        if self._begun and not self._failed:
+            await self._add(self._last_bytes(), more=False)
+
+    async def read(self) -> Any:
+        """Returns the request that the body is; then nothing more comes."""
+        if self._body_over.is_set():
+            return END
+        try:
+            body = await read_body(self._request, self._settings.max_message_bytes)
+        except ClientDisconnect:
+            self._is_left = True
+            self._body_over.set()
+            return await asyncio.Event().wait()
+        self._body_over.set()
+        return await self.read_request(body)
+
+    async def read_out(self) -> None:
+        """Reads the rest of a body that has been refused."""
+        while not self._body_over.is_set() and not self._is_left:
+            message = await self._request.receive()
+            self._is_left = message["type"] == "http.disconnect"
+            if not message.get("more_body"):
+                break
+
+    async def fail(self, body: dict[str, Any]) -> None:
+        """Answers with a problem; an answer that has begun is broken off."""
+        self._failed = True
+        if not self._begun:
+            headers = problems.headers(body)
+            if not self._body_over.is_set():
+                # What is left of the body is never read.
+                headers["connection"] = "close"
+            await self._begin(headers, body["status"])
+            await self._add(json.dumps(body).encode(), more=False)
+
+    async def _gone(self) -> None:
+        await self._body_over.wait()
+        while not self._is_left:
+            self._is_left = (await self._request.receive())["type"] == "http.disconnect"
+
+    async def _begin(self, headers: Mapping[str, str], status: int = 200) -> None:
+        if not self._begun:
+            self._begun = True
+            raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+            await self._send({"type": "http.response.start", "status": status, "headers": raw})
+
+    async def _add(self, data: bytes, *, more: bool = True) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+    def _last_bytes(self) -> bytes:
+        return b""
+
+
+class Mp4(Post):
+    """Answers with an MP4."""
+
+    async def read_request(self, body: Mapping[str, Any]) -> pb.RenderRequest:
+        """Returns what a body asks for."""
+        return await read_clip(body, self._settings, mp4=True)
+
+    async def write(self, message: pb.RenderResponse) -> None:
+        """Sends what is of the file."""
+        if message.WhichOneof("message") == "mp4_chunk":
+            await self._begin({"content-type": "video/mp4"})
+            await self._add(message.mp4_chunk.data)
+
+
+class Pictures(Post):
+    """Answers with frames, each in the place of the one before."""
+
+    async def read_request(self, body: Mapping[str, Any]) -> pb.RenderRequest:
+        """Returns what a body asks for."""
+        return await read_clip(body, self._settings, mp4=False)
+
+    async def write(self, message: pb.RenderResponse) -> None:
+        """Sends what is a frame."""
+        if message.WhichOneof("message") != "frame":
+            return
+        await self._begin({"content-type": f"{JPEGS}; boundary={BOUNDARY}"})
+        frame = message.frame
+        kind = pb.FrameEncoding.Name(frame.encoding).removeprefix(_ENCODING).lower()
+        head = (
+            f"--{BOUNDARY}\r\nContent-Type: image/{kind}\r\nContent-Length: {len(frame.data)}\r\n"
+            f"X-Frame-Index: {frame.index}\r\nX-Audio-Sample: {frame.first_audio_sample}\r\n\r\n"
+        )
+        await self._add(head.encode() + frame.data + b"\r\n")
+
+    def _last_bytes(self) -> bytes:
+        return f"--{BOUNDARY}--\r\n".encode()
+
+
+class Still(Post):
+    """Answers with one frame of a clip, in the form that the picture came in."""
+
+    _asked: Asked
+    _as_rows = False
+
+    async def read_request(self, body: Mapping[str, Any]) -> pb.RenderRequest:
+        """Returns what a body asks for."""
+        request, self._asked = await read_still(body, self._settings)
+        self._as_rows = isinstance(body["image"], list)
+        if self._as_rows:
+            request.video_format.encoding = pb.FRAME_ENCODING_RGB
+        return request
+
+    async def work(self, gateway: Gateway, call: Call) -> None:
+        """Renders as far as the frame that is asked for."""
+        settings = gateway.offer.settings
+        with gateway.admission.opening(call.caller):
+            request = await call.read(pb.RenderRequest, settings.start_timeout_s)
+            assert request is not None, "a request's first message is its body"
+            job = read_render(request, gateway.offer)
+        if job.exact is not None:
+            raise InvalidFieldError("settings.exact_clip", "is for whole clips: /v1/animate")
+        longest_s = settings.max_render_audio_s
+        limits = AudioLimits(longest_s, "max_render_audio", max_buffered_s=longest_s)
+        async with (
+            gateway.admission.place(call.caller),
+            converse(gateway, job, limits) as conversation,
+        ):
+            call.describe(conversation.job, conversation.report)
+            await conversation.push_audio(request.audio, field="audio")
+            await conversation.end()
+            total = gateway.total_frames(job, conversation.report.audio_samples)
+            if self._asked.frame_index >= total:
+                raise InvalidFieldError("frame_index", f"is past the last of {total} frames")
+            async for event in conversation.events():
+                if isinstance(event, Frame) and event.index == self._asked.frame_index:
+                    frame = await encoded(event, conversation.job.video_format, call.recorder)
+                    await call.send(pb.RenderResponse(frame=frame))
+                    call.frame_sent(conversation.report, event.utterance_id)
+                    return
+
+    async def write(self, message: pb.RenderResponse) -> None:
+        """Sends the frame."""
+        data = await asyncio.to_thread(self._json, message.frame)
+        await self._begin({"content-type": "application/json"})
+        await self._add(data)
+
+    def _json(self, frame: pb.Frame) -> bytes:
+        if self._as_rows:
+            pixels = np.frombuffer(frame.data, np.uint8)
+            picture: Any = pixels.reshape(frame.height, frame.width, 3).tolist()
+        else:
+            picture = base64.b64encode(frame.data).decode()
+        return json.dumps({"frame": picture, "frame_index": frame.index}).encode()

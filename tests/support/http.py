@@ -1,0 +1,36 @@
+"""HTTP beside a served gateway, and what a client of it reads."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import httpx2
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from server.http.app import make_app
+from server.http.listener import HttpListener
+from tests.support.serving import Served
+
+
+@asynccontextmanager
+async def by_http(
+    served: Served, works: Callable[[], bool] = lambda: True
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client for the HTTP side of a gateway that is served."""
+    listener = HttpListener(make_app(served.gateway, works), served.gateway.offer.settings, port=0)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(listener.run())
+        try:
+            async with httpx2.AsyncClient(base_url=listener.url, timeout=60) as client:
+                yield client
+        finally:
+            await listener.stop()
+
+
+def wav(samples: NDArray[np.int16], rate: int = 16_000, kind: str = "WAV") -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format=kind, subtype="PCM_16")
+    return file.getvalue()
