@@ -8,6 +8,7 @@ they are decoded.
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,8 +82,7 @@ async def animate(
         stopwatch.lap("decode")
         clip = await asyncio.to_thread(stitcher.add, window, decoded["frames"][0])
         stopwatch.lap("stitch")
-        stopwatch.finish(window.frames)
-        yield clip
+        yield replace(clip, work=stopwatch.finish(window.frames))
         priority = Priority.NORMAL
     held = stitcher.finish()
     if held is not None:

@@ -2,12 +2,21 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 from server.recorder import Recorder
 
 Stage = Literal["audio", "condition", "features", "denoise", "decode", "stitch"]
 """What a window goes through; ``audio`` is waiting for what is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How long a window of so many frames took once its audio was there."""
+
+    frames: int
+    seconds: float
 
 
 class Stopwatch:
@@ -18,6 +27,7 @@ class Stopwatch:
         self._recorder = recorder
         self._now = now
         self._stages_s: dict[str, float] = {}
+        self._heard_s = now()
         self.start()
 
     def start(self) -> None:
@@ -28,8 +38,11 @@ class Stopwatch:
         """Ends a stage, or a part of it, and begins the next."""
         began_s, self._began_s = self._began_s, self._now()
         self._stages_s[stage] = self._stages_s.get(stage, 0.0) + self._began_s - began_s
+        if stage == "audio":
+            self._heard_s = self._began_s
 
-    def finish(self, frames: int) -> None:
-        """Ends a window of so many frames."""
+    def finish(self, frames: int) -> Work:
+        """Ends a window of so many frames with the stage that ended last."""
         stages_s, self._stages_s = self._stages_s, {}
         self._recorder.window_ended(frames, stages_s)
+        return Work(frames, self._began_s - self._heard_s)

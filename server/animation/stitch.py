@@ -1,11 +1,12 @@
 """Windows to one run of frames: the overlap is cross-faded and every frame leaves once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from server.animation.stages import Work
 from server.animation.windows import Window
 
 Pictures = NDArray[np.uint8]
@@ -13,15 +14,23 @@ Pictures = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Frames of a window: the first one's index and the pictures [n, height, width, 3]."""
+    """Frames of a window.
+
+    Attributes:
+        window: its number.
+        start: the first frame's index.
+        pictures: [n, height, width, 3].
+        work: what the window took, where that was counted.
+    """
 
     window: int
     start: int
     pictures: Pictures
+    work: Work | None = None
 
     def until(self, end: int) -> "Clip":
         """Returns the part before a frame index."""
-        return Clip(self.window, self.start, self.pictures[: max(0, end - self.start)])
+        return replace(self, pictures=self.pictures[: max(0, end - self.start)])
 
 
 class Stitcher:

@@ -46,16 +46,6 @@ class WindowSpec:
         """Frames of the last rung, the longest."""
         return self.ladder[-1]
 
-    @property
-    def advised_buffer(self) -> int:
-        """Frames that a player is to have before it starts, so that it never runs dry.
-
-        A later window leaves when its audio is there, but the frames of the first one are shown
-        sooner by what it is shorter. A later window that takes longer to compute than the first
-        needs that much more.
-        """
-        return self.longest - self.first
-
 
 @dataclass(frozen=True, slots=True)
 class Window:

@@ -35,6 +35,7 @@ from server.sessions.events import (
 from server.sessions.jobs import SAMPLERS as OFFERED_SAMPLERS
 from server.sessions.jobs import GenerationSettings, Job, Offer, VideoFormat
 from server.sessions.outbox import MAX_UNREAD_ANSWERS
+from server.sessions.pace import Kind, Pace
 from server.sessions.report import Report
 from server.sessions.updates import MAX_WAITING_UPDATES
 from server.triton.contract import Variant
@@ -45,8 +46,10 @@ _SAMPLER = {ours: theirs for theirs, ours in SAMPLERS.items()}
 _TEACACHE_POLICY = {ours: theirs for theirs, ours in TEACACHE_POLICIES.items()}
 
 
-def started(job: Job, offer: Offer, request_id: str) -> pb.Started:
+def started(job: Job, offer: Offer, pace: Pace, request_id: str) -> pb.Started:
     """Returns the settings in force."""
+    spec = offer.windows if job.exact is None else _exact_windows(job.exact, offer)
+    kind = Kind.of(job.generation, job.video_format.size)
     return pb.Started(
         request_id=request_id,
         client_session_id=job.client_session_id,
@@ -65,7 +68,7 @@ def started(job: Job, offer: Offer, request_id: str) -> pb.Started:
             blend_frames=job.video_format.retiming.blends,
         ),
         generation=_generation(job.generation, offer.manifest.variant),
-        windows=_windows(offer.windows if job.exact is None else _exact_windows(job.exact, offer)),
+        windows=_windows(spec, pace.advised_buffer_s(kind, spec)),
         limits=_limits(offer),
     )
 
@@ -167,8 +170,9 @@ def summary(report: Report) -> pb.Summary:
     )
 
 
-def server_info(offer: Offer) -> pb.GetServerInfoResponse:
+def server_info(offer: Offer, pace: Pace) -> pb.GetServerInfoResponse:
     """Returns what the server runs and offers."""
+    kind = Kind.of(offer.generation, offer.sizes[0])
     return pb.GetServerInfoResponse(
         version=version("echomimic-server"),
         variant=offer.manifest.variant,
@@ -181,7 +185,7 @@ def server_info(offer: Offer) -> pb.GetServerInfoResponse:
         frame_encodings=[_FRAME_ENCODING[encoding] for encoding in FrameEncoding],
         samplers=[_SAMPLER[name] for name in OFFERED_SAMPLERS],
         default_generation=_generation(offer.generation, offer.manifest.variant),
-        windows=_windows(offer.windows),
+        windows=_windows(offer.windows, pace.advised_buffer_s(kind, offer.windows)),
         limits=_limits(offer),
         styles=[pb.Style(name=n, prompt=prompt) for n, prompt in offer.styles.items()],
         free_prompts=offer.free_prompts,
@@ -222,14 +226,14 @@ def _teacache(teacache: TeaCache | None) -> pb.TeaCache | None:
     )
 
 
-def _windows(spec: WindowSpec) -> pb.WindowSettings:
+def _windows(spec: WindowSpec, advised_buffer_s: float) -> pb.WindowSettings:
     return pb.WindowSettings(
         first_window_frames=spec.first,
         window_frames=spec.longest,
         overlap_frames=spec.overlap,
         audio_lookahead=_duration(presentation_time_ns(spec.audio_lookahead)),
         audio_left_context=_duration(presentation_time_ns(spec.audio_left_context)),
-        advised_buffer=_duration(presentation_time_ns(spec.advised_buffer)),
+        advised_buffer=_seconds(advised_buffer_s),
         ladder=spec.ladder,
     )
 

@@ -25,6 +25,7 @@ from server.sessions.events import Event, Frame, Updated, UpdateRefused
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Job
 from server.sessions.outbox import Outbox
+from server.sessions.pace import Kind
 from server.sessions.prepared import Prepared
 from server.sessions.report import Report
 from server.sessions.retiming import Retimer
@@ -79,6 +80,8 @@ class Conversation:
         """Of the frames of the utterance that is drawn."""
         self._next_window = first_window(gateway.offer.windows)
         """The first one of that utterance that has not begun."""
+        self._kind = self._kind_of(job.generation)
+        """Of the window that was begun last."""
         self._last: Picture | None = None
         """The last picture drawn, or after an interruption the last one taken."""
         self._shown: Picture | None = None
@@ -227,6 +230,8 @@ class Conversation:
         ):
             self.report.windows += clip.window + 1 - windows
             windows = clip.window + 1
+            if clip.work is not None:
+                self._gateway.pace.note(self._kind, clip.work)
             for number, picture in enumerate(clip.pictures, clip.start):
                 await self._show(speech, retimer.add(number, picture))
         await self._show(speech, retimer.finish())
@@ -245,7 +250,11 @@ class Conversation:
 
     def _begin_window(self, window: Window) -> Direction:
         self._next_window = following(window, self._gateway.offer.windows)
+        self._kind = self._kind_of(self._updates.settings)
         return self._updates.direction
+
+    def _kind_of(self, settings: GenerationSettings) -> Kind:
+        return Kind.of(settings, self.job.video_format.size)
 
     def _answer_update(self, update: Update, outcome: GenerationSettings | AvatarError) -> None:
         if isinstance(outcome, AvatarError):

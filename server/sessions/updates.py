@@ -55,6 +55,11 @@ class Updates:
         self._asked, self._settled = 1, 0
 
     @property
+    def settings(self) -> GenerationSettings:
+        """The settings in force."""
+        return self._settings
+
+    @property
     def direction(self) -> Direction:
         """What a window that begins now is made with; there once anything is settled."""
         if self._direction is None:

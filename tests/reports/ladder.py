@@ -106,13 +106,12 @@ def takes_table(found: Mapping[str, Sequence[Recording]]) -> str:
     """Returns what a way of speaking came to, in seconds, for each ladder."""
     rows: list[list[object]] = []
     for ladder, recordings in found.items():
-        advised_s = recordings[0].started.windows.advised_buffer_s
         rows.append(
             [
                 ladder,
                 _spread(recordings, lambda recording: recording.first_frame_s),
                 _spread(recordings, lambda recording: recording.playable_latency_s),
-                f"{advised_s:.2f}",
+                _spread(recordings, lambda recording: recording.started.windows.advised_buffer_s),
                 _spread(recordings, stalled_s),
                 _spread(recordings, lambda recording: recording.realtime_factor),
             ]
@@ -164,8 +163,8 @@ LADDERS_TEXT = f"""## Ladders
 Seconds: the median of {ROUNDS}, and the least and the greatest, ladder after ladder and back again.
 `playable` is when a player may start that never waits, from the first audio sent as `first frame`
 is. `stalled` is for how long one stands still that starts `advised buffer` after the first frame:
-that allows for the speech that longer windows wait for, not for the time they take. `real time` is
-seconds of video a second, at the speed of speaking always below 1."""
+for the speech that longer windows wait for, and the time they take by the windows before. `real
+time` is seconds of video a second, at the speed of speaking always below 1."""
 PICTURES = f"""## Pictures
 
 The figures of [lip-sync.md](lip-sync.md), means of its {CLIPS} clips of {SECONDS:g} s."""

@@ -28,12 +28,6 @@ def test_windows_climb_the_ladder_and_stay_at_its_top() -> None:
     assert cut == [(0, 5), (3, 9), (10, 9), (17, 17), (32, 17), (47, 17)]
 
 
-def test_playback_waits_for_what_the_longest_window_is_longer_than_the_first() -> None:
-    assert SPEC.advised_buffer == 4
-    assert replace(SPEC, ladder=(9, 17, 33)).advised_buffer == 24
-    assert replace(SPEC, ladder=(17,)).advised_buffer == 0
-
-
 @pytest.mark.parametrize(
     ("frames", "expected"),
     [(41, 33), (40, 33), (37, 33), (36, 29), (33, 29), (32, 25), (25, 21), (24, 17), (10, 17)],
