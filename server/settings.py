@@ -204,6 +204,15 @@ class Settings(BaseSettings):
         50, ge=0, description="Frames of audio before a window that its features are computed with."
     )
 
+    drift_levels: float = Field(
+        40.0,
+        ge=0,
+        le=255,
+        description="Colours of a live stream are held to the portrait's: differences of up to "
+        "about so many levels of 255 are put right from window to window, larger ones are taken "
+        "for movement; 0 puts nothing right.",
+    )
+
     target_fps: Annotated[str, AfterValidator(_stating_a_frame_rate)] = Field(
         "25",
         description="Frames a second where a request states none: 8 to 30, 23.976 or 29.97; the "

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from server.animation.anchor import Anchor
 from server.animation.condition import Conditioner
 from server.animation.features import hear, next_segment
 from server.animation.generation import Directions, Noise, generate
@@ -38,6 +39,7 @@ async def animate(
     noise: Noise,
     *,
     opening: Picture | None = None,
+    drift_levels: float = 0.0,
     first_priority: Priority = Priority.NORMAL,
     recorder: Recorder = SILENT,
 ) -> AsyncIterator[Clip]:
@@ -45,21 +47,25 @@ async def animate(
 
     The last clip reaches past the end of the audio: the caller drops what it does not need. The
     first window begins with ``opening``, or else with the portrait ``picture``, and its executions
-    have a priority of their own. Each window is made as ``directions`` say when its audio is there,
-    out of noise that goes on from window to window. The recorder is told how long each stage of a
-    window takes.
+    have a priority of their own. What windows are told of the frames before them is held to the
+    portrait as ``drift_levels`` say; see `Anchor`. Each window is made as ``directions`` say when
+    its audio is there, out of noise that goes on from window to window. The recorder is told how
+    long each stage of a window takes.
     """
     normalize = RunningNormalizer()
     stitcher = Stitcher(spec.overlap)
     priority = first_priority
     stopwatch = Stopwatch(recorder)
+    anchor = Anchor(picture, drift_levels)
     for window in windows(spec):
         stopwatch.start()
         if not await _has_new_frames(timeline, window):
             break
         stopwatch.lap("audio")
         # First, since it needs no audio and the wait for that is the longest.
-        condition = await _condition(conditioner, picture, opening, stitcher, window, priority)
+        condition = await _condition(
+            conditioner, picture, opening, stitcher, anchor, window, priority
+        )
         stopwatch.lap("condition")
         window = await _fitted(timeline, window, spec)
         segment = await next_segment(timeline, window, spec, normalize)
@@ -108,11 +114,12 @@ async def _condition(
     picture: Picture,
     opening: Picture | None,
     stitcher: Stitcher,
+    anchor: Anchor,
     window: Window,
     priority: Priority,
 ) -> NDArray[np.float32]:
-    if window.overlap > 0:
-        return await conditioner.window(stitcher.held, window.frames, priority)
-    if opening is not None:
-        return await conditioner.window(opening[None], window.frames, priority)
-    return await conditioner.first_window(picture, window.frames, priority)
+    if window.overlap == 0 and opening is None:
+        return await conditioner.first_window(picture, window.frames, priority)
+    shown = stitcher.held if opening is None or window.overlap > 0 else opening[None]
+    known = await asyncio.to_thread(anchor.hold, shown)
+    return await conditioner.window(known, window.frames, priority)

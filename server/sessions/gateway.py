@@ -128,6 +128,7 @@ class Gateway:
                 directions,
                 noise,
                 opening=opening,
+                drift_levels=self.offer.settings.drift_levels,
                 first_priority=priority,
                 recorder=self.recorder,
             )

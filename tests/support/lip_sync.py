@@ -72,9 +72,7 @@ def lip_sync(
     """
     true = motion(samples).openings[: len(frames)]
     seen = openings(face, frames)
-    outside = np.ones(portrait.shape[:2], bool)
-    outside[face.mouth_box] = False
-    still = frames[:, outside].astype(np.float64)
+    still = frames[:, _outside(face, portrait)].astype(np.float64)
     steps = np.abs(np.diff(frames.astype(np.float64), axis=0)).mean(axis=(1, 2, 3))
     at_seam = np.isin(np.arange(len(steps)), seams)
     return LipSync(
@@ -82,10 +80,23 @@ def lip_sync(
         lag_frames=max(range(-MAX_LAG, MAX_LAG + 1), key=lambda lag: correlation(seen, true, lag)),
         silence_opening=float(seen[true <= SHUT].mean()),
         speech_opening=float(seen[true >= TALKING].mean()),
-        psnr_db=float(-10 * np.log10(np.square((still - portrait[outside]) / 255).mean())),
+        psnr_db=outside_db(face, frames, portrait),
         flicker=float(np.abs(np.diff(still, axis=0)).mean()),
         seam_jump=float(steps[at_seam].mean() / steps[~at_seam].mean()),
     )
+
+
+def outside_db(face: Face, frames: Pictures, portrait: Pictures) -> float:
+    """Returns the PSNR of frames against the portrait, outside the mouth."""
+    outside = _outside(face, portrait)
+    error = (frames[:, outside].astype(np.float64) - portrait[outside]) / 255
+    return float(-10 * np.log10(np.square(error).mean()))
+
+
+def _outside(face: Face, portrait: Pictures) -> NDArray[np.bool_]:
+    outside = np.ones(portrait.shape[:2], bool)
+    outside[face.mouth_box] = False
+    return outside
 
 
 def openings(face: Face, frames: Pictures) -> FloatArray:

@@ -36,6 +36,7 @@ SIDE = 128
 PORTRAIT_SIDE = 512
 SPEC = window_spec(Settings.model_construct())
 """How the server cuts live speech unless told otherwise."""
+DRIFT_LEVELS: float = Settings.model_construct().drift_levels
 FLASH = replace(VARIANT_DEFAULTS["flash"], prompt=STYLES["cinematic"], audio_guidance=2.5)
 """What the demo's networks are measured with: a prompt that they were trained with."""
 HELD_OUT_SEED = 9_000
@@ -97,6 +98,7 @@ async def film(
     settings: GenerationSettings = FLASH,
     spec: WindowSpec = SPEC,
     forgetful: bool = False,
+    drift_levels: float = DRIFT_LEVELS,
     recorder: Recorder = SILENT,
 ) -> Pictures:
     """Returns the frames of a talking portrait, made as for a live stream.
@@ -108,6 +110,7 @@ async def film(
         samples: what, 16 kHz, whole frames.
         settings: how.
         spec: how it is cut into windows.
+        drift_levels: how far known frames are held to the portrait.
         forgetful: whether later windows are told nothing of the frames before them.
         recorder: is told how long stages take.
     """
@@ -120,7 +123,7 @@ async def film(
     how = generation(settings, "flash", everywhere(SIDE, SIDE))
     direction, noise = await direct(engine, avatar, how), seeded_noise(settings.seed)
     stages = (engine, conditioner, picture, timeline, spec, lambda _: direction, noise)
-    made = animate(*stages, recorder=recorder)
+    made = animate(*stages, drift_levels=drift_levels, recorder=recorder)
     clips = [clip async for clip in made]
     frames = np.concatenate([clip.pictures for clip in clips])
     return frames[: len(samples) // MODEL_SAMPLES_PER_FRAME]

@@ -16,10 +16,18 @@ from echomimic_client.blocking import AvatarClient
 from echomimic_client.results import GenerationSettings, VideoFormat
 from server.audio.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
 from server.pictures.portrait import cropped
-from tests.support.lip_sync import LipSync, lip_sync
+from tests.support.lip_sync import LipSync, lip_sync, outside_db
 from tests.support.onnx_engine import OnnxEngine
 from tests.support.paths import ROOT
-from tests.support.talking import SIDE, SwappedBranches, TalkingClip, film, held_out_clip, seams
+from tests.support.talking import (
+    DRIFT_LEVELS,
+    SIDE,
+    SwappedBranches,
+    TalkingClip,
+    film,
+    held_out_clip,
+    seams,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +35,7 @@ REPOSITORY = ROOT / "export" / "demo" / "model_repository"
 PHOTOGRAPH = ROOT / "docs" / "media" / "photograph.jpg"
 TRITON_VENV = Path(os.environ.get("ECHOMIMIC_TRITON_VENV", ROOT / ".venv" / "triton"))
 SECONDS = 4.0
+LONG_SECONDS, LAST_FRAMES = 16.0, 50
 STREAMED = (0, 1, 2)
 SABOTAGED = 0
 CHUNK_BYTES = 2 * MODEL_RATE_HZ // 25
@@ -134,3 +143,15 @@ async def test_seams_show_where_windows_forget_what_came_before(engine: OnnxEngi
     )
     assert forgotten.seam_jump > kept.seam_jump
     assert forgotten.seam_jump > REACHED_SEAM_JUMP
+
+
+async def test_long_speech_keeps_the_face(engine: OnnxEngine) -> None:
+    clip = held_out_clip(SABOTAGED, LONG_SECONDS)
+
+    async def last_db(levels: float) -> float:
+        frames = await film(engine, REPOSITORY, clip.picture, clip.samples, drift_levels=levels)
+        return outside_db(clip.face, frames[-LAST_FRAMES:], clip.picture)
+
+    held_db, drifted_db = await last_db(DRIFT_LEVELS), await last_db(0)
+    assert held_db >= REACHED_PSNR_DB
+    assert held_db > drifted_db + 3
