@@ -86,8 +86,8 @@ def save_sheet(films: dict[int, dict[float, Pictures]]) -> None:
 INTRO = f"""Measured on the checkpoint `{{digest}}`, on {len(CLIPS)} people who are in no training
 and {SECONDS:g} s of speech each, in this process. `--drift-levels` {LEVELS[0]:g} tells each window
 the last frames of the one before as they are; with {LEVELS[1]:g}, the default, and {LEVELS[2]:g}
-what their colours have drifted is taken from them first
-([anchor.py](../server/animation/anchor.py)). `outside` is the PSNR against the portrait without the mouth, `sharpness` the strength of edges over
+what their colours have drifted is taken from them first ([how](../server/animation/anchor.py)).
+`outside` is the PSNR against the portrait without the mouth, `sharpness` the strength of edges over
 the portrait's, `correlation` that of the mouth's opening with the speech."""
 CHOICE = f"""## What it means
 
@@ -96,9 +96,10 @@ portrait it keeps it. More levels hold it better where nothing but the mouth mov
 demo's drawn faces; but what is moved by less is then pulled back as well: on a photograph whose
 head is moved by a tenth of its side, colours drifted, {LEVELS[1]:g} levels leave 37 dB and
 {LEVELS[2]:g} leave 31, where the drift alone had left 30 (the pictures of
-tests/server/animation/test_anchor.py). So the default is between. It holds colours, not edges:
-what the VAE blurs stays blurred. What the public weights drift by was not
-measured, nor were 10 minutes: with them try other levels, and look. Exact clips are made as the authors make them, and are never held."""
+tests/server/animation/test_anchor.py). So the default is between. It holds colours, not edges: what
+the VAE blurs stays blurred. What the public weights drift by was not measured, nor were 10 minutes:
+with them try other levels, and look. Exact clips are made as the authors make them, and are never
+held."""
 
 
 async def main(repository: Path) -> None:
