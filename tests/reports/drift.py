@@ -22,9 +22,9 @@ from tests.support.talking import DRIFT_LEVELS, SPEC, TalkingClip, film, held_ou
 
 Pictures = NDArray[np.uint8]
 
-CLIPS, SECONDS, PART_S = (0, 3), 120.0, 10
+CLIPS, SECONDS, PART_S = (0, 3), 60.0, 10
 LEVELS = (0.0, DRIFT_LEVELS, 2 * DRIFT_LEVELS)
-SHOWN_S = (0, 10, 30, 60, 90, 119)
+SHOWN_S = (0, 10, 20, 30, 45, 59)
 SHEET = DOCS / "media" / "drift.jpg"
 
 
@@ -97,9 +97,9 @@ demo's drawn faces; but what is moved by less is then pulled back as well: on a 
 head is moved by a tenth of its side, colours drifted, {LEVELS[1]:g} levels leave 37 dB and
 {LEVELS[2]:g} leave 31, where the drift alone had left 30 (the pictures of
 tests/server/animation/test_anchor.py). So the default is between. It holds colours, not edges: what
-the VAE blurs stays blurred. What the public weights drift by was not measured, nor were 10 minutes:
-with them try other levels, and look. Exact clips are made as the authors make them, and are never
-held."""
+the VAE blurs stays blurred. What the public weights drift by was not measured, nor were longer
+streams: with them try other levels, and look. Exact clips are made as the authors make them, and
+are never held."""
 
 
 async def main(repository: Path) -> None:

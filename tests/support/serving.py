@@ -73,12 +73,16 @@ def tokenizer(folder: Path) -> PromptTokenizer:
 
 
 def small_windows(**changes: Any) -> Settings:
-    """Settings for tests: windows of 5 and 9 frames, overlap 2, everything else as shipped."""
+    """Settings for tests: windows of 5 and 9 frames, overlap 2, everything else as shipped.
+
+    Only that windows are told frames as they were shown, so that tests know them again.
+    """
     settings = {
         "window_ladder": (5, 9),
         "overlap_frames": 2,
         "audio_lookahead_frames": 2,
         "audio_left_context_frames": 5,
+        "drift_levels": 0,
         "steps": 2,
     }
     return Settings(_env_file=None, **settings | changes)  # pyright: ignore[reportCallIssue]

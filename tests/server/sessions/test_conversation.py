@@ -12,6 +12,7 @@ import pytest
 
 from server.audio.pcm import AudioFormat
 from server.errors import EngineUnavailableError, InvalidFieldError, LimitError
+from server.pictures.portrait import cropped, decode_portrait
 from server.sessions.conversation import MAX_WAITING_UTTERANCES, Conversation, converse
 from server.sessions.events import (
     Event,
@@ -32,6 +33,7 @@ from tests.support.pipeline_reference import Recorder
 from tests.support.serving import (
     SIZE,
     manifest,
+    portrait,
     small_windows,
     speech,
     tokenizer,
@@ -168,6 +170,25 @@ async def test_an_interruption_frees_what_was_dropped_even_before_its_first_step
             conversation.interrupt()
         with pytest.raises(LimitError, match="max_buffered_audio"):
             await say(conversation, 2 * RATE + 1)
+
+
+async def test_what_windows_are_told_is_held_to_the_portrait(tmp_path: Path) -> None:
+    async def told(levels: float) -> np.ndarray:
+        engine = Recorder(FakeEngine())
+        settings = small_windows(drift_levels=levels)
+        animator = Gateway(Offer(settings, manifest()), engine, tokenizer(tmp_path))
+        async with converse(animator, job(), LIMITS) as conversation:
+            await say(conversation, 8 * FRAME)
+            await conversation.end()
+            async for _ in conversation.events():
+                pass
+        (known,) = (k for k in engine.given("vae_encoder", "known") if k.shape[1] > 1)
+        return known[0].astype(int)
+
+    whole = decode_portrait(portrait(), max_pixels=512**2, field="portrait")
+    shown = cropped(whole, SIZE, SIZE)[0].astype(int)
+    drifted, held = await told(0), await told(255)
+    assert np.abs(held - shown).mean() < np.abs(drifted - shown).mean() - 20
 
 
 async def test_after_an_interruption_speech_continues_from_what_was_taken(tmp_path: Path) -> None:
