@@ -187,11 +187,16 @@ differ here and hardly kept up at once either, and 17,25 came before them in the
 first frames, and that a window of 17 delays nothing, came out the same. So it is the room which
 windows of 33 leave, by the first table, that decides.
 
-A third one, of four ladders, came after tensors had begun to go through shared memory, with nothing
-else on the machine. In live speech of 4 and 8 s playback started after 1.9 s with 9,25 and after
-2.4 s with 9,17,33, and both kept up with what comes at once, at 1.17 and 1.30 x real time. So where
-the machine is left alone `--window-ladder 9,25` lets playback start sooner, at 0.4 dB outside the
-mouth for going through the VAE more often. The tables above are of before, and so is the choice."""
+Tensors have gone through shared memory since, and two more measurements were made, of which the
+tables above know nothing. With nothing else on the machine (four ladders) playback of live speech
+started after 1.9 s with 9,25 and after 2.4 s with 9,17,33, and both kept up with what comes at
+once, at 1.17 and 1.30 x real time. With other programs on the same cores, not the same ones in
+every round (all ladders, 8 s of speech), it started after 9.0 s (2.8 to 9.9) with 9,25 and after
+4.5 s (2.6 to 8.4) with 9,17,33. What windows up to 25 gain on an idle machine is a ninth of what
+they lost on a busy one, and a default has to do on both. Where the machine is left alone,
+`--window-ladder 9,25` lets playback start half a second sooner, at 0.4 dB outside the mouth for
+going through the VAE more often. Since then the advised buffer also allows for the time that
+windows take, and known frames are held to the portrait ([drift.md](drift.md))."""
 FIXED = """## Why the climb is fixed
 
 The longest window of a ladder decides when playback can start, whatever comes before it, since its
