@@ -52,7 +52,7 @@ class Asked(BaseModel, extra="forbid"):
     encoding: Literal["s16le", "f32le"] = Field("s16le", description="Of bare PCM.")
     channels: int = Field(1, description="Of bare PCM: 1, or 2 interleaved.")
     frame_index: int = Field(
-        0, ge=0, description="Which frame `/render` answers with; 25 for each second, from 0."
+        0, ge=0, description="Which frame `/render` answers with, from 0, at the rate asked for."
     )
     settings: Annotated[dict[str, Any], BeforeValidator(_unpacked)] = Field(
         {}, description=f"{', '.join(SETTINGS_FIELDS)}: a RenderRequest's, in protobuf's JSON."
