@@ -33,7 +33,9 @@ async def animate(gateway: Gateway, call: Call) -> None:
         converse(gateway, job, limits) as conversation,
     ):
         call.describe(conversation.job, conversation.report)
-        started = responses.started(conversation.job, gateway.offer, gateway.pace, call.request_id)
+        started = responses.started(
+            conversation.job, gateway.offer, gateway.window_times, call.request_id
+        )
         await call.send(pb.AnimateResponse(started=started))
         for notice in (*call.notices, *conversation.notices):
             await call.send(pb.AnimateResponse(warning=responses.warning(notice)))

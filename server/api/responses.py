@@ -35,9 +35,9 @@ from server.sessions.events import (
 from server.sessions.jobs import SAMPLERS as OFFERED_SAMPLERS
 from server.sessions.jobs import GenerationSettings, Job, Offer, VideoFormat
 from server.sessions.outbox import MAX_UNREAD_ANSWERS
-from server.sessions.pace import Kind, Pace
 from server.sessions.report import Report
 from server.sessions.updates import MAX_WAITING_UPDATES
+from server.sessions.window_times import Kind, WindowTimes
 from server.triton.contract import Variant
 
 _AUDIO_ENCODING = {ours: theirs for theirs, ours in AUDIO_ENCODINGS.items()}
@@ -46,7 +46,7 @@ _SAMPLER = {ours: theirs for theirs, ours in SAMPLERS.items()}
 _TEACACHE_POLICY = {ours: theirs for theirs, ours in TEACACHE_POLICIES.items()}
 
 
-def started(job: Job, offer: Offer, pace: Pace, request_id: str) -> pb.Started:
+def started(job: Job, offer: Offer, times: WindowTimes, request_id: str) -> pb.Started:
     """Returns the settings in force."""
     spec = offer.windows if job.exact is None else _exact_windows(job.exact, offer)
     kind = Kind.of(job.generation, job.video_format.size)
@@ -68,7 +68,7 @@ def started(job: Job, offer: Offer, pace: Pace, request_id: str) -> pb.Started:
             blend_frames=job.video_format.retiming.blends,
         ),
         generation=_generation(job.generation, offer.manifest.variant),
-        windows=_windows(spec, pace.advised_buffer_s(kind, spec)),
+        windows=_windows(spec, times.advised_buffer_s(kind, spec)),
         limits=_limits(offer),
     )
 
@@ -170,7 +170,7 @@ def summary(report: Report) -> pb.Summary:
     )
 
 
-def server_info(offer: Offer, pace: Pace) -> pb.GetServerInfoResponse:
+def server_info(offer: Offer, times: WindowTimes) -> pb.GetServerInfoResponse:
     """Returns what the server runs and offers."""
     kind = Kind.of(offer.generation, offer.sizes[0])
     return pb.GetServerInfoResponse(
@@ -185,7 +185,7 @@ def server_info(offer: Offer, pace: Pace) -> pb.GetServerInfoResponse:
         frame_encodings=[_FRAME_ENCODING[encoding] for encoding in FrameEncoding],
         samplers=[_SAMPLER[name] for name in OFFERED_SAMPLERS],
         default_generation=_generation(offer.generation, offer.manifest.variant),
-        windows=_windows(offer.windows, pace.advised_buffer_s(kind, offer.windows)),
+        windows=_windows(offer.windows, times.advised_buffer_s(kind, offer.windows)),
         limits=_limits(offer),
         styles=[pb.Style(name=n, prompt=prompt) for n, prompt in offer.styles.items()],
         free_prompts=offer.free_prompts,

@@ -51,4 +51,4 @@ class AvatarService:
 
 async def _get_server_info(gateway: Gateway, call: Call) -> None:
     await call.read(pb.GetServerInfoRequest, gateway.offer.settings.start_timeout_s)
-    await call.send(responses.server_info(gateway.offer, gateway.pace))
+    await call.send(responses.server_info(gateway.offer, gateway.window_times))

@@ -25,13 +25,13 @@ from server.sessions.events import Event, Frame, Updated, UpdateRefused
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Job
 from server.sessions.outbox import Outbox
-from server.sessions.pace import Kind
 from server.sessions.prepared import Prepared
 from server.sessions.report import Report
 from server.sessions.retiming import Retimer
 from server.sessions.speech import AudioLimits, Speech
 from server.sessions.stating import Stated
 from server.sessions.updates import Update, Updates
+from server.sessions.window_times import Kind
 
 MAX_WAITING_UTTERANCES = 256
 
@@ -231,7 +231,7 @@ class Conversation:
             self.report.windows += clip.window + 1 - windows
             windows = clip.window + 1
             if clip.work is not None:
-                self._gateway.pace.note(self._kind, clip.work)
+                self._gateway.window_times.note(self._kind, clip.work)
             for number, picture in enumerate(clip.pictures, clip.start):
                 await self._show(speech, retimer.add(number, picture))
         await self._show(speech, retimer.finish())

@@ -27,9 +27,9 @@ from server.pictures.portrait import Picture
 from server.recorder import SILENT, Recorder
 from server.sessions.admission import Admission
 from server.sessions.jobs import Job, Offer
-from server.sessions.pace import Pace
 from server.sessions.prepared import Prepared, prepare
 from server.sessions.speech import Speech
+from server.sessions.window_times import WindowTimes
 from server.triton.engine import Engine, Priority
 
 MAX_DECODED_BYTES = 2**31 - 2**20
@@ -59,7 +59,7 @@ class Gateway:
         self.offer = offer
         self.recorder = recorder
         self.admission = Admission(offer.settings.max_streams, offer.settings.places_per_caller)
-        self.pace = Pace()
+        self.window_times = WindowTimes()
         self._engine = engine
         self._conditioner = Conditioner(
             engine, tokenizer, ByteCache(offer.settings.condition_cache_bytes, recorder), encoded

@@ -13,7 +13,7 @@ from server.sessions.conversation import converse
 from server.sessions.events import Updated, UtteranceEnded
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Offer
-from server.sessions.pace import MAX_KINDS, REMEMBERED, Kind, Pace
+from server.sessions.window_times import MAX_KINDS, REMEMBERED, Kind, WindowTimes
 from tests.support.conversations import FRAME, LIMITS, job
 from tests.support.fake_engine import FakeEngine
 from tests.support.serving import SIZE, manifest, small_windows, speech, tokenizer
@@ -23,36 +23,36 @@ SETTINGS = VARIANT_DEFAULTS["flash"]
 KIND = Kind.of(SETTINGS, (512, 512))
 
 
-def paced(*works: tuple[int, float]) -> Pace:
-    pace = Pace()
+def made(*works: tuple[int, float]) -> WindowTimes:
+    times = WindowTimes()
     for frames, seconds in works:
-        pace.note(KIND, Work(frames, seconds))
-    return pace
+        times.note(KIND, Work(frames, seconds))
+    return times
 
 
-@pytest.mark.parametrize("pace", [paced(), paced((9, 0.2)), paced((33, 0.9))])
-def test_before_windows_were_made_playback_waits_for_their_speech(pace: Pace) -> None:
-    assert pace.advised_buffer_s(KIND, SPEC) == pytest.approx(24 / 25)
-    assert pace.advised_buffer_s(KIND, replace(SPEC, ladder=(17,))) == 0
+@pytest.mark.parametrize("times", [made(), made((9, 0.2)), made((33, 0.9))])
+def test_before_windows_were_made_playback_waits_for_their_speech(times: WindowTimes) -> None:
+    assert times.advised_buffer_s(KIND, SPEC) == pytest.approx(24 / 25)
+    assert times.advised_buffer_s(KIND, replace(SPEC, ladder=(17,))) == 0
 
 
 def test_playback_waits_for_what_longer_windows_take_longer() -> None:
-    pace = paced((9, 0.2), (17, 5.0), (33, 0.9))
-    assert pace.advised_buffer_s(KIND, SPEC) == pytest.approx(24 / 25 + 0.7)
+    times = made((9, 0.2), (17, 5.0), (33, 0.9))
+    assert times.advised_buffer_s(KIND, SPEC) == pytest.approx(24 / 25 + 0.7)
 
 
 def test_one_slow_window_changes_no_advice() -> None:
-    pace = paced((9, 0.2), (33, 0.9), (33, 60.0), (33, 0.9))
-    assert pace.advised_buffer_s(KIND, SPEC) == pytest.approx(24 / 25 + 0.7)
+    times = made((9, 0.2), (33, 0.9), (33, 60.0), (33, 0.9))
+    assert times.advised_buffer_s(KIND, SPEC) == pytest.approx(24 / 25 + 0.7)
 
 
 def test_advice_follows_the_machine() -> None:
-    pace = paced((9, 0.2), *[(33, 0.9)] * REMEMBERED, *[(33, 1.9)] * REMEMBERED)
-    assert pace.advised_buffer_s(KIND, SPEC) == pytest.approx(24 / 25 + 1.7)
+    times = made((9, 0.2), *[(33, 0.9)] * REMEMBERED, *[(33, 1.9)] * REMEMBERED)
+    assert times.advised_buffer_s(KIND, SPEC) == pytest.approx(24 / 25 + 1.7)
 
 
 def test_a_quicker_long_window_never_shortens_the_wait_for_speech() -> None:
-    assert paced((9, 0.9), (33, 0.2)).advised_buffer_s(KIND, SPEC) == pytest.approx(24 / 25)
+    assert made((9, 0.9), (33, 0.2)).advised_buffer_s(KIND, SPEC) == pytest.approx(24 / 25)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_quicker_long_window_never_shortens_the_wait_for_speech() -> None:
     ],
 )
 def test_what_takes_another_time_is_another_kind(other: Kind) -> None:
-    assert paced((9, 0.2), (33, 0.9)).advised_buffer_s(other, SPEC) == pytest.approx(24 / 25)
+    assert made((9, 0.2), (33, 0.9)).advised_buffer_s(other, SPEC) == pytest.approx(24 / 25)
 
 
 def test_prompts_seeds_and_strengths_take_the_same_time() -> None:
@@ -74,10 +74,10 @@ def test_prompts_seeds_and_strengths_take_the_same_time() -> None:
 
 
 def test_kinds_that_clients_make_up_are_forgotten() -> None:
-    pace = paced((9, 0.2), (33, 0.9))
+    times = made((9, 0.2), (33, 0.9))
     for number in range(MAX_KINDS):
-        pace.note(KIND._replace(skip_ratio=number / MAX_KINDS), Work(9, 0.2))
-    assert pace.advised_buffer_s(KIND, SPEC) == pytest.approx(24 / 25)
+        times.note(KIND._replace(skip_ratio=number / MAX_KINDS), Work(9, 0.2))
+    assert times.advised_buffer_s(KIND, SPEC) == pytest.approx(24 / 25)
 
 
 def test_work_begins_when_the_audio_is_there() -> None:
@@ -88,7 +88,7 @@ def test_work_begins_when_the_audio_is_there() -> None:
     assert stopwatch.finish(17) == Work(17, 2.0)
 
 
-class Noted(Pace):
+class Noted(WindowTimes):
     """Remembers what it is told."""
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ async def test_conversations_tell_what_each_window_took_by_the_settings_it_was_m
     tmp_path: Path,
 ) -> None:
     gateway = Gateway(Offer(small_windows(), manifest()), FakeEngine(), tokenizer(tmp_path))
-    noted = gateway.pace = Noted()
+    noted = gateway.window_times = Noted()
     async with converse(gateway, job(), LIMITS) as conversation:
         await conversation.push_audio(speech(8 * FRAME).tobytes(), field="audio")
         await conversation.end_utterance()

@@ -34,7 +34,7 @@ class Kind(NamedTuple):
         return cls(size, settings.steps, how.rows, how.skip_ratio, settings.teacache)
 
 
-class Pace:
+class WindowTimes:
     """Remembers what windows took, of all conversations."""
 
     def __init__(self) -> None:
