@@ -46,12 +46,12 @@ class Anchor:
         self._portrait = portrait
 
     def hold(self, known: Pictures) -> Pictures:
-        """Returns frames [n, height, width, 3] with the drift of their mean taken from each."""
+        """Returns frames [n, height, width, 3] without the drift of their mean, in whole levels."""
         if not self._levels:
             return known
         mean = known.mean(axis=0, dtype=np.float32)
         drift = _fine(self._drift(_coarse(mean), _coarse(self._portrait)), mean.shape)
-        return np.clip(np.rint(known - drift), 0, 255).astype(np.uint8)
+        return np.clip(known - np.rint(drift).astype(np.int16), 0, 255).astype(np.uint8)
 
     def _drift(self, shown: FloatArray, portrait: FloatArray) -> FloatArray:
         difference = shown - portrait

@@ -15,35 +15,38 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from server.api.calls import Context
+from server.api.calls import Call, Context, serving
 from server.errors import InvalidFieldError
+from server.sessions.gateway import Gateway
 
-Behaviour = Callable[[Context], Awaitable[None]]
+Serve = Callable[[str, Call], Awaitable[None]]
 
 
 def add_service(
-    server: grpc.aio.Server,
-    service: ServiceDescriptor,
-    behaviour: Callable[[str], Behaviour],
+    server: grpc.aio.Server, service: ServiceDescriptor, gateway: Gateway, serve: Serve
 ) -> None:
     """Adds a service to a server.
 
     Args:
         server: not started.
         service: its methods and their messages.
-        behaviour: returns what a method, by its name, does with a call.
+        gateway: what the methods are of; says how long a client may leave a message unread.
+        serve: does what a method, by its name, shall do with a call.
     """
-    handlers = {method.name: _handler(method, behaviour(method.name)) for method in service.methods}
+    handlers = {method.name: _handler(method, gateway, serve) for method in service.methods}
     generic = grpc.method_handlers_generic_handler(service.full_name, handlers)
     server.add_generic_rpc_handlers((generic,))
 
 
-def _handler(method: MethodDescriptor, behaviour: Behaviour) -> Any:
-    async def serve(_requests: AsyncIterator[Message], context: Context) -> None:
-        await behaviour(context)
+def _handler(method: MethodDescriptor, gateway: Gateway, serve: Serve) -> Any:
+    async def behave(_requests: AsyncIterator[Message], context: Context) -> None:
+        read_timeout_s = gateway.offer.settings.read_timeout_s
+        recorder = gateway.recorder
+        async with serving(context, method.name, recorder, read_timeout_s=read_timeout_s) as call:
+            await serve(method.name, call)
 
     return grpc.stream_stream_rpc_method_handler(
-        serve, _reader(method.input_type.name, GetMessageClass(method.input_type)), _write
+        behave, _reader(method.input_type.name, GetMessageClass(method.input_type)), _write
     )
 
 

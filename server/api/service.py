@@ -10,8 +10,8 @@ from echomimic.v1 import avatar_service_pb2 as pb
 
 from server.api import responses
 from server.api.animate import animate
-from server.api.calls import Call, Context, serving
-from server.api.methods import Behaviour, add_service
+from server.api.calls import Call
+from server.api.methods import add_service
 from server.api.render import render
 from server.errors import NotBuiltError
 from server.sessions.gateway import Gateway
@@ -35,18 +35,12 @@ class AvatarService:
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Adds the methods to a server that has not started."""
-        add_service(server, SERVICE, self._behaviour)
+        add_service(server, SERVICE, self._gateway, self._serve)
 
-    def _behaviour(self, method: str) -> Behaviour:
-        async def serve(context: Context) -> None:
-            read_timeout_s = self._gateway.offer.settings.read_timeout_s
-            recorder = self._gateway.recorder
-            async with serving(context, method, recorder, read_timeout_s=read_timeout_s) as call:
-                if method not in self._methods:
-                    raise NotBuiltError(method)
-                await self._methods[method](self._gateway, call)
-
-        return serve
+    async def _serve(self, method: str, call: Call) -> None:
+        if method not in self._methods:
+            raise NotBuiltError(method)
+        await self._methods[method](self._gateway, call)
 
 
 async def _get_server_info(gateway: Gateway, call: Call) -> None:

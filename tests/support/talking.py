@@ -37,8 +37,8 @@ PORTRAIT_SIDE = 512
 SPEC = window_spec(Settings.model_construct())
 """How the server cuts live speech unless told otherwise."""
 DRIFT_LEVELS: float = Settings.model_construct().drift_levels
-FLASH = replace(VARIANT_DEFAULTS["flash"], prompt=STYLES["cinematic"], audio_guidance=2.5)
-"""What the demo's networks are measured with: a prompt that they were trained with."""
+FLASH = replace(VARIANT_DEFAULTS["flash"], prompt=STYLES["cinematic"])
+"""How the demo is served: with the first of its styles, and else as flash is."""
 HELD_OUT_SEED = 9_000
 """No training draws from it."""
 SILENT_START_S = 0.6

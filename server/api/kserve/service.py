@@ -9,11 +9,11 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2
 
-from server.api.calls import Call, Context, serving
+from server.api.calls import Call
 from server.api.kserve import model
 from server.api.kserve.messages import check_model
 from server.api.kserve.stream import stream_infer
-from server.api.methods import Behaviour, add_service
+from server.api.methods import add_service
 from server.errors import InvalidFieldError, NotBuiltError
 from server.sessions.gateway import Gateway
 
@@ -59,16 +59,7 @@ class InferenceService:
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Adds the methods to a server that has not started."""
-        add_service(server, SERVICE, self._behaviour)
-
-    def _behaviour(self, method: str) -> Behaviour:
-        async def serve(context: Context) -> None:
-            read_timeout_s = self._gateway.offer.settings.read_timeout_s
-            recorder = self._gateway.recorder
-            async with serving(context, method, recorder, read_timeout_s=read_timeout_s) as call:
-                await self._serve(method, call)
-
-        return serve
+        add_service(server, SERVICE, self._gateway, self._serve)
 
     async def _serve(self, method: str, call: Call) -> None:
         if method == "ModelStreamInfer":
