@@ -52,8 +52,12 @@ def read_start(message: pb.AnimateRequest, offer: Offer) -> Job:
     """
     if message.WhichOneof("message") != "start":
         raise InvalidFieldError("message", "the first message must be `start`")
-    if message.start.idle_frames:
-        raise NotBuiltError("start.idle_frames")
+    start = message.start
+    for name in ("idle_frames", "blink_over_speech"):
+        if getattr(start, name):
+            raise NotBuiltError(f"start.{name}")
+    if start.idle_mode not in (pb.IDLE_MODE_UNSPECIFIED, pb.IDLE_MODE_STILL):
+        raise NotBuiltError(f"start.idle_mode {start.idle_mode}")
     job = _read_job(message.start, offer, prefix="start.")
     return replace(job, continues=message.start.continue_from_last_frame)
 

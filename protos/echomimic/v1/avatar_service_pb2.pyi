@@ -10,6 +10,13 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class IdleMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    IDLE_MODE_UNSPECIFIED: _ClassVar[IdleMode]
+    IDLE_MODE_STILL: _ClassVar[IdleMode]
+    IDLE_MODE_WARP: _ClassVar[IdleMode]
+    IDLE_MODE_MODEL: _ClassVar[IdleMode]
+
 class AudioEncoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     AUDIO_ENCODING_UNSPECIFIED: _ClassVar[AudioEncoding]
@@ -55,6 +62,10 @@ class RenderOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RENDER_OUTPUT_UNSPECIFIED: _ClassVar[RenderOutput]
     RENDER_OUTPUT_MP4: _ClassVar[RenderOutput]
     RENDER_OUTPUT_FRAMES: _ClassVar[RenderOutput]
+IDLE_MODE_UNSPECIFIED: IdleMode
+IDLE_MODE_STILL: IdleMode
+IDLE_MODE_WARP: IdleMode
+IDLE_MODE_MODEL: IdleMode
 AUDIO_ENCODING_UNSPECIFIED: AudioEncoding
 AUDIO_ENCODING_PCM_S16LE: AudioEncoding
 AUDIO_ENCODING_PCM_F32LE: AudioEncoding
@@ -118,7 +129,7 @@ class AnimateResponse(_message.Message):
     def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., utterance: _Optional[_Union[UtteranceEvent, _Mapping]] = ..., interrupted: _Optional[_Union[Interrupted, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., updated: _Optional[_Union[Updated, _Mapping]] = ..., update_refused: _Optional[_Union[UpdateRefused, _Mapping]] = ...) -> None: ...
 
 class Start(_message.Message):
-    __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "video_format", "generation", "idle_frames", "continue_from_last_frame")
+    __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "video_format", "generation", "idle_frames", "continue_from_last_frame", "idle_mode", "blink_over_speech")
     CLIENT_SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     PORTRAIT_FIELD_NUMBER: _ClassVar[int]
     AVATAR_ID_FIELD_NUMBER: _ClassVar[int]
@@ -127,6 +138,8 @@ class Start(_message.Message):
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     IDLE_FRAMES_FIELD_NUMBER: _ClassVar[int]
     CONTINUE_FROM_LAST_FRAME_FIELD_NUMBER: _ClassVar[int]
+    IDLE_MODE_FIELD_NUMBER: _ClassVar[int]
+    BLINK_OVER_SPEECH_FIELD_NUMBER: _ClassVar[int]
     client_session_id: str
     portrait: Portrait
     avatar_id: str
@@ -135,7 +148,9 @@ class Start(_message.Message):
     generation: GenerationSettings
     idle_frames: bool
     continue_from_last_frame: bool
-    def __init__(self, client_session_id: _Optional[str] = ..., portrait: _Optional[_Union[Portrait, _Mapping]] = ..., avatar_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., idle_frames: _Optional[bool] = ..., continue_from_last_frame: _Optional[bool] = ...) -> None: ...
+    idle_mode: IdleMode
+    blink_over_speech: bool
+    def __init__(self, client_session_id: _Optional[str] = ..., portrait: _Optional[_Union[Portrait, _Mapping]] = ..., avatar_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., idle_frames: _Optional[bool] = ..., continue_from_last_frame: _Optional[bool] = ..., idle_mode: _Optional[_Union[IdleMode, str]] = ..., blink_over_speech: _Optional[bool] = ...) -> None: ...
 
 class AudioChunk(_message.Message):
     __slots__ = ("data",)
@@ -262,7 +277,7 @@ class TeaCache(_message.Message):
     def __init__(self, threshold: _Optional[float] = ..., warm_up: _Optional[int] = ..., policy: _Optional[_Union[TeaCachePolicy, str]] = ..., off: _Optional[bool] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ("request_id", "client_session_id", "audio_format", "video_format", "generation", "windows", "limits")
+    __slots__ = ("request_id", "client_session_id", "audio_format", "video_format", "generation", "windows", "limits", "idle_mode")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     CLIENT_SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FORMAT_FIELD_NUMBER: _ClassVar[int]
@@ -270,6 +285,7 @@ class Started(_message.Message):
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     WINDOWS_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    IDLE_MODE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     client_session_id: str
     audio_format: AudioFormat
@@ -277,7 +293,8 @@ class Started(_message.Message):
     generation: GenerationSettings
     windows: WindowSettings
     limits: Limits
-    def __init__(self, request_id: _Optional[str] = ..., client_session_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+    idle_mode: IdleMode
+    def __init__(self, request_id: _Optional[str] = ..., client_session_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., idle_mode: _Optional[_Union[IdleMode, str]] = ...) -> None: ...
 
 class WindowSettings(_message.Message):
     __slots__ = ("first_window_frames", "window_frames", "overlap_frames", "audio_lookahead", "audio_left_context", "advised_buffer", "ladder")
@@ -410,7 +427,7 @@ class Warning(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Summary(_message.Message):
-    __slots__ = ("frames", "audio_samples", "audio_duration", "windows", "first_frame_latency", "wall_time", "realtime_factor", "playable_latency")
+    __slots__ = ("frames", "audio_samples", "audio_duration", "windows", "first_frame_latency", "wall_time", "realtime_factor", "playable_latency", "idle_frames")
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     AUDIO_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     AUDIO_DURATION_FIELD_NUMBER: _ClassVar[int]
@@ -419,6 +436,7 @@ class Summary(_message.Message):
     WALL_TIME_FIELD_NUMBER: _ClassVar[int]
     REALTIME_FACTOR_FIELD_NUMBER: _ClassVar[int]
     PLAYABLE_LATENCY_FIELD_NUMBER: _ClassVar[int]
+    IDLE_FRAMES_FIELD_NUMBER: _ClassVar[int]
     frames: int
     audio_samples: int
     audio_duration: _duration_pb2.Duration
@@ -427,7 +445,8 @@ class Summary(_message.Message):
     wall_time: _duration_pb2.Duration
     realtime_factor: float
     playable_latency: _duration_pb2.Duration
-    def __init__(self, frames: _Optional[int] = ..., audio_samples: _Optional[int] = ..., audio_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., windows: _Optional[int] = ..., first_frame_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., wall_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., realtime_factor: _Optional[float] = ..., playable_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    idle_frames: int
+    def __init__(self, frames: _Optional[int] = ..., audio_samples: _Optional[int] = ..., audio_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., windows: _Optional[int] = ..., first_frame_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., wall_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., realtime_factor: _Optional[float] = ..., playable_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle_frames: _Optional[int] = ...) -> None: ...
 
 class RenderRequest(_message.Message):
     __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "audio", "video_format", "generation", "output", "exact_clip")
@@ -498,7 +517,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("version", "variant", "checkpoint_digest", "models", "sizes", "frame_encodings", "samplers", "default_generation", "windows", "limits", "styles", "free_prompts", "settings", "presets")
+    __slots__ = ("version", "variant", "checkpoint_digest", "models", "sizes", "frame_encodings", "samplers", "default_generation", "windows", "limits", "styles", "free_prompts", "settings", "presets", "idle_modes")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     VARIANT_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -513,6 +532,7 @@ class GetServerInfoResponse(_message.Message):
     FREE_PROMPTS_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     PRESETS_FIELD_NUMBER: _ClassVar[int]
+    IDLE_MODES_FIELD_NUMBER: _ClassVar[int]
     version: str
     variant: str
     checkpoint_digest: str
@@ -527,7 +547,8 @@ class GetServerInfoResponse(_message.Message):
     free_prompts: bool
     settings: _containers.RepeatedCompositeFieldContainer[Setting]
     presets: _containers.RepeatedCompositeFieldContainer[Preset]
-    def __init__(self, version: _Optional[str] = ..., variant: _Optional[str] = ..., checkpoint_digest: _Optional[str] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., sizes: _Optional[_Iterable[_Union[Size, _Mapping]]] = ..., frame_encodings: _Optional[_Iterable[_Union[FrameEncoding, str]]] = ..., samplers: _Optional[_Iterable[_Union[Sampler, str]]] = ..., default_generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., styles: _Optional[_Iterable[_Union[Style, _Mapping]]] = ..., free_prompts: _Optional[bool] = ..., settings: _Optional[_Iterable[_Union[Setting, _Mapping]]] = ..., presets: _Optional[_Iterable[_Union[Preset, _Mapping]]] = ...) -> None: ...
+    idle_modes: _containers.RepeatedScalarFieldContainer[IdleMode]
+    def __init__(self, version: _Optional[str] = ..., variant: _Optional[str] = ..., checkpoint_digest: _Optional[str] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., sizes: _Optional[_Iterable[_Union[Size, _Mapping]]] = ..., frame_encodings: _Optional[_Iterable[_Union[FrameEncoding, str]]] = ..., samplers: _Optional[_Iterable[_Union[Sampler, str]]] = ..., default_generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., styles: _Optional[_Iterable[_Union[Style, _Mapping]]] = ..., free_prompts: _Optional[bool] = ..., settings: _Optional[_Iterable[_Union[Setting, _Mapping]]] = ..., presets: _Optional[_Iterable[_Union[Preset, _Mapping]]] = ..., idle_modes: _Optional[_Iterable[_Union[IdleMode, str]]] = ...) -> None: ...
 
 class Preset(_message.Message):
     __slots__ = ("name", "steps")

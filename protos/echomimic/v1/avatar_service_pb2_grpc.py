@@ -77,6 +77,15 @@ class AvatarServiceServicer:
         or `interrupt`, begins one. An utterance of S samples gives ceil(S * fps / rate) frames, the last
         one filled up with silence; its frame n begins at its sample floor(n * rate / fps). So the sound
         of each utterance is to be played from the presentation time of its first frame on.
+
+        Frame n of the stream has the presentation time n / fps, idle frames as well. While nobody speaks
+        each is made when its time has come by the server's clock, so that time goes on at its own speed;
+        speech takes the next frame that there is, whenever its first one is made. The clock stands at the
+        frame last sent: where frames come late, or are read late, later ones are late by as much, and idle
+        frames that could not be sent are never made. After an interruption it goes on at once with the
+        next frame, whatever was sent ahead and not played. Inside an utterance there are no idle frames,
+        so a client that pauses sends silence or `end_of_utterance`. They end with `end`, and they do not
+        put off `idle_timeout`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
