@@ -40,6 +40,11 @@ TEACACHE_POLICIES: dict[pb.TeaCachePolicy, Policy] = {
     pb.TEA_CACHE_POLICY_EXACT_BRANCHES: "per_branch",
     pb.TEA_CACHE_POLICY_UPSTREAM: "shared",
 }
+RENDER_OUTPUTS_TO_COME = (
+    pb.RENDER_OUTPUT_FRAGMENTED_MP4,
+    pb.RENDER_OUTPUT_WEBM,
+    pb.RENDER_OUTPUT_GIF,
+)
 FRAME_ENCODINGS_TO_COME = (pb.FRAME_ENCODING_WEBP, pb.FRAME_ENCODING_H264)
 
 
@@ -58,6 +63,10 @@ def read_start(message: pb.AnimateRequest, offer: Offer) -> Job:
             raise NotBuiltError(f"start.{name}")
     if start.idle_mode not in (pb.IDLE_MODE_UNSPECIFIED, pb.IDLE_MODE_STILL):
         raise NotBuiltError(f"start.idle_mode {start.idle_mode}")
+    if start.pace:
+        raise NotBuiltError("start.pace")
+    if start.HasField("buffer"):
+        raise NotBuiltError("start.buffer")
     job = _read_job(message.start, offer, prefix="start.")
     return replace(job, continues=message.start.continue_from_last_frame)
 
@@ -69,6 +78,8 @@ def read_render(request: pb.RenderRequest, offer: Offer) -> Job:
         InvalidFieldError: a field cannot be used.
         NotBuiltError: it asks for what this version does not have.
     """
+    if request.output in RENDER_OUTPUTS_TO_COME:
+        raise NotBuiltError(f"output {pb.RenderOutput.Name(request.output)}")
     if request.output not in (
         pb.RENDER_OUTPUT_UNSPECIFIED,
         pb.RENDER_OUTPUT_MP4,

@@ -94,6 +94,7 @@ def frame(frame: Frame, data: bytes, video_format: VideoFormat) -> pb.Frame:
         width=video_format.width,
         height=video_format.height,
         data=data,
+        key_frame=True,
     )
 
 

@@ -17,6 +17,12 @@ class IdleMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     IDLE_MODE_WARP: _ClassVar[IdleMode]
     IDLE_MODE_MODEL: _ClassVar[IdleMode]
 
+class Pace(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PACE_UNSPECIFIED: _ClassVar[Pace]
+    PACE_AS_FAST_AS_POSSIBLE: _ClassVar[Pace]
+    PACE_REALTIME: _ClassVar[Pace]
+
 class AudioEncoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     AUDIO_ENCODING_UNSPECIFIED: _ClassVar[AudioEncoding]
@@ -62,10 +68,16 @@ class RenderOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RENDER_OUTPUT_UNSPECIFIED: _ClassVar[RenderOutput]
     RENDER_OUTPUT_MP4: _ClassVar[RenderOutput]
     RENDER_OUTPUT_FRAMES: _ClassVar[RenderOutput]
+    RENDER_OUTPUT_FRAGMENTED_MP4: _ClassVar[RenderOutput]
+    RENDER_OUTPUT_WEBM: _ClassVar[RenderOutput]
+    RENDER_OUTPUT_GIF: _ClassVar[RenderOutput]
 IDLE_MODE_UNSPECIFIED: IdleMode
 IDLE_MODE_STILL: IdleMode
 IDLE_MODE_WARP: IdleMode
 IDLE_MODE_MODEL: IdleMode
+PACE_UNSPECIFIED: Pace
+PACE_AS_FAST_AS_POSSIBLE: Pace
+PACE_REALTIME: Pace
 AUDIO_ENCODING_UNSPECIFIED: AudioEncoding
 AUDIO_ENCODING_PCM_S16LE: AudioEncoding
 AUDIO_ENCODING_PCM_F32LE: AudioEncoding
@@ -91,6 +103,9 @@ UTTERANCE_PHASE_ENDED: UtterancePhase
 RENDER_OUTPUT_UNSPECIFIED: RenderOutput
 RENDER_OUTPUT_MP4: RenderOutput
 RENDER_OUTPUT_FRAMES: RenderOutput
+RENDER_OUTPUT_FRAGMENTED_MP4: RenderOutput
+RENDER_OUTPUT_WEBM: RenderOutput
+RENDER_OUTPUT_GIF: RenderOutput
 
 class AnimateRequest(_message.Message):
     __slots__ = ("start", "audio", "end_of_utterance", "update", "interrupt", "end")
@@ -109,7 +124,7 @@ class AnimateRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., audio: _Optional[_Union[AudioChunk, _Mapping]] = ..., end_of_utterance: _Optional[_Union[EndOfUtterance, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., interrupt: _Optional[_Union[Interrupt, _Mapping]] = ..., end: _Optional[_Union[End, _Mapping]] = ...) -> None: ...
 
 class AnimateResponse(_message.Message):
-    __slots__ = ("started", "frame", "utterance", "interrupted", "warning", "summary", "updated", "update_refused")
+    __slots__ = ("started", "frame", "utterance", "interrupted", "warning", "summary", "updated", "update_refused", "buffer")
     STARTED_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
     UTTERANCE_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +133,7 @@ class AnimateResponse(_message.Message):
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
     UPDATED_FIELD_NUMBER: _ClassVar[int]
     UPDATE_REFUSED_FIELD_NUMBER: _ClassVar[int]
+    BUFFER_FIELD_NUMBER: _ClassVar[int]
     started: Started
     frame: Frame
     utterance: UtteranceEvent
@@ -126,10 +142,11 @@ class AnimateResponse(_message.Message):
     summary: Summary
     updated: Updated
     update_refused: UpdateRefused
-    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., utterance: _Optional[_Union[UtteranceEvent, _Mapping]] = ..., interrupted: _Optional[_Union[Interrupted, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., updated: _Optional[_Union[Updated, _Mapping]] = ..., update_refused: _Optional[_Union[UpdateRefused, _Mapping]] = ...) -> None: ...
+    buffer: Buffer
+    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., utterance: _Optional[_Union[UtteranceEvent, _Mapping]] = ..., interrupted: _Optional[_Union[Interrupted, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., updated: _Optional[_Union[Updated, _Mapping]] = ..., update_refused: _Optional[_Union[UpdateRefused, _Mapping]] = ..., buffer: _Optional[_Union[Buffer, _Mapping]] = ...) -> None: ...
 
 class Start(_message.Message):
-    __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "video_format", "generation", "idle_frames", "continue_from_last_frame", "idle_mode", "blink_over_speech")
+    __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "video_format", "generation", "idle_frames", "continue_from_last_frame", "idle_mode", "blink_over_speech", "pace", "buffer")
     CLIENT_SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     PORTRAIT_FIELD_NUMBER: _ClassVar[int]
     AVATAR_ID_FIELD_NUMBER: _ClassVar[int]
@@ -140,6 +157,8 @@ class Start(_message.Message):
     CONTINUE_FROM_LAST_FRAME_FIELD_NUMBER: _ClassVar[int]
     IDLE_MODE_FIELD_NUMBER: _ClassVar[int]
     BLINK_OVER_SPEECH_FIELD_NUMBER: _ClassVar[int]
+    PACE_FIELD_NUMBER: _ClassVar[int]
+    BUFFER_FIELD_NUMBER: _ClassVar[int]
     client_session_id: str
     portrait: Portrait
     avatar_id: str
@@ -150,7 +169,9 @@ class Start(_message.Message):
     continue_from_last_frame: bool
     idle_mode: IdleMode
     blink_over_speech: bool
-    def __init__(self, client_session_id: _Optional[str] = ..., portrait: _Optional[_Union[Portrait, _Mapping]] = ..., avatar_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., idle_frames: _Optional[bool] = ..., continue_from_last_frame: _Optional[bool] = ..., idle_mode: _Optional[_Union[IdleMode, str]] = ..., blink_over_speech: _Optional[bool] = ...) -> None: ...
+    pace: Pace
+    buffer: _duration_pb2.Duration
+    def __init__(self, client_session_id: _Optional[str] = ..., portrait: _Optional[_Union[Portrait, _Mapping]] = ..., avatar_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., idle_frames: _Optional[bool] = ..., continue_from_last_frame: _Optional[bool] = ..., idle_mode: _Optional[_Union[IdleMode, str]] = ..., blink_over_speech: _Optional[bool] = ..., pace: _Optional[_Union[Pace, str]] = ..., buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class AudioChunk(_message.Message):
     __slots__ = ("data",)
@@ -277,7 +298,7 @@ class TeaCache(_message.Message):
     def __init__(self, threshold: _Optional[float] = ..., warm_up: _Optional[int] = ..., policy: _Optional[_Union[TeaCachePolicy, str]] = ..., off: _Optional[bool] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ("request_id", "client_session_id", "audio_format", "video_format", "generation", "windows", "limits", "idle_mode")
+    __slots__ = ("request_id", "client_session_id", "audio_format", "video_format", "generation", "windows", "limits", "idle_mode", "pace", "buffer")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     CLIENT_SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FORMAT_FIELD_NUMBER: _ClassVar[int]
@@ -286,6 +307,8 @@ class Started(_message.Message):
     WINDOWS_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     IDLE_MODE_FIELD_NUMBER: _ClassVar[int]
+    PACE_FIELD_NUMBER: _ClassVar[int]
+    BUFFER_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     client_session_id: str
     audio_format: AudioFormat
@@ -294,7 +317,9 @@ class Started(_message.Message):
     windows: WindowSettings
     limits: Limits
     idle_mode: IdleMode
-    def __init__(self, request_id: _Optional[str] = ..., client_session_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., idle_mode: _Optional[_Union[IdleMode, str]] = ...) -> None: ...
+    pace: Pace
+    buffer: _duration_pb2.Duration
+    def __init__(self, request_id: _Optional[str] = ..., client_session_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., idle_mode: _Optional[_Union[IdleMode, str]] = ..., pace: _Optional[_Union[Pace, str]] = ..., buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class WindowSettings(_message.Message):
     __slots__ = ("first_window_frames", "window_frames", "overlap_frames", "audio_lookahead", "audio_left_context", "advised_buffer", "ladder")
@@ -315,7 +340,7 @@ class WindowSettings(_message.Message):
     def __init__(self, first_window_frames: _Optional[int] = ..., window_frames: _Optional[int] = ..., overlap_frames: _Optional[int] = ..., audio_lookahead: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., audio_left_context: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., advised_buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., ladder: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_portrait_bytes", "max_portrait_pixels", "max_stream_audio", "max_render_audio", "max_buffered_audio", "read_timeout", "idle_timeout", "max_streams", "max_steps", "max_prompt_bytes", "start_timeout", "max_streams_per_caller", "max_waiting_utterances", "max_unread_answers", "max_waiting_updates")
+    __slots__ = ("max_message_bytes", "max_portrait_bytes", "max_portrait_pixels", "max_stream_audio", "max_render_audio", "max_buffered_audio", "read_timeout", "idle_timeout", "max_streams", "max_steps", "max_prompt_bytes", "start_timeout", "max_streams_per_caller", "max_waiting_utterances", "max_unread_answers", "max_waiting_updates", "max_buffer")
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_PORTRAIT_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_PORTRAIT_PIXELS_FIELD_NUMBER: _ClassVar[int]
@@ -332,6 +357,7 @@ class Limits(_message.Message):
     MAX_WAITING_UTTERANCES_FIELD_NUMBER: _ClassVar[int]
     MAX_UNREAD_ANSWERS_FIELD_NUMBER: _ClassVar[int]
     MAX_WAITING_UPDATES_FIELD_NUMBER: _ClassVar[int]
+    MAX_BUFFER_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_portrait_bytes: int
     max_portrait_pixels: int
@@ -348,10 +374,11 @@ class Limits(_message.Message):
     max_waiting_utterances: int
     max_unread_answers: int
     max_waiting_updates: int
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_portrait_bytes: _Optional[int] = ..., max_portrait_pixels: _Optional[int] = ..., max_stream_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_render_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_buffered_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., read_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_streams: _Optional[int] = ..., max_steps: _Optional[int] = ..., max_prompt_bytes: _Optional[int] = ..., start_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_streams_per_caller: _Optional[int] = ..., max_waiting_utterances: _Optional[int] = ..., max_unread_answers: _Optional[int] = ..., max_waiting_updates: _Optional[int] = ...) -> None: ...
+    max_buffer: _duration_pb2.Duration
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_portrait_bytes: _Optional[int] = ..., max_portrait_pixels: _Optional[int] = ..., max_stream_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_render_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_buffered_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., read_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_streams: _Optional[int] = ..., max_steps: _Optional[int] = ..., max_prompt_bytes: _Optional[int] = ..., start_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_streams_per_caller: _Optional[int] = ..., max_waiting_utterances: _Optional[int] = ..., max_unread_answers: _Optional[int] = ..., max_waiting_updates: _Optional[int] = ..., max_buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("index", "utterance_id", "presentation_time", "first_audio_sample", "kind", "encoding", "width", "height", "data")
+    __slots__ = ("index", "utterance_id", "presentation_time", "first_audio_sample", "kind", "encoding", "width", "height", "data", "key_frame")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     UTTERANCE_ID_FIELD_NUMBER: _ClassVar[int]
     PRESENTATION_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -361,6 +388,7 @@ class Frame(_message.Message):
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    KEY_FRAME_FIELD_NUMBER: _ClassVar[int]
     index: int
     utterance_id: int
     presentation_time: _duration_pb2.Duration
@@ -370,7 +398,8 @@ class Frame(_message.Message):
     width: int
     height: int
     data: bytes
-    def __init__(self, index: _Optional[int] = ..., utterance_id: _Optional[int] = ..., presentation_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., first_audio_sample: _Optional[int] = ..., kind: _Optional[_Union[FrameKind, str]] = ..., encoding: _Optional[_Union[FrameEncoding, str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
+    key_frame: bool
+    def __init__(self, index: _Optional[int] = ..., utterance_id: _Optional[int] = ..., presentation_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., first_audio_sample: _Optional[int] = ..., kind: _Optional[_Union[FrameKind, str]] = ..., encoding: _Optional[_Union[FrameEncoding, str]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., data: _Optional[bytes] = ..., key_frame: _Optional[bool] = ...) -> None: ...
 
 class UtteranceEvent(_message.Message):
     __slots__ = ("utterance_id", "phase", "frame_index", "audio_sample")
@@ -418,6 +447,18 @@ class UpdateRefused(_message.Message):
     message: str
     def __init__(self, update_id: _Optional[str] = ..., reason: _Optional[str] = ..., field: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
+class Buffer(_message.Message):
+    __slots__ = ("level", "filling", "underruns", "realtime_factor")
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    FILLING_FIELD_NUMBER: _ClassVar[int]
+    UNDERRUNS_FIELD_NUMBER: _ClassVar[int]
+    REALTIME_FACTOR_FIELD_NUMBER: _ClassVar[int]
+    level: _duration_pb2.Duration
+    filling: bool
+    underruns: int
+    realtime_factor: float
+    def __init__(self, level: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., filling: _Optional[bool] = ..., underruns: _Optional[int] = ..., realtime_factor: _Optional[float] = ...) -> None: ...
+
 class Warning(_message.Message):
     __slots__ = ("reason", "message")
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -427,7 +468,7 @@ class Warning(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Summary(_message.Message):
-    __slots__ = ("frames", "audio_samples", "audio_duration", "windows", "first_frame_latency", "wall_time", "realtime_factor", "playable_latency", "idle_frames")
+    __slots__ = ("frames", "audio_samples", "audio_duration", "windows", "first_frame_latency", "wall_time", "realtime_factor", "playable_latency", "idle_frames", "underruns")
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     AUDIO_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     AUDIO_DURATION_FIELD_NUMBER: _ClassVar[int]
@@ -437,6 +478,7 @@ class Summary(_message.Message):
     REALTIME_FACTOR_FIELD_NUMBER: _ClassVar[int]
     PLAYABLE_LATENCY_FIELD_NUMBER: _ClassVar[int]
     IDLE_FRAMES_FIELD_NUMBER: _ClassVar[int]
+    UNDERRUNS_FIELD_NUMBER: _ClassVar[int]
     frames: int
     audio_samples: int
     audio_duration: _duration_pb2.Duration
@@ -446,7 +488,8 @@ class Summary(_message.Message):
     realtime_factor: float
     playable_latency: _duration_pb2.Duration
     idle_frames: int
-    def __init__(self, frames: _Optional[int] = ..., audio_samples: _Optional[int] = ..., audio_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., windows: _Optional[int] = ..., first_frame_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., wall_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., realtime_factor: _Optional[float] = ..., playable_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle_frames: _Optional[int] = ...) -> None: ...
+    underruns: int
+    def __init__(self, frames: _Optional[int] = ..., audio_samples: _Optional[int] = ..., audio_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., windows: _Optional[int] = ..., first_frame_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., wall_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., realtime_factor: _Optional[float] = ..., playable_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle_frames: _Optional[int] = ..., underruns: _Optional[int] = ...) -> None: ...
 
 class RenderRequest(_message.Message):
     __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "audio", "video_format", "generation", "output", "exact_clip")
@@ -483,20 +526,22 @@ class ExactClip(_message.Message):
     def __init__(self, window_frames: _Optional[int] = ..., overlap_frames: _Optional[int] = ..., blend_latents: _Optional[bool] = ..., match_colors: _Optional[bool] = ...) -> None: ...
 
 class RenderResponse(_message.Message):
-    __slots__ = ("started", "progress", "frame", "mp4_chunk", "warning", "summary")
+    __slots__ = ("started", "progress", "frame", "mp4_chunk", "warning", "summary", "file_chunk")
     STARTED_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
     MP4_CHUNK_FIELD_NUMBER: _ClassVar[int]
     WARNING_FIELD_NUMBER: _ClassVar[int]
     SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    FILE_CHUNK_FIELD_NUMBER: _ClassVar[int]
     started: Started
     progress: Progress
     frame: Frame
     mp4_chunk: Mp4Chunk
     warning: Warning
     summary: Summary
-    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., mp4_chunk: _Optional[_Union[Mp4Chunk, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ...) -> None: ...
+    file_chunk: FileChunk
+    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., mp4_chunk: _Optional[_Union[Mp4Chunk, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., file_chunk: _Optional[_Union[FileChunk, _Mapping]] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("frames", "total_frames")
@@ -507,6 +552,12 @@ class Progress(_message.Message):
     def __init__(self, frames: _Optional[int] = ..., total_frames: _Optional[int] = ...) -> None: ...
 
 class Mp4Chunk(_message.Message):
+    __slots__ = ("data",)
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    def __init__(self, data: _Optional[bytes] = ...) -> None: ...
+
+class FileChunk(_message.Message):
     __slots__ = ("data",)
     DATA_FIELD_NUMBER: _ClassVar[int]
     data: bytes

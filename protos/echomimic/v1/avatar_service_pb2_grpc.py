@@ -92,7 +92,7 @@ class AvatarServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Render(self, request, context):
-        """Animates a complete piece of speech and returns an MP4 with sound, or frames.
+        """Animates a complete piece of speech and returns a film with sound, or frames.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

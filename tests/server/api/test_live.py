@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 import pytest
 from echomimic.v1 import avatar_service_pb2 as pb
+from google.protobuf import duration_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -319,6 +320,8 @@ TO_COME: dict[str, list[pb.AnimateRequest]] = {
     "idle_frames": [start(idle_frames=True)],
     "idle_mode": [start(idle_mode=pb.IDLE_MODE_WARP)],
     "blink_over_speech": [start(blink_over_speech=True)],
+    "pace": [start(pace=pb.PACE_REALTIME)],
+    "buffer": [start(buffer=duration_pb2.Duration(seconds=1))],
     "webp": [start(video_format=pb.VideoFormat(encoding=pb.FRAME_ENCODING_WEBP))],
 }
 
