@@ -41,6 +41,10 @@ help: ## Show this list
 demo: $(GATEWAY)/ready $(TRITON)/ready ## Animate the demo portrait: out/demo.mp4, out/demo.png, out/demo.json
 	$(GATEWAY)/bin/python -m client.demo --repository $(DEMO_REPOSITORY) --triton-venv $(TRITON) --out out
 
+.PHONY: studio
+studio: $(GATEWAY)/ready $(TRITON)/ready ## Open a page to try REPOSITORY with: a portrait, a microphone, a face that talks
+	$(GATEWAY)/bin/python -m client.demo.studio --repository $(REPOSITORY) --triton-venv $(TRITON) $(ARGS)
+
 .PHONY: test
 test: $(EXPORT)/ready-dev $(GATEWAY)/ready $(TRITON)/ready ## Run the linters and every test
 	$(MAKE) --no-print-directory --jobs 2 lint $(TINY_REPOSITORY)/manifest.json

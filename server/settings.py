@@ -140,11 +140,16 @@ class Settings(BaseSettings):
     http_audio_folder: DirectoryPath | None = Field(
         None, description="Whose files an HTTP request may name as its speech; none allows none."
     )
+    studio: bool = Field(
+        True, description="Whether HTTP serves a page at `/` to try the server with."
+    )
     kserve: bool = Field(
         True, description="Whether KServe v2 is spoken, too: the model avatar for Triton's clients."
     )
     default_portrait: FilePath | None = Field(
-        None, description="Portrait of KServe requests that have none; none refuses them."
+        None,
+        description="Portrait of KServe requests that have none, and what the studio begins with; "
+        "none refuses them, and lets the studio ask.",
     )
     triton_url: TritonUrls = Field(
         "",

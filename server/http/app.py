@@ -19,6 +19,7 @@ from server.http.post import JPEGS, Mp4, Pictures, Post, Still
 from server.http.problems import MEDIA_TYPE
 from server.http.requests import AnimateParts, RenderBody, RenderParts
 from server.http.socket import Socket
+from server.http.studio import add_studio
 from server.sessions.gateway import Gateway
 
 PROBLEM = {
@@ -88,6 +89,9 @@ def make_app(gateway: Gateway, works: Callable[[], bool]) -> FastAPI:
     @app.websocket("/v1/stream")
     async def stream(websocket: WebSocket) -> None:
         await Socket(websocket).run(gateway)
+
+    if settings.studio:
+        add_studio(app, settings.default_portrait)
 
     @app.get("/healthz", summary="Whether the process answers")
     async def healthz() -> dict[str, str]:

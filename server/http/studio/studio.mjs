@@ -1,0 +1,258 @@
+// The page: what is pressed becomes speech, and what happens is said in words and numbers.
+
+import { Player } from "./player.mjs";
+import { insecureProblem, Problem } from "./problems.mjs";
+import { chunksOf, Microphone, readSoundFile } from "./sources.mjs";
+import { Talk } from "./talk.mjs";
+
+const TICK_MS = 200;
+const page = Object.fromEntries(
+  [...document.querySelectorAll("[id]")].map((element) => [element.id, element]),
+);
+
+const player = new Player(page.face);
+let talk = null;
+let isOpening = false;
+/** What is being said: a controller that ends it. */
+let speaking = null;
+let microphone = null;
+
+// ---- the portrait
+
+async function choosePortrait(file) {
+  if (!file || !isSecureContext) return;
+  tell(null);
+  talk?.close();
+  stopSpeaking();
+  page.findings.replaceChildren();
+  page.portraitName.textContent = file.name ?? "The server's portrait";
+  const [image, picture] = await Promise.all([base64(file), bitmap(file)]);
+  await player.open();
+  const opened = new Talk(image, player, {
+    started: () => picture && player.show(picture),
+    warning: ({ message }) => addFinding(message, "warning"),
+    closed: (problem) => talk === opened && closed(problem),
+  });
+  talk = opened;
+  if (await open()) addFinding("The server takes this portrait.", "good");
+}
+
+/** Opens the stream, and tells what is in the way; returns whether it is open. */
+async function open() {
+  isOpening = true;
+  tick();
+  try {
+    await talk.open();
+    return true;
+  } catch {
+    return false; // `closed` has told.
+  } finally {
+    isOpening = false;
+    tick();
+  }
+}
+
+function closed(problem) {
+  stopSpeaking();
+  // The next word opens another stream.
+  if (problem.facts.reason === "IDLE_CLIENT") return;
+  if ((problem.facts.field ?? "").startsWith("start.portrait")) {
+    addFinding(problem.remedy, "bad");
+    talk = null;
+  }
+  tell(problem);
+}
+
+function base64(file) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
+    reader.onerror = () => reject(new Problem("That cannot be read.", "Choose a picture file."));
+    reader.readAsDataURL(file);
+  });
+}
+
+/** Returns the picture, or null where only the server can read it. */
+function bitmap(file) {
+  return createImageBitmap(file).catch(() => null);
+}
+
+function addFinding(text, kind) {
+  const item = document.createElement("li");
+  item.textContent = text;
+  item.className = kind;
+  page.findings.append(item);
+}
+
+// ---- speech
+
+/** Says what `speech` hands over, in place of what is being said. */
+async function speak(speech) {
+  tell(null);
+  interrupt();
+  const controller = new AbortController();
+  speaking = controller;
+  try {
+    await player.wake();
+    if (await open()) await speech(controller.signal);
+  } catch (error) {
+    if (!controller.signal.aborted) tell(asProblem(error));
+  } finally {
+    if (speaking === controller) speaking = null;
+    tick();
+  }
+}
+
+function interrupt() {
+  stopSpeaking();
+  talk?.interrupt();
+  tick();
+}
+
+function stopSpeaking() {
+  speaking?.abort();
+  speaking = null;
+}
+
+async function sayFile(file) {
+  const samples = await readSoundFile(file, player.context);
+  await speak((signal) => talk.sayAll(chunksOf(samples, player.rate), signal));
+}
+
+/** Listens until `release` is called or the talk is interrupted. */
+function listen() {
+  if (microphone || page.hold.disabled) return;
+  const opened = new Microphone(player.context, (samples) => talk.say(samples));
+  const released = new Promise((resolve) => {
+    microphone = { release: resolve, isOpen: false };
+  });
+  const mine = microphone;
+  speak(async (signal) => {
+    await opened.open();
+    mine.isOpen = true;
+    tick();
+    const aborted = new Promise((resolve) => signal.addEventListener("abort", resolve));
+    await Promise.race([released, aborted]);
+    await opened.close();
+    if (!signal.aborted) talk.pause();
+  }).finally(() => {
+    if (microphone === mine) microphone = null;
+    tick();
+  });
+}
+
+function release() {
+  microphone?.release();
+}
+
+function asProblem(error) {
+  if (error instanceof Problem) return error;
+  console.error(error);
+  return new Problem("Something went wrong in this page.", "Load it again; its console has more.");
+}
+
+// ---- what is said of it
+
+function tell(problem) {
+  page.problem.hidden = !problem;
+  page.problemTitle.textContent = problem?.message ?? "";
+  page.problemRemedy.textContent = problem?.remedy ?? "";
+}
+
+/** Tells what goes wrong in something that nobody waits for. */
+function told(doing) {
+  return doing.catch((error) => tell(asProblem(error)));
+}
+
+function status() {
+  if (!talk) return "Choose a portrait to begin.";
+  if (isOpening) return "Preparing the portrait …";
+  if (microphone?.isOpen) return "Listening …";
+  if (microphone) return "Opening the microphone …";
+  if (player.timeline?.isStalling) return "Waiting for frames …";
+  if (player.timeline?.at(player.heard)) return "Speaking.";
+  if (talk.isTalking) return "Waiting for the first frames …";
+  return "Ready.";
+}
+
+function tick() {
+  const text = status();
+  if (page.status.textContent !== text) page.status.textContent = text;
+  for (const control of document.querySelectorAll("[data-needs-portrait]")) {
+    control.disabled = !talk;
+  }
+  page.interrupt.disabled = !(speaking || talk?.isTalking);
+  page.hold.setAttribute("aria-pressed", String(Boolean(microphone)));
+  if (talk?.started && player.timeline) showNumbers();
+}
+
+function showNumbers() {
+  const { meter, started } = talk;
+  const { timeline, rate, now } = player;
+  const write = (element, value, text) => {
+    element.textContent = value === null ? "–" : text(value);
+  };
+  write(page.firstFrame, meter.firstFrameS, (s) => `${Math.round(1000 * s)} ms`);
+  write(page.realTime, meter.realTimeFactor, (factor) => `${factor.toFixed(2)} ×`);
+  page.buffer.textContent = `${(timeline.ahead(now) / rate).toFixed(2)} s`;
+  page.advised.textContent = `${started.bufferS.toFixed(2)} s`;
+  page.stalls.textContent = `${timeline.underruns}, ${(timeline.stalled / rate).toFixed(2)} s`;
+}
+
+// ---- what is pressed
+
+page.portrait.addEventListener("change", () => told(choosePortrait(page.portrait.files[0])));
+page.stage.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  page.stage.classList.add("over");
+});
+page.stage.addEventListener("dragleave", () => page.stage.classList.remove("over"));
+page.stage.addEventListener("drop", (event) => {
+  event.preventDefault();
+  page.stage.classList.remove("over");
+  told(choosePortrait(event.dataTransfer.files[0]));
+});
+page.speech.addEventListener("change", () => {
+  const [file] = page.speech.files;
+  page.speech.value = "";
+  if (file) told(sayFile(file));
+});
+page.interrupt.addEventListener("click", interrupt);
+page.again.addEventListener("click", () => (talk ? tell(null) || open() : tell(null)));
+
+const isHoldKey = ({ key }) => key === " " || key === "Enter";
+page.hold.addEventListener("pointerdown", listen);
+for (const event of ["pointerup", "pointercancel", "pointerleave", "blur"]) {
+  page.hold.addEventListener(event, release);
+}
+page.hold.addEventListener("keydown", (event) => {
+  if (!isHoldKey(event)) return;
+  event.preventDefault();
+  if (!event.repeat) listen();
+});
+page.hold.addEventListener("keyup", (event) => {
+  if (!isHoldKey(event)) return;
+  event.preventDefault();
+  release();
+});
+// Programs that press for the reader, as screen readers do, cannot hold: they press twice.
+page.hold.addEventListener("click", ({ detail }) => {
+  if (detail === 0) microphone ? release() : listen();
+});
+page.hold.addEventListener("contextmenu", (event) => event.preventDefault());
+
+async function begin() {
+  if (!isSecureContext) {
+    tell(insecureProblem());
+    return;
+  }
+  const answer = await fetch(new URL("studio/portrait", document.baseURI));
+  if (answer.status === 200 && !talk) await choosePortrait(await answer.blob());
+}
+
+setInterval(tick, TICK_MS);
+tick();
+told(begin());
+
+/** For tests and the curious: what was drawn when, and with what. */
+globalThis.studio = { player, get talk() { return talk; } };
