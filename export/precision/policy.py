@@ -14,11 +14,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
+from server.triton.contract import OF_NO_CHECKPOINT
+
 Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
 
 AS_ASKED: Mapping[str, Precision] = MappingProxyType({})
 """Nothing else is asked of any network."""
-IN_32_BITS = frozenset({"audio_encoder", "time_modulation", "denoiser_cached", "face_detector"})
+IN_32_BITS = OF_NO_CHECKPOINT | {"audio_encoder", "time_modulation", "denoiser_cached"}
 """Networks that stay in float32 whatever is asked: small ones; the authors run Wav2Vec2 so, too."""
 OF_MATRICES = frozenset({"image_encoder", "text_encoder", "denoiser"})
 """Networks that int8 makes smaller."""

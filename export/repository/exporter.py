@@ -19,6 +19,7 @@ from export.checkpoint import layout
 from export.checkpoint.layout import Checkpoint
 from export.models.denoiser.config import Riflex
 from export.models.face_detector import face_detector
+from export.models.face_mesh import portrait_network
 from export.networks.catalogue import networks
 from export.networks.exportable import Exportable, Shape
 from export.onnx.compare import check_export, verdict
@@ -35,7 +36,14 @@ from server import manifest
 from server.animation.styles import FILE as STYLES_FILE
 from server.animation.styles import write_styles
 from server.manifest import Manifest, NetworkEntry
-from server.triton.contract import FACE_DETECTOR, NETWORKS, Network, Variant, fingerprint
+from server.triton.contract import (
+    FACE_DETECTOR,
+    NETWORKS,
+    PORTRAIT_NETWORKS,
+    Network,
+    Variant,
+    fingerprint,
+)
 
 VERSION = "1"
 # Unlike the traced shape in every length, so that a length baked into a graph is found out.
@@ -58,7 +66,8 @@ def count_stages(
     variant: Variant, prompts: Mapping[str, str] | None, calibration: Calibration | None
 ) -> int:
     """Returns how many stages an export reports, if it keeps nothing."""
-    return STAGES * len(NETWORKS[variant]) + (prompts is not None) + (calibration is not None)
+    stages = STAGES * len(NETWORKS[variant]) + len(PORTRAIT_NETWORKS)
+    return stages + (prompts is not None) + (calibration is not None)
 
 
 def export_repository(
@@ -95,6 +104,7 @@ def export_repository(
         CalibrationError: the portrait or the speech of the calibration cannot be used.
         CheckpointError: the checkpoint cannot be used.
         ExportDiffersError: an ONNX file does not compute what its module computes.
+        PackageMissingError: a package is not installed that ships a network.
     """
     tokenizer = checkpoint.existing(layout.TOKENIZER)
     if calibration is not None:
@@ -113,6 +123,11 @@ def export_repository(
         shutil.rmtree(repository / "text_encoder", ignore_errors=True)
     workload = Workload(checkpoint.variant, sizes, WINDOWS)
     digest = checkpoint.digest()
+    packaged = {network: portrait_network(name) for name, network in PORTRAIT_NETWORKS.items()}
+    if checkpoint.variant == "preview":
+        packaged[FACE_DETECTOR] = face_detector()
+    for network, model in packaged.items():
+        copy_network(network, model, repository / network.name, workload, report)
     for name, build in builds.items():
         narrow = precisions[name]
         calibrated = calibration if narrow == "fp8" else None
@@ -144,10 +159,7 @@ def export_repository(
             )
             gc.collect()
         write_config(NETWORKS[checkpoint.variant][name], folder, workload, narrow, digest)
-    names = list(builds)
-    if checkpoint.variant == "preview":
-        names.append(FACE_DETECTOR.name)
-        copy_face_detector(repository / FACE_DETECTOR.name, workload, report)
+    names = [*builds, *(network.name for network in packaged)]
     shutil.copyfile(tokenizer, repository / manifest.TOKENIZER)
     description = Manifest(
         variant=checkpoint.variant,
@@ -228,14 +240,12 @@ def write_config(
     (folder / "config.pbtxt").write_text(config)
 
 
-def copy_face_detector(folder: Path, workload: Workload, report: Report) -> None:
-    """Writes the model folder of the face detector, which is no part of a checkpoint.
-
-    Raises:
-        FaceDetectorMissingError: its package is not installed.
-    """
+def copy_network(
+    network: Network, model: onnx.ModelProto, folder: Path, workload: Workload, report: Report
+) -> None:
+    """Writes the model folder of a network that is no part of a checkpoint."""
     target = folder / VERSION / MODEL_FILE
     target.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(face_detector(), target)
-    write_config(FACE_DETECTOR, folder, workload)
-    report(f"{FACE_DETECTOR.name}: {target.stat().st_size / 1e6:.1f} MB", result=True)
+    onnx.save(model, target)
+    write_config(network, folder, workload)
+    report(f"{network.name}: {target.stat().st_size / 1e6:.1f} MB", result=True)

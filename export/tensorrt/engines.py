@@ -24,7 +24,7 @@ from export.tensorrt.profiles import Profile, Workload, profiles, warm_up_shapes
 from server import manifest
 from server.animation import styles
 from server.manifest import Manifest, read_manifest
-from server.triton.contract import NETWORKS
+from server.triton.contract import SERVED
 from server.triton.plans import CONTAINER, container_here
 
 FACTS = "engine.json"
@@ -103,7 +103,7 @@ def build_engines(
         ManifestError: the repository cannot be used.
     """
     described = read_manifest(repository)
-    if unknown := set(names) - (described.networks.keys() & NETWORKS[described.variant].keys()):
+    if unknown := set(names) - (described.networks.keys() & SERVED[described.variant].keys()):
         raise EngineError(
             f"{repository} has no {', '.join(sorted(unknown))}, "
             f"only {', '.join(described.networks)}"
@@ -171,7 +171,7 @@ def build_engine(
     Raises:
         EngineError: it cannot be built.
     """
-    network = NETWORKS[workload.variant][source.name]
+    network = SERVED[workload.variant][source.name]
     file = source / VERSION / MODEL_FILE
     model = load_graph(file)
     fixed = widths(model, network)

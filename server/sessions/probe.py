@@ -21,7 +21,7 @@ from server.audio.clock import MODEL_SAMPLES_PER_FRAME
 from server.audio.timeline import AudioBudget, AudioTimeline
 from server.pictures.face import everywhere, find_face
 from server.sessions.jobs import Offer
-from server.triton.contract import Arrays, Network
+from server.triton.contract import PORTRAIT_NETWORKS, Arrays, Network
 from server.triton.engine import Engine, Priority, Results
 
 
@@ -72,6 +72,8 @@ class Probe:
         )
         if offer.manifest.variant == "preview":
             await find_face(self._engine, Image.fromarray(avatar.picture))
+        for name in PORTRAIT_NETWORKS.keys() & offer.manifest.networks.keys():
+            await self._look(PORTRAIT_NETWORKS[name])
         timeline = AudioTimeline(AudioBudget(1))
         await timeline.finish(np.zeros(0, np.float32), length=MODEL_SAMPLES_PER_FRAME)
         direction = await direct(self._engine, avatar, how)
@@ -85,6 +87,13 @@ class Probe:
             seeded_noise(settings.seed),
         ):
             pass
+
+    async def _look(self, network: Network) -> None:
+        """Runs a network that sees a picture, which need not show a face."""
+        (image,) = network.inputs
+        dims = [dim for dim in image.dims if isinstance(dim, int)]
+        picture = np.frombuffer(secrets.token_bytes(math.prod(dims)), np.uint8)
+        await self._engine.run(network, {image.name: picture.reshape(1, *dims)})
 
 
 class _SparingEngine(Engine):

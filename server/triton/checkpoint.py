@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from server.manifest import CHECKPOINT_PARAMETER, Manifest
 from server.triton.client import TritonEngine
-from server.triton.contract import FACE_DETECTOR
+from server.triton.contract import OF_NO_CHECKPOINT
 
 
 @dataclass(eq=False)
@@ -47,8 +47,7 @@ async def check_checkpoint(triton: TritonEngine, manifest: Manifest, timeout_s: 
         OtherCheckpointError: a network is of another checkpoint, or does not say of which.
     """
     for network in manifest.networks:
-        # Of no checkpoint.
-        if network == FACE_DETECTOR.name:
+        if network in OF_NO_CHECKPOINT:
             continue
         parameters = await triton.parameters(network, timeout_s)
         served = parameters.get(CHECKPOINT_PARAMETER)

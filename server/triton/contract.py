@@ -51,6 +51,9 @@ TEXT_TOKENS = 512
 TEXT_STEP = 64
 """The denoiser is sent a multiple of this, so that Triton can merge prompts of about one length."""
 IMAGE_TOKENS = 257
+FINDER_SIDE_PX, FINDER_ANCHORS = 128, 896
+MESH_SIDE_PX, MESH_POINTS = 192, 468
+EYE_SIDE_PX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,39 @@ FACE_DETECTOR = Network(
     max_batch_size=8,
 )
 
+FACE_FINDER = Network(
+    # MediaPipe's BlazeFace: of each of its anchors a box and six points, and how sure it is.
+    name="face_finder",
+    inputs=(Tensor("image", "UINT8", (FINDER_SIDE_PX, FINDER_SIDE_PX, 3)),),
+    outputs=(
+        Tensor("boxes", "FP32", (FINDER_ANCHORS, 16)),
+        Tensor("logits", "FP32", (FINDER_ANCHORS,)),
+    ),
+    max_batch_size=16,
+)
+
+FACE_MESH = Network(
+    # MediaPipe's mesh of one face, in pixels of what it sees; the logit says whether it is one.
+    name="face_mesh",
+    inputs=(Tensor("image", "UINT8", (MESH_SIDE_PX, MESH_SIDE_PX, 3)),),
+    outputs=(
+        Tensor("points", "FP32", (MESH_POINTS, 3)),
+        Tensor("logit", "FP32", (1,)),
+    ),
+    max_batch_size=8,
+)
+
+EYE_MESH = Network(
+    # MediaPipe's mesh of one eye, in pixels of what it sees, with the iris: centre and rim.
+    name="eye_mesh",
+    inputs=(Tensor("image", "UINT8", (EYE_SIDE_PX, EYE_SIDE_PX, 3)),),
+    outputs=(
+        Tensor("contour", "FP32", (71, 3)),
+        Tensor("iris", "FP32", (5, 3)),
+    ),
+    max_batch_size=16,
+)
+
 # What a denoiser is asked for in a step: one or several branches of the guidance, its rows, which
 # share all but what the gains say. So a row of Triton's batch is a stream, and the branches of one
 # step stay together.
@@ -256,6 +292,15 @@ NETWORKS: dict[Variant, dict[str, Network]] = {
     "flash": _by_name(AUDIO_ENCODER, DENOISER, *_SHARED),
     "preview": _by_name(PREVIEW_AUDIO_ENCODER, FACE_DETECTOR, PREVIEW_DENOISER, *_SHARED),
 }
+
+PORTRAIT_NETWORKS: dict[str, Network] = _by_name(FACE_FINDER, FACE_MESH, EYE_MESH)
+"""What portraits are looked at with; a repository may be without them."""
+SERVED: dict[Variant, dict[str, Network]] = {
+    variant: networks | PORTRAIT_NETWORKS for variant, networks in NETWORKS.items()
+}
+"""What a repository of each variant may hold."""
+OF_NO_CHECKPOINT = frozenset({FACE_DETECTOR.name, *PORTRAIT_NETWORKS})
+"""Networks that stay the same whatever is exported."""
 
 
 def fingerprint(variant: Variant) -> str:

@@ -16,7 +16,7 @@ import structlog
 
 from server.errors import EngineUnavailableError
 from server.triton.checkpoint import OtherCheckpointError
-from server.triton.contract import NETWORKS, TEXT_ENCODER
+from server.triton.contract import SERVED, TEXT_ENCODER
 from server.triton.endpoint import Endpoint
 
 LIFE_INTERVAL_S, LIFE_TIMEOUT_S, MISSES = 2.0, 3.0, 2
@@ -28,7 +28,7 @@ TRIAL_TIMEOUT_S, TRIAL_FACTOR = 5.0, 3.0
 REST_FACTOR = 7.0
 """Between trials are at least so many times what one took."""
 FAILURES_TO_REPLACE = 2
-EVERY = frozenset(name for networks in NETWORKS.values() for name in networks)
+EVERY = frozenset(name for networks in SERVED.values() for name in networks)
 ROUTINE = EVERY - {TEXT_ENCODER.name}
 """At the public size umT5 takes seconds, so it is tried only where there is a reason to."""
 

@@ -23,10 +23,12 @@ from export.tensorrt.profiles import (
 )
 from server.manifest import CHECKPOINT_PARAMETER, read_manifest
 from server.triton.contract import NETWORKS as OF_VARIANT
+from server.triton.contract import PORTRAIT_NETWORKS
 from tests.support.paths import ROOT
 
 PROTOS = ROOT / "protos"
-NETWORKS = OF_VARIANT["flash"]
+OF_CHECKPOINT = OF_VARIANT["flash"]
+NETWORKS = OF_CHECKPOINT | PORTRAIT_NETWORKS
 WORKLOAD = Workload("flash", SIZES, WINDOWS)
 
 
@@ -96,7 +98,7 @@ def test_a_config_merges_what_waits_and_says_what_is_kept(name: str) -> None:
 DEMO = ROOT / "export" / "demo" / "model_repository"
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", OF_CHECKPOINT)
 def test_the_demos_models_are_what_this_exporter_makes(name: str) -> None:
     noted = json.loads((DEMO / name / "1" / "export.json").read_text())
     assert noted["exporter"] == exporter_digest("flash", name), (

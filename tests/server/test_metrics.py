@@ -15,7 +15,7 @@ from server.animation.stages import Stage
 from server.api.service import SERVICE
 from server.api.status import CODES
 from server.metrics import PREFIX, Metrics
-from server.triton.contract import NETWORKS
+from server.triton.contract import SERVED
 from server.triton.engine import Engine
 from server.triton.metering import OUTCOMES, MeteredEngine
 from tests.reports.metrics import page
@@ -30,7 +30,7 @@ VALUES = {
     "reason": {"", "INTERNAL", *(reason for _, reason in CODES.values())},
     "stage": set(get_args(Stage)),
     "endpoint": {ENDPOINT},
-    "network": {name for networks in NETWORKS.values() for name in networks},
+    "network": {name for networks in SERVED.values() for name in networks},
     "outcome": {"ok", "error", *OUTCOMES.values()},
     "kind": {"first_window", "image_tokens", "text"},
     "result": {"hit", "miss"},

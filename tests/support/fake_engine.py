@@ -2,16 +2,20 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 from server.audio.frame_rate import conv_frames
-from server.triton.contract import Arrays, Network, check
+from server.triton.contract import PORTRAIT_NETWORKS, Arrays, Network, check
 from server.triton.engine import Engine, Priority
+from tests.support.paths import ROOT
 
 Array = NDArray[Any]
+DEMO_MODELS = ROOT / "export" / "demo" / "model_repository"
 WIDTH = 8
 
 
@@ -178,6 +182,20 @@ def vae_decoder(latents: Array) -> dict[str, Array]:
     return {"frames": np.ascontiguousarray(pictures), "video": video}
 
 
+def shipped(name: str, image: Array) -> dict[str, Array]:
+    """Looks at portraits with the networks that the demo ships, which are quick."""
+    outputs = [tensor.name for tensor in PORTRAIT_NETWORKS[name].outputs]
+    results = _session(name).run(outputs, {"image": image})
+    return {each: np.asarray(result) for each, result in zip(outputs, results, strict=True)}
+
+
+@cache
+def _session(name: str) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(DEMO_MODELS / name / "1" / "model.onnx", options)
+
+
 NETWORKS: dict[str, Callable[..., dict[str, Array]]] = {
     "audio_encoder": audio_encoder,
     "image_encoder": image_encoder,
@@ -188,5 +206,6 @@ NETWORKS: dict[str, Callable[..., dict[str, Array]]] = {
     "denoiser_cached": denoiser_cached,
     "vae_decoder": vae_decoder,
     "face_detector": face_detector,
+    **{name: partial(shipped, name) for name in PORTRAIT_NETWORKS},
 }
 PREVIEW = NETWORKS | {"audio_encoder": preview_audio_encoder, "denoiser": preview_denoiser}

@@ -15,7 +15,7 @@ from tritonclient.grpc.service_pb2_grpc import (
 )
 
 from server.manifest import CHECKPOINT_PARAMETER
-from server.triton.contract import FACE_DETECTOR, NETWORKS, NUMPY_DTYPES
+from server.triton.contract import NUMPY_DTYPES, OF_NO_CHECKPOINT, SERVED
 from server.triton.engine import Engine
 from server.triton.workdir import SHARED_MEMORY
 from tests.support.fake_engine import FakeEngine
@@ -41,7 +41,7 @@ class FakeTriton(GRPCInferenceServiceServicer):
         self.configurations = 0
         """How often one was asked for."""
         self.checkpoint: str | None = "test"
-        """What every network's configuration names, but for the face detector's."""
+        """What every network's configuration names, but for those that look at faces."""
 
     async def ServerLive(self, request: Any, context: Any) -> Any:  # noqa: N802
         return pb.ServerLiveResponse(live=True)
@@ -49,7 +49,7 @@ class FakeTriton(GRPCInferenceServiceServicer):
     async def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.configurations += 1
         config = config_pb.ModelConfig(name=request.name)
-        if self.checkpoint is not None and request.name != FACE_DETECTOR.name:
+        if self.checkpoint is not None and request.name not in OF_NO_CHECKPOINT:
             config.parameters[CHECKPOINT_PARAMETER].string_value = self.checkpoint
         return pb.ModelConfigResponse(config=config)
 
@@ -73,7 +73,7 @@ class FakeTriton(GRPCInferenceServiceServicer):
             for tensor in request.inputs
         }
         variant = "preview" if "face_mask" in inputs or set(inputs) == {"waveform"} else "flash"
-        network = {**NETWORKS["preview"], **NETWORKS[variant]}[request.model_name]
+        network = {**SERVED["preview"], **SERVED[variant]}[request.model_name]
         types = {tensor.name: tensor.dtype for tensor in network.outputs}
         names = [output.name for output in request.outputs]
         results = await self.engine.run(network, inputs, names)

@@ -30,7 +30,7 @@ from server.recorder import SILENT, Recorder
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Offer
 from server.settings import Settings
-from server.triton.contract import Variant, fingerprint
+from server.triton.contract import PORTRAIT_NETWORKS, Variant, fingerprint
 from server.triton.engine import Engine
 
 SIZE = 64
@@ -52,12 +52,13 @@ def speech(samples: int, rate: int = 16_000, seed: int = 0) -> NDArray[np.int16]
     return (noise * envelope * 3000).astype("<i2")
 
 
-def manifest(variant: Variant = "flash") -> Manifest:
+def manifest(variant: Variant = "flash", *, meshes: bool = False) -> Manifest:
+    names = ("denoiser", *(PORTRAIT_NETWORKS if meshes else ()))
     return Manifest(
         variant=variant,
         contract=fingerprint(variant),
         checkpoint_digest="test",
-        networks={"denoiser": NetworkEntry(backend="fake", precision="fp32")},
+        networks=dict.fromkeys(names, NetworkEntry(backend="fake", precision="fp32")),
         sizes=((SIZE, SIZE), (96, SIZE)),
         tool_versions={},
     )

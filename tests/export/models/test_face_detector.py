@@ -1,6 +1,5 @@
 """The face detector's graph is the package's own, and it finds the faces of the reference."""
 
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,9 @@ import onnxruntime as ort
 import pytest
 from PIL import Image
 
-from export.models.face_detector import FILE, PACKAGE, FaceDetectorMissingError, face_detector
-from export.repository.exporter import copy_face_detector
+from export.models.face_detector import FILE, PACKAGE, face_detector
+from export.models.packages import PackageMissingError, packaged
+from export.repository.exporter import copy_network
 from export.tensorrt.profiles import SIZES, WINDOWS, Workload
 from server.pictures.face import find_face
 from server.triton.client import TritonEngine
@@ -22,16 +22,21 @@ from tests.support.reference import reference_folder
 from tests.support.toy_triton import Scene, find_installation
 
 
+def write_detector(repository: Path, workload: Workload) -> None:
+    folder = repository / FACE_DETECTOR.name
+    copy_network(FACE_DETECTOR, face_detector(), folder, workload, lambda *_, **__: None)
+
+
 @pytest.fixture
 def detector(tmp_path: Path) -> OnnxEngine:
     workload = Workload("preview", SIZES, WINDOWS)
-    copy_face_detector(tmp_path / FACE_DETECTOR.name, workload, lambda *_, **__: None)
+    write_detector(tmp_path, workload)
     return OnnxEngine(tmp_path)
 
 
 def test_the_graph_computes_what_the_packages_own_file_does() -> None:
     images = np.random.default_rng(0).uniform(0, 255, (10, 3, 32, 32)).astype(np.float32)
-    theirs = ort.InferenceSession(str(files(PACKAGE) / FILE)).run(
+    theirs = ort.InferenceSession(packaged(PACKAGE, FILE)).run(
         ["537", "538", "539"], {"input.1": images}
     )
     ours = ort.InferenceSession(face_detector().SerializeToString())
@@ -71,7 +76,7 @@ async def test_a_picture_without_a_face_has_none(detector: OnnxEngine) -> None:
 async def test_triton_serves_what_the_export_writes(tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     workload = Workload("preview", SIZES, WINDOWS)
-    copy_face_detector(repository / FACE_DETECTOR.name, workload, lambda *_, **__: None)
+    write_detector(repository, workload)
     image = np.random.default_rng(0).uniform(0, 255, (1, 3, 64, 96)).astype(np.float32)
     expected = await OnnxEngine(repository).run(FACE_DETECTOR, {"image": image})
     scene = Scene(repository, tmp_path / "run", tmp_path / "triton.log")
@@ -95,6 +100,6 @@ async def test_a_box_is_in_pixels_of_the_portrait_and_inside_it() -> None:
 
 
 def test_a_missing_package_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("export.models.face_detector.PACKAGE", "no_such_package")
-    with pytest.raises(FaceDetectorMissingError, match="pip install"):
+    monkeypatch.setattr("export.models.face_detector.PACKAGE", "no-such-package")
+    with pytest.raises(PackageMissingError, match="pip install"):
         face_detector()

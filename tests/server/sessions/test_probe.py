@@ -7,7 +7,7 @@ import pytest
 
 from server.sessions.jobs import Offer
 from server.sessions.probe import Probe
-from server.triton.contract import NETWORKS, Variant
+from server.triton.contract import NETWORKS, SERVED, Variant
 from server.triton.engine import Engine
 from tests.support.fake_engine import FakeEngine
 from tests.support.pipeline_reference import Recorder
@@ -29,6 +29,17 @@ async def test_a_probe_runs_the_networks_that_it_is_to_try(
         engine.executions.clear()
         await probe.run(tried)
         assert set(engine.executions) == tried
+
+
+async def test_a_repository_with_meshes_has_those_networks_tried(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    offer = Offer(small_windows(), manifest("flash", meshes=True))
+    probe = Probe(engine, tokenizer(tmp_path), offer)
+    await probe.run(set(SERVED["flash"]))
+    assert set(engine.executions) == set(SERVED["flash"])
+    engine.executions.clear()
+    await probe.run({"eye_mesh"})
+    assert engine.executions == ["eye_mesh"]
 
 
 async def test_what_is_tried_is_new_each_time(tmp_path: Path) -> None:

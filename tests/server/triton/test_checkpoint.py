@@ -16,7 +16,7 @@ from server.sessions.probe import Probe
 from server.triton import watch
 from server.triton.checkpoint import OtherCheckpointError, check_checkpoint
 from server.triton.client import TritonEngine
-from server.triton.contract import NETWORKS
+from server.triton.contract import SERVED
 from server.triton.endpoint import Endpoint
 from server.triton.failover import FailoverEngine
 from server.triton.metering import MeteredEngine
@@ -136,10 +136,10 @@ async def check(checkpoint: str | None, described: Manifest) -> None:
             await engine.close()
 
 
-async def test_the_face_detector_is_of_no_checkpoint() -> None:
+async def test_what_looks_at_faces_is_of_no_checkpoint() -> None:
     entry = NetworkEntry(backend="fake", precision="fp32")
     described = manifest("preview").model_copy(
-        update={"networks": dict.fromkeys(NETWORKS["preview"], entry)}
+        update={"networks": dict.fromkeys(SERVED["preview"], entry)}
     )
     await check("test", described)
     with pytest.raises(OtherCheckpointError):
