@@ -83,6 +83,8 @@ def _hosts_and_ports(urls: str) -> str:
     return urls
 
 
+MAX_BUFFER_S = 10.0
+"""In real time so much waits as pictures: 0.5 GB of a stream at 768x768 and 30 frames a second."""
 MIN_FRAME_RATE, MAX_FRAME_RATE = 8, 30
 FRAME_RATE_DENOMINATORS = (1, 1001)
 NAMED_FRAME_RATES = {"23.976": Fraction(24_000, 1001), "29.97": Fraction(30_000, 1001)}
@@ -101,7 +103,12 @@ OF_WINDOWS = ("first_window_frames", "window_frames")
 """Settings that `window_ladder` has taken the place of."""
 
 
-PLAIN_VARIABLES = {"STYLE_PROMPT": "prompt", "STYLE_CFG": "style_cfg", "TARGET_FPS": "target_fps"}
+PLAIN_VARIABLES = {
+    "STYLE_PROMPT": "prompt",
+    "STYLE_CFG": "style_cfg",
+    "TARGET_FPS": "target_fps",
+    "BUFFER_SECONDS": "buffer_seconds",
+}
 """Variables with names that users know, and the settings they state where nothing else does."""
 
 
@@ -222,6 +229,13 @@ class Settings(BaseSettings):
         "25",
         description="Frames a second where a request states none: 8 to 30, 23.976 or 29.97; the "
         "variable TARGET_FPS states it, too.",
+    )
+    buffer_seconds: float = Field(
+        2.5,
+        ge=0,
+        le=MAX_BUFFER_S,
+        description="How much of an utterance is made before it is played, where a request states "
+        "no buffer; the variable BUFFER_SECONDS states it, too.",
     )
     prompt: str | None = Field(
         None,

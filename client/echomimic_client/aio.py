@@ -10,7 +10,7 @@ from echomimic_client.address import channel_options, check_target
 from echomimic_client.aio_streams import AsyncAnimation, AsyncAnswers
 from echomimic_client.audio import AudioFormat
 from echomimic_client.options import CallOptions, check, grpc_options
-from echomimic_client.results import ExactClip, Rendering, ServerInfo
+from echomimic_client.results import ExactClip, Pace, Rendering, ServerInfo
 from echomimic_client.sources import (
     AsyncSpeech,
     Portrait,
@@ -63,6 +63,8 @@ class AsyncAvatarClient:
         audio_format: AudioFormat | None = None,
         *,
         continue_from_last_frame: bool = False,
+        pace: Pace | None = None,
+        buffer_s: float | None = None,
         **options: Unpack[CallOptions],
     ) -> AsyncAnimation:
         """Streams speech in and frames out.
@@ -75,6 +77,9 @@ class AsyncAvatarClient:
                 them beforehand.
             audio_format: how to read PCM; files and clips know it.
             continue_from_last_frame: begin later utterances with the frame shown last.
+            pace: whether frames leave when they are due, or as they are made; None is the latter.
+            buffer_s: how much of an utterance is made before it is played; None is the server's
+                default. Where either is stated, `BufferState` tells how full it is.
             options: see `CallOptions`.
 
         Raises:
@@ -85,7 +90,12 @@ class AsyncAvatarClient:
         check(options)
         audio_format, chunks = chunks_of(() if audio is None else audio, audio_format)
         start = wire.start_request(
-            portrait_file(portrait), audio_format, options, continues=continue_from_last_frame
+            portrait_file(portrait),
+            audio_format,
+            options,
+            continues=continue_from_last_frame,
+            pace=pace,
+            buffer_s=buffer_s,
         )
         call = AsyncAnimation(self._stub, self._target, start, audio_format, grpc_options(options))
         if audio is not None:

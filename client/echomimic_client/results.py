@@ -15,6 +15,7 @@ FrameEncoding = Literal["jpeg", "png", "rgb"]
 SamplerName = Literal["flow_unipc", "flow_euler", "flow_dpmpp"]
 TeaCachePolicy = Literal["exact_branches", "upstream"]
 FrameKind = Literal["speech", "idle"]
+Pace = Literal["as_fast_as_possible", "realtime"]
 UtterancePhase = Literal["began", "ended"]
 Picture = NDArray[np.uint8]
 
@@ -107,6 +108,8 @@ class Frame:
     kind: FrameKind
     encoding: FrameEncoding
     data: bytes
+    key_frame: bool = True
+    """Whether it can be decoded without the frames before it."""
 
     def to_numpy(self) -> Picture:
         """Returns the picture [height, width, 3], RGB."""
@@ -183,7 +186,29 @@ class ServerWarning:
     message: str
 
 
-Event = Frame | UtteranceEvent | Interrupted | Updated | UpdateRefused | ServerWarning | Progress
+@dataclass(frozen=True, slots=True)
+class BufferState:
+    """How much is made that is not due yet; the contract says when that is."""
+
+    level_s: float
+    is_filling: bool
+    """Whether playback waits for it to fill."""
+    underruns: int
+    """Frames that were due and not made, so far."""
+    realtime_factor: float
+    """Seconds of frames for each second that the last windows took; 0 before the first one."""
+
+
+Event = (
+    Frame
+    | UtteranceEvent
+    | Interrupted
+    | Updated
+    | UpdateRefused
+    | ServerWarning
+    | Progress
+    | BufferState
+)
 """What a call may answer between `started` and its summary."""
 
 
@@ -222,6 +247,7 @@ class Limits:
     max_waiting_utterances: int
     max_unread_answers: int
     max_waiting_updates: int
+    max_buffer_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +261,9 @@ class Started:
     generation: GenerationSettings
     windows: Windows
     limits: Limits
+    pace: Pace
+    buffer_s: float
+    """How much of an utterance is made before it is played."""
 
     @property
     def frames_per_second(self) -> Fraction:
@@ -258,6 +287,8 @@ class Summary:
     """Seconds of frames for each second of wall time."""
     playable_latency_s: float
     """From the first audio received to the moment from which playback never stalls."""
+    underruns: int
+    """Frames that were due and not made; counted where a pace or a buffer was stated."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from datetime import timedelta
 from fractions import Fraction
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ from google.protobuf.message import Message
 from echomimic_client.audio import AudioClip, AudioFormat, SampleEncoding
 from echomimic_client.options import DEFAULT_GENERATION, DEFAULT_VIDEO, CallOptions
 from echomimic_client.results import (
+    BufferState,
     Event,
     ExactClip,
     Frame,
@@ -19,6 +21,7 @@ from echomimic_client.results import (
     Interrupted,
     Limits,
     Model,
+    Pace,
     Progress,
     SamplerName,
     ServerInfo,
@@ -52,6 +55,10 @@ _PICTURES: dict[FrameEncoding, pb.FrameEncoding] = {
     "png": pb.FRAME_ENCODING_PNG,
     "rgb": pb.FRAME_ENCODING_RGB,
 }
+_PACES: dict[Pace, pb.Pace] = {
+    "as_fast_as_possible": pb.PACE_AS_FAST_AS_POSSIBLE,
+    "realtime": pb.PACE_REALTIME,
+}
 _SAMPLERS: dict[SamplerName, pb.Sampler] = {
     "flow_unipc": pb.SAMPLER_FLOW_UNIPC,
     "flow_euler": pb.SAMPLER_FLOW_EULER,
@@ -68,11 +75,23 @@ _SAMPLER_NAMES: dict[int, SamplerName] = {value: name for name, value in _SAMPLE
 
 
 def start_request(
-    portrait: bytes, audio_format: AudioFormat, options: CallOptions, *, continues: bool
+    portrait: bytes,
+    audio_format: AudioFormat,
+    options: CallOptions,
+    *,
+    continues: bool,
+    pace: Pace | None,
+    buffer_s: float | None,
 ) -> pb.AnimateRequest:
     """Returns the first message of an Animate stream."""
-    common = _common(portrait, audio_format, options)
-    return pb.AnimateRequest(start=pb.Start(continue_from_last_frame=continues, **common))
+    start = pb.Start(
+        continue_from_last_frame=continues,
+        pace=pb.PACE_UNSPECIFIED if pace is None else _PACES[pace],
+        **_common(portrait, audio_format, options),
+    )
+    if buffer_s is not None:
+        start.buffer.FromTimedelta(timedelta(seconds=buffer_s))
+    return pb.AnimateRequest(start=start)
 
 
 def audio_request(data: bytes) -> pb.AnimateRequest:
@@ -133,6 +152,8 @@ def read_started(message: pb.Started) -> Started:
         generation=_read_generation(message.generation),
         windows=_read_windows(message.windows),
         limits=_read(Limits, message.limits),
+        pace="realtime" if message.pace == pb.PACE_REALTIME else "as_fast_as_possible",
+        buffer_s=_seconds(message.buffer),
     )
 
 
@@ -234,6 +255,7 @@ def _read_frame(message: pb.Frame) -> Frame:
         kind="idle" if message.kind == pb.FRAME_KIND_IDLE else "speech",
         encoding=_PICTURE_NAMES[message.encoding],
         data=message.data,
+        key_frame=message.key_frame,
     )
 
 
@@ -243,6 +265,15 @@ def _read_utterance(message: pb.UtteranceEvent) -> UtteranceEvent:
         phase="ended" if message.phase == pb.UTTERANCE_PHASE_ENDED else "began",
         frame_index=message.frame_index,
         audio_sample=message.audio_sample,
+    )
+
+
+def _read_buffer(message: pb.Buffer) -> BufferState:
+    return BufferState(
+        level_s=_seconds(message.level),
+        is_filling=message.filling,
+        underruns=message.underruns,
+        realtime_factor=message.realtime_factor,
     )
 
 
@@ -287,6 +318,7 @@ def _seconds(duration: Any) -> float:
 
 _EVENTS: dict[str, Callable[[Any], Event]] = {
     "frame": _read_frame,
+    "buffer": _read_buffer,
     "utterance": _read_utterance,
     "updated": _read_updated,
     "update_refused": lambda message: _read(UpdateRefused, message),

@@ -13,10 +13,17 @@ Stage = Literal["audio", "condition", "features", "denoise", "decode", "stitch"]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """How long a window of so many frames took once its audio was there."""
+    """How long a window of so many frames took.
+
+    Attributes:
+        frames: of the window.
+        seconds: from its audio being there to its frames being there.
+        busy_s: all that was done for it, before its audio was there too.
+    """
 
     frames: int
     seconds: float
+    busy_s: float
 
 
 class Stopwatch:
@@ -45,4 +52,5 @@ class Stopwatch:
         """Ends a window of so many frames with the stage that ended last."""
         stages_s, self._stages_s = self._stages_s, {}
         self._recorder.window_ended(frames, stages_s)
-        return Work(frames, self._began_s - self._heard_s)
+        busy_s = sum(seconds for stage, seconds in stages_s.items() if stage != "audio")
+        return Work(frames, self._began_s - self._heard_s, busy_s)

@@ -204,7 +204,8 @@ class Call:
 
 def facts_of_video(report: Report) -> dict[str, object]:
     """Returns what the log says of a video."""
-    return {
+    facts: dict[str, object] = {"underruns": report.underruns} if report.underruns else {}
+    return facts | {
         "audio_s": round(report.audio_s, 3),
         "frames": report.frames,
         "windows": report.windows,

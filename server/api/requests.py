@@ -11,15 +11,22 @@ from server.animation.defaults import SETTINGS
 from server.animation.samplers.sampler import SamplerName
 from server.animation.teacache import Policy
 from server.animation.variant import in_exact_clip
+from server.audio.clock import NANOSECONDS
 from server.audio.pcm import AudioFormat, SampleEncoding
 from server.errors import InvalidFieldError, NotBuiltError
 from server.pictures.encoding import FrameEncoding
 from server.pictures.face import FaceBox
 from server.sessions import jobs
 from server.sessions.jobs import Job, Offer, VideoFormat
+from server.sessions.pacer import Pace
 from server.sessions.retiming import OWN_RATE, Retiming
 from server.sessions.stating import SHORTHANDS, Stated, check_range, with_stated
-from server.settings import FRAME_RATE_DENOMINATORS, MAX_FRAME_RATE, MIN_FRAME_RATE
+from server.settings import (
+    FRAME_RATE_DENOMINATORS,
+    MAX_BUFFER_S,
+    MAX_FRAME_RATE,
+    MIN_FRAME_RATE,
+)
 from server.triton.contract import FRAMES_PER_LATENT, latent_frames
 
 AUDIO_ENCODINGS: dict[pb.AudioEncoding, SampleEncoding] = {
@@ -63,12 +70,8 @@ def read_start(message: pb.AnimateRequest, offer: Offer) -> Job:
             raise NotBuiltError(f"start.{name}")
     if start.idle_mode not in (pb.IDLE_MODE_UNSPECIFIED, pb.IDLE_MODE_STILL):
         raise NotBuiltError(f"start.idle_mode {start.idle_mode}")
-    if start.pace:
-        raise NotBuiltError("start.pace")
-    if start.HasField("buffer"):
-        raise NotBuiltError("start.buffer")
-    job = _read_job(message.start, offer, prefix="start.")
-    return replace(job, continues=message.start.continue_from_last_frame)
+    job = _read_job(start, offer, prefix="start.")
+    return replace(job, continues=start.continue_from_last_frame, pace=_pace(start, offer))
 
 
 def read_render(request: pb.RenderRequest, offer: Offer) -> Job:
@@ -98,6 +101,20 @@ def read_render(request: pb.RenderRequest, offer: Offer) -> Job:
     settings = in_exact_clip(job.generation, variant, blends=exact.blend_latents)
     video_format = replace(job.video_format, retiming=OWN_RATE)
     return replace(job, exact=exact, generation=settings, video_format=video_format)
+
+
+def _pace(start: pb.Start, offer: Offer) -> Pace:
+    if start.pace not in pb.Pace.values():
+        raise InvalidFieldError("start.pace", "is unknown; ask for REALTIME or leave it out")
+    buffer_s = offer.settings.buffer_seconds
+    if start.HasField("buffer"):
+        buffer_s = start.buffer.seconds + start.buffer.nanos / NANOSECONDS
+        check_range(buffer_s, 0, MAX_BUFFER_S, "start.buffer")
+    return Pace(
+        is_realtime=start.pace == pb.PACE_REALTIME,
+        buffer_s=buffer_s,
+        is_told=bool(start.pace) or start.HasField("buffer"),
+    )
 
 
 def _read_job(message: pb.Start | pb.RenderRequest, offer: Offer, *, prefix: str) -> Job:

@@ -24,6 +24,7 @@ from server.pictures.encoding import FrameEncoding
 from server.sessions.conversation import MAX_WAITING_UTTERANCES
 from server.sessions.events import (
     Answer,
+    BufferState,
     Frame,
     Interrupted,
     Notice,
@@ -38,6 +39,7 @@ from server.sessions.outbox import MAX_UNREAD_ANSWERS
 from server.sessions.report import Report
 from server.sessions.updates import MAX_WAITING_UPDATES
 from server.sessions.window_times import Kind, WindowTimes
+from server.settings import MAX_BUFFER_S
 from server.triton.contract import Variant
 
 _AUDIO_ENCODING = {ours: theirs for theirs, ours in AUDIO_ENCODINGS.items()}
@@ -70,6 +72,8 @@ def started(job: Job, offer: Offer, times: WindowTimes, request_id: str) -> pb.S
         generation=_generation(job.generation, offer.manifest.variant),
         windows=_windows(spec, times.advised_buffer_s(kind, spec)),
         limits=_limits(offer),
+        pace=pb.PACE_REALTIME if job.pace.is_realtime else pb.PACE_AS_FAST_AS_POSSIBLE,
+        buffer=_seconds(job.pace.buffer_s),
     )
 
 
@@ -99,7 +103,7 @@ def frame(frame: Frame, data: bytes, video_format: VideoFormat) -> pb.Frame:
 
 
 def event(
-    event: Answer | UtteranceBegan | UtteranceEnded | Interrupted, variant: Variant
+    event: Answer | UtteranceBegan | UtteranceEnded | Interrupted | BufferState, variant: Variant
 ) -> pb.AnimateResponse:
     """Returns what a conversation answers besides frames."""
     match event:
@@ -113,6 +117,8 @@ def event(
             return pb.AnimateResponse(utterance=_utterance(event, pb.UTTERANCE_PHASE_BEGAN))
         case UtteranceEnded():
             return pb.AnimateResponse(utterance=_utterance(event, pb.UTTERANCE_PHASE_ENDED))
+        case BufferState():
+            return pb.AnimateResponse(buffer=_buffer(event))
         case Interrupted():
             return pb.AnimateResponse(
                 interrupted=pb.Interrupted(
@@ -125,6 +131,15 @@ def event(
 def warning(notice: Notice) -> pb.Warning:
     """Returns a notice."""
     return pb.Warning(reason=notice.reason, message=notice.message)
+
+
+def _buffer(state: BufferState) -> pb.Buffer:
+    return pb.Buffer(
+        level=_seconds(state.level_s),
+        filling=state.is_filling,
+        underruns=state.underruns,
+        realtime_factor=state.realtime_factor,
+    )
 
 
 def _updated(event: Updated, variant: Variant) -> pb.Updated:
@@ -168,6 +183,7 @@ def summary(report: Report) -> pb.Summary:
         wall_time=_seconds(report.wall_s),
         realtime_factor=report.realtime_factor,
         playable_latency=_seconds(report.playable_s),
+        underruns=report.underruns,
     )
 
 
@@ -258,6 +274,7 @@ def _limits(offer: Offer) -> pb.Limits:
         max_waiting_utterances=MAX_WAITING_UTTERANCES,
         max_unread_answers=MAX_UNREAD_ANSWERS,
         max_waiting_updates=MAX_WAITING_UPDATES,
+        max_buffer=_seconds(MAX_BUFFER_S),
     )
 
 

@@ -8,6 +8,7 @@ it; the audio that waits is bounded, and refused beyond. Drawing waits for whoev
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -25,6 +26,7 @@ from server.sessions.events import Event, Frame, Updated, UpdateRefused
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Job
 from server.sessions.outbox import Outbox
+from server.sessions.pacer import Pacer
 from server.sessions.prepared import Prepared
 from server.sessions.report import Report
 from server.sessions.retiming import Retimer
@@ -63,7 +65,7 @@ class Conversation:
             int(limits.max_buffered_s * MODEL_RATE_HZ),
             lambda samples: gateway.recorder.audio_waiting(samples / MODEL_RATE_HZ),
         )
-        self._outbox = Outbox(gateway.offer.windows.longest)
+        self._outbox = Outbox(self._capacity, Pacer(job.pace, self.report, self._is_starving))
         self._updates = Updates(
             job.generation,
             gateway.offer,
@@ -90,7 +92,7 @@ class Conversation:
     @property
     def is_working(self) -> bool:
         """Whether something is left to do for which the client need not send more."""
-        drawing = self._drawn is not None and not self._drawn.timeline.is_starving
+        drawing = self._drawn is not None and not self._is_starving()
         return drawing or self._updates.is_waiting or not self._outbox.is_empty
 
     async def push_audio(self, data: bytes, *, field: str) -> None:
@@ -190,6 +192,18 @@ class Conversation:
             speech.timeline.drop()
             self._drawn = self._drawing = None
 
+    @property
+    def _capacity(self) -> int:
+        """How many pictures may wait to leave."""
+        longest = self._gateway.offer.windows.longest
+        if not self.job.pace.is_realtime:
+            return longest
+        return max(longest, math.ceil(self.job.pace.buffer_s * self._retiming.frame_rate))
+
+    def _is_starving(self) -> bool:
+        """Tells whether what is drawn waits for speech."""
+        return self._drawn is not None and self._drawn.timeline.is_starving
+
     def _tell(self, speech: Speech) -> None:
         for notice in speech.notices():
             self._outbox.answer(notice)
@@ -230,6 +244,7 @@ class Conversation:
         ):
             self.report.windows += clip.window + 1 - windows
             windows = clip.window + 1
+            self.report.clip_made(len(clip.pictures), clip.work)
             if clip.work is not None:
                 self._gateway.window_times.note(self._kind, clip.work)
             for number, picture in enumerate(clip.pictures, clip.start):

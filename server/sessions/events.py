@@ -5,6 +5,7 @@ UtteranceBegan          its first frame follows
 Frame                   a picture with its place in the conversation and in time
 UtteranceEnded          its last frame has left
 Interrupted             nothing said before it follows
+BufferState             how much is made that is not due yet
 Updated                 other settings are in force
 UpdateRefused           settings stay as they are
 """
@@ -53,6 +54,23 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class BufferState:
+    """How full the buffer is; see `server.sessions.pacer`.
+
+    Attributes:
+        level_s: length of the frames that are made and not due yet.
+        is_filling: whether playback waits for more of them.
+        underruns: frames that were due and not made, so far.
+        realtime_factor: seconds of frames for each second that the last windows took, 0 before.
+    """
+
+    level_s: float
+    is_filling: bool
+    underruns: int
+    realtime_factor: float
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupted:
     """The last frame that left, -1 if none, and the sample at which it ends."""
 
@@ -86,4 +104,4 @@ class UpdateRefused:
 
 Answer = Notice | Updated | UpdateRefused
 """What no interruption drops."""
-Event = Answer | UtteranceBegan | Frame | UtteranceEnded | Interrupted
+Event = Answer | UtteranceBegan | Frame | UtteranceEnded | Interrupted | BufferState

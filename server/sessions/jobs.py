@@ -18,6 +18,7 @@ from server.audio.pcm import AudioFormat
 from server.manifest import Manifest, ManifestError
 from server.pictures.encoding import FrameEncoding
 from server.pictures.face import FaceBox
+from server.sessions.pacer import AT_ONCE, Pace
 from server.sessions.retiming import OWN_RATE, Retiming
 from server.settings import Settings
 from server.triton.contract import Variant
@@ -59,6 +60,8 @@ class Job:
     generation: GenerationSettings
     continues: bool = False
     """Whether an utterance begins with the last frame shown before it."""
+    pace: Pace = AT_ONCE
+    """When frames leave, and what is told of it."""
     exact: ExactClip | None = None
     """How to make a whole clip as the authors do, if asked."""
 

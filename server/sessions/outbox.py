@@ -1,12 +1,14 @@
 """What a conversation has to say, between drawing it and a front end that takes it.
 
 Pictures wait here unencoded, so that nothing is encoded that an interruption drops. They get their
-index as they leave, so that what is dropped leaves no gap.
+index as they leave, so that what is dropped leaves no gap. When they leave the pacer says.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -20,6 +22,7 @@ from server.sessions.events import (
     UtteranceBegan,
     UtteranceEnded,
 )
+from server.sessions.pacer import Pacer
 from server.sessions.speech import Speech
 
 MAX_UNREAD_ANSWERS = 1024
@@ -45,13 +48,15 @@ class _Mark(Enum):
 class Outbox:
     """A queue that holds a bounded number of pictures, and the state of what has left it."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, pacer: Pacer) -> None:
         """Begins empty.
 
         Args:
-            capacity: pictures that may wait.
+            capacity: pictures that may wait: a buffer of the pacer's at least.
+            pacer: says when pictures may leave.
         """
         self._capacity = capacity
+        self._pacer = pacer
         self._waiting: deque[_Drawn | Speech | Answer | _Mark] = deque()
         self._pictures = 0
         self._changed = asyncio.Event()
@@ -69,10 +74,12 @@ class Outbox:
             self._changed.clear()
             await self._changed.wait()
         self._pictures += 1
+        self._pacer.made()
         self._add(_Drawn(speech, number, picture))
 
     def ended(self, speech: Speech) -> None:
         """Says that all pictures of an utterance have been added."""
+        self._pacer.completed()
         self._add(speech)
 
     @property
@@ -97,6 +104,7 @@ class Outbox:
         kept = [item for item in self._waiting if not isinstance(item, (_Drawn, Speech))]
         self._waiting = deque(kept)
         self._pictures = 0
+        self._pacer.dropped()
         self._answer(_Mark.INTERRUPTED)
 
     def end(self) -> None:
@@ -106,13 +114,17 @@ class Outbox:
     async def events(self) -> AsyncIterator[Event]:
         """Yields what is added until the end, as it is taken."""
         while True:
-            while not self._waiting:
-                self._changed.clear()
-                await self._changed.wait()
+            for told in self._pacer.news():
+                yield told
+            hold_s = self._hold_s()
+            if hold_s > 0:
+                await self._until_changed(min(hold_s, self._pacer.rest_s))
+                continue
             item = self._waiting.popleft()
             match item:
                 case _Drawn():
                     self._pictures -= 1
+                    self._pacer.left()
                     self._changed.set()
                     if item.number == 0:
                         begins = item.speech.first_sample
@@ -127,6 +139,18 @@ class Outbox:
                     return
                 case _:
                     yield item
+
+    def _hold_s(self) -> float:
+        """Returns seconds until what is next may leave; infinity where nobody knows yet."""
+        if not self._waiting:
+            return math.inf
+        return self._pacer.hold_s if isinstance(self._waiting[0], _Drawn) else 0.0
+
+    async def _until_changed(self, timeout_s: float) -> None:
+        self._changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if math.isinf(timeout_s) else timeout_s):
+                await self._changed.wait()
 
     def _frame(self, drawn: _Drawn) -> Frame:
         speech, index = drawn.speech, self._frames

@@ -1,10 +1,15 @@
 """What a conversation came to: its summary for the client and its line in the log."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from server.audio.clock import MODEL_FRAME_RATE
+from server.animation.stages import Work
+from server.audio.clock import FRAME_RATE, MODEL_FRAME_RATE
+
+CLIPS = 8
+"""The last clips, of which the speed counts: it follows what else is running."""
 
 
 @dataclass
@@ -17,9 +22,13 @@ class Report:
     audio_samples: int = 0
     frames: int = 0
     windows: int = 0
+    underruns: int = 0
+    """Frames that were due and not made; see `server.sessions.pacer`."""
     playable_s: float = 0.0
     """Seconds from an utterance's first audio received to the start of playback that never stalls,
     in the utterance for which that takes longest."""
+    _clips: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=CLIPS))
+    """The model's frames in each of the last clips, and the seconds that these took."""
     _first_frame_s: float | None = None
     _last_frame_s: float | None = None
     _begun_s: dict[int, float] = field(default_factory=dict[int, float])
@@ -30,6 +39,16 @@ class Report:
         """Counts samples of one channel."""
         self._begun_s.setdefault(utterance_id, self.now())
         self.audio_samples += samples
+
+    def clip_made(self, frames: int, work: Work | None) -> None:
+        """Counts some of the model's frames, and what their window took, once."""
+        self._clips.append((frames, 0.0 if work is None else work.busy_s))
+
+    @property
+    def speed(self) -> float:
+        """Seconds of frames for each second that the last windows took; 0 before the first one."""
+        took_s = sum(seconds for _, seconds in self._clips)
+        return sum(frames for frames, _ in self._clips) / FRAME_RATE / took_s if took_s else 0.0
 
     def frame_sent(self, utterance_id: int) -> None:
         """Counts a frame."""

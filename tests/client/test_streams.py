@@ -17,6 +17,7 @@ from echomimic_client.audio import AudioFormat
 from echomimic_client.blocking import AvatarClient
 from echomimic_client.errors import CallEndedError, CallError
 from echomimic_client.results import (
+    BufferState,
     ExactClip,
     FaceBox,
     Frame,
@@ -125,6 +126,27 @@ async def test_a_gateway_understands_them(tmp_path: Path) -> None:
         UtteranceEvent(0, "ended", 24, RATE),
         Interrupted(24, RATE),
     ]
+
+
+@pytest.mark.parametrize("asked", [{"pace": "realtime"}, {"buffer_s": 0.1}])
+async def test_a_gateway_tells_of_the_buffer_that_is_asked_for(
+    tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    async with (
+        gateway.served(FakeEngine(), tmp_path, gateway.small_windows(buffer_seconds=0.2)) as server,
+        AsyncAvatarClient(server.address) as client,
+        client.animate(gateway.portrait(), SECOND, PCM, **asked) as stream,
+    ):
+        events = [event async for event in stream.events()]
+    states = [event for event in events if isinstance(event, BufferState)]
+    assert (stream.started.pace, stream.started.buffer_s) == (
+        asked.get("pace", "as_fast_as_possible"),
+        asked.get("buffer_s", 0.2),
+    )
+    assert states[0].is_filling == (states[0].level_s < stream.started.buffer_s)
+    assert states[-1].underruns == stream.summary.underruns
+    assert states[-1].realtime_factor > 0
+    assert sum(isinstance(event, Frame) for event in events) == 25
 
 
 def test_an_interrupt_overtakes_the_speech_that_waits() -> None:

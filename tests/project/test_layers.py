@@ -46,13 +46,14 @@ LAYERS = (
         "server.recorder",
         "server.settings",
     ),
-    ("server.triton.contract", "echomimic_client.mp4"),
+    ("server.triton.contract", "echomimic_client.mp4", "echomimic_client.playback"),
 )
 """From top to bottom. Each imports from those below it only; neighbours do not know each other."""
 
 CLIENT = {name for name in SOURCES if within(name, "echomimic_client")}
-SHARED = {"echomimic_client", "echomimic_client.mp4"}
-"""The writer of MP4 files is the client's, and the server uses it: a module that knows no other."""
+SHARED = {"echomimic_client", "echomimic_client.mp4", "echomimic_client.playback"}
+"""The writer of MP4 files and the clock of players are the client's, and the server uses them: they
+know no other module."""
 
 OUR_OWN_API = {
     name
@@ -67,7 +68,9 @@ FORBIDDEN = {
     "server": ("client", "export", "tests", "torch", *(CLIENT - SHARED)),
     "client": ("server", "export", "tests", "torch"),
     "echomimic_client": ("client", "server", "export", "tests", "torch"),
-    "echomimic_client.mp4": ("echomimic", "grpc", *CLIENT),
+    **dict.fromkeys(
+        ("echomimic_client.mp4", "echomimic_client.playback"), ("echomimic", "grpc", *CLIENT)
+    ),
     "export": (
         "client",
         "echomimic_client",

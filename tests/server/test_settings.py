@@ -57,6 +57,15 @@ def test_a_style_is_stated_by_the_names_that_users_know(monkeypatch: pytest.Monk
     assert origins(given, []) == {"prompt": "STYLE_PROMPT", "style_cfg": "STYLE_CFG"}
 
 
+def test_the_buffer_is_stated_by_the_name_that_users_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUFFER_SECONDS", "0.5")
+    assert Settings.model_validate({}).buffer_seconds == 0.5
+    assert origins({"BUFFER_SECONDS": "0.5"}, []) == {"buffer_seconds": "BUFFER_SECONDS"}
+    monkeypatch.setenv("BUFFER_SECONDS", "11")
+    with pytest.raises(ValidationError, match="buffer_seconds"):
+        Settings.model_validate({})
+
+
 def test_the_gateways_own_names_win_over_those_that_users_know(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

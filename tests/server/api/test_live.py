@@ -194,6 +194,23 @@ async def test_started_reports_what_is_in_force(server: Served) -> None:
     assert frame.data.startswith(b"\x89PNG")
 
 
+async def test_in_real_time_the_buffer_is_told_and_every_frame_comes(server: Served) -> None:
+    asked = start(pace=pb.PACE_REALTIME, buffer=duration_pb2.Duration(nanos=200_000_000))
+    answers = await animate(server, [asked, *said(speech(RATE // 2))])
+    assert answers[0].started.pace == pb.PACE_REALTIME
+    assert answers[0].started.buffer.ToMilliseconds() == 200
+    plain = await animate(server, [start(), *said(speech(RATE // 2))])
+    assert [frame.data for frame in frames(answers)] == [frame.data for frame in frames(plain)]
+    told = [answer.buffer for answer in answers if answer.WhichOneof("message") == "buffer"]
+    assert told
+    assert told[-1].realtime_factor > 0
+    assert answers[-1].summary.underruns == told[-1].underruns
+    assert not any(answer.WhichOneof("message") == "buffer" for answer in plain)
+    assert plain[0].started.pace == pb.PACE_AS_FAST_AS_POSSIBLE
+    assert plain[0].started.buffer.ToMilliseconds() == 2_500
+    assert plain[0].started.limits.max_buffer.seconds == 10
+
+
 async def test_the_clients_request_id_is_kept(server: Served) -> None:
     call = server.stub.Animate(
         iter([start(), *said(speech(640))]), metadata=(("x-request-id", "abc-1"),)
@@ -260,6 +277,9 @@ BAD_STARTS: dict[str, tuple[dict[str, Any], str]] = {
         {"generation": LONG_PROMPT},
         "start.generation.prompt",
     ),
+    "pace": ({"pace": 7}, "start.pace"),
+    "long buffer": ({"buffer": duration_pb2.Duration(seconds=11)}, "start.buffer"),
+    "negative buffer": ({"buffer": duration_pb2.Duration(seconds=-1)}, "start.buffer"),
     "long id": ({"client_session_id": "a" * 200}, "start.client_session_id"),
     "negative prompt": (
         {"generation": pb.GenerationSettings(negative_prompt="bad")},
@@ -320,8 +340,6 @@ TO_COME: dict[str, list[pb.AnimateRequest]] = {
     "idle_frames": [start(idle_frames=True)],
     "idle_mode": [start(idle_mode=pb.IDLE_MODE_WARP)],
     "blink_over_speech": [start(blink_over_speech=True)],
-    "pace": [start(pace=pb.PACE_REALTIME)],
-    "buffer": [start(buffer=duration_pb2.Duration(seconds=1))],
     "webp": [start(video_format=pb.VideoFormat(encoding=pb.FRAME_ENCODING_WEBP))],
 }
 

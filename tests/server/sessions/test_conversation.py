@@ -1,6 +1,7 @@
 """A conversation in plain Python: no gRPC, no protobuf, a fake engine."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from fractions import Fraction
@@ -25,6 +26,8 @@ from server.sessions.events import (
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Offer
 from server.sessions.outbox import MAX_UNREAD_ANSWERS, Outbox
+from server.sessions.pacer import AT_ONCE, Pacer
+from server.sessions.report import Report
 from server.sessions.retiming import Retiming
 from server.sessions.speech import AudioLimits
 from tests.support.conversations import FRAME, LIMITS, RATE, job
@@ -290,7 +293,7 @@ async def test_a_conversation_works_while_it_draws_and_not_while_it_waits_for_sp
 
 
 async def test_notices_survive_an_interruption_and_answers_are_bounded() -> None:
-    outbox = Outbox(capacity=4)
+    outbox = Outbox(4, Pacer(AT_ONCE, Report(RATE, time.monotonic), lambda: False))
     outbox.answer(Notice("A", "a"))
     outbox.interrupt()
     outbox.end()

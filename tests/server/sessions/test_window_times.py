@@ -26,7 +26,7 @@ KIND = Kind.of(SETTINGS, (512, 512))
 def made(*works: tuple[int, float]) -> WindowTimes:
     times = WindowTimes()
     for frames, seconds in works:
-        times.note(KIND, Work(frames, seconds))
+        times.note(KIND, Work(frames, seconds, seconds))
     return times
 
 
@@ -76,7 +76,7 @@ def test_prompts_seeds_and_strengths_take_the_same_time() -> None:
 def test_kinds_that_clients_make_up_are_forgotten() -> None:
     times = made((9, 0.2), (33, 0.9))
     for number in range(MAX_KINDS):
-        times.note(KIND._replace(skip_ratio=number / MAX_KINDS), Work(9, 0.2))
+        times.note(KIND._replace(skip_ratio=number / MAX_KINDS), Work(9, 0.2, 0.2))
     assert times.advised_buffer_s(KIND, SPEC) == pytest.approx(24 / 25)
 
 
@@ -85,7 +85,7 @@ def test_work_begins_when_the_audio_is_there() -> None:
     stopwatch = Stopwatch(SILENT, lambda: next(times))
     for stage in ("audio", "condition", "audio", "features", "denoise"):
         stopwatch.lap(stage)
-    assert stopwatch.finish(17) == Work(17, 2.0)
+    assert stopwatch.finish(17) == Work(17, 2.0, 2.5)
 
 
 class Noted(WindowTimes):
