@@ -144,6 +144,9 @@ def _portrait(message: pb.Start | pb.RenderRequest, offer: Offer, prefix: str) -
             raise NotBuiltError(f"{prefix}avatar_id")
         case _:
             pass
+    for field in ("strict", "framing"):
+        if getattr(message.portrait, field):
+            raise NotBuiltError(f"{prefix}portrait.{field}")
     image = message.portrait.image
     limit = offer.settings.max_portrait_bytes
     if len(image) > limit:

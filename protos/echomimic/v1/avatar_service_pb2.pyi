@@ -23,6 +23,11 @@ class Pace(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PACE_AS_FAST_AS_POSSIBLE: _ClassVar[Pace]
     PACE_REALTIME: _ClassVar[Pace]
 
+class PortraitFraming(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PORTRAIT_FRAMING_UNSPECIFIED: _ClassVar[PortraitFraming]
+    PORTRAIT_FRAMING_HEAD_AND_SHOULDERS: _ClassVar[PortraitFraming]
+
 class AudioEncoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     AUDIO_ENCODING_UNSPECIFIED: _ClassVar[AudioEncoding]
@@ -71,6 +76,14 @@ class RenderOutput(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RENDER_OUTPUT_FRAGMENTED_MP4: _ClassVar[RenderOutput]
     RENDER_OUTPUT_WEBM: _ClassVar[RenderOutput]
     RENDER_OUTPUT_GIF: _ClassVar[RenderOutput]
+
+class CheckOutcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CHECK_OUTCOME_UNSPECIFIED: _ClassVar[CheckOutcome]
+    CHECK_OUTCOME_PASSED: _ClassVar[CheckOutcome]
+    CHECK_OUTCOME_WARNING: _ClassVar[CheckOutcome]
+    CHECK_OUTCOME_ERROR: _ClassVar[CheckOutcome]
+    CHECK_OUTCOME_NOT_CHECKED: _ClassVar[CheckOutcome]
 IDLE_MODE_UNSPECIFIED: IdleMode
 IDLE_MODE_STILL: IdleMode
 IDLE_MODE_WARP: IdleMode
@@ -78,6 +91,8 @@ IDLE_MODE_MODEL: IdleMode
 PACE_UNSPECIFIED: Pace
 PACE_AS_FAST_AS_POSSIBLE: Pace
 PACE_REALTIME: Pace
+PORTRAIT_FRAMING_UNSPECIFIED: PortraitFraming
+PORTRAIT_FRAMING_HEAD_AND_SHOULDERS: PortraitFraming
 AUDIO_ENCODING_UNSPECIFIED: AudioEncoding
 AUDIO_ENCODING_PCM_S16LE: AudioEncoding
 AUDIO_ENCODING_PCM_F32LE: AudioEncoding
@@ -106,6 +121,11 @@ RENDER_OUTPUT_FRAMES: RenderOutput
 RENDER_OUTPUT_FRAGMENTED_MP4: RenderOutput
 RENDER_OUTPUT_WEBM: RenderOutput
 RENDER_OUTPUT_GIF: RenderOutput
+CHECK_OUTCOME_UNSPECIFIED: CheckOutcome
+CHECK_OUTCOME_PASSED: CheckOutcome
+CHECK_OUTCOME_WARNING: CheckOutcome
+CHECK_OUTCOME_ERROR: CheckOutcome
+CHECK_OUTCOME_NOT_CHECKED: CheckOutcome
 
 class AnimateRequest(_message.Message):
     __slots__ = ("start", "audio", "end_of_utterance", "update", "interrupt", "end")
@@ -200,12 +220,16 @@ class End(_message.Message):
     def __init__(self) -> None: ...
 
 class Portrait(_message.Message):
-    __slots__ = ("image", "face_box")
+    __slots__ = ("image", "face_box", "strict", "framing")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     FACE_BOX_FIELD_NUMBER: _ClassVar[int]
+    STRICT_FIELD_NUMBER: _ClassVar[int]
+    FRAMING_FIELD_NUMBER: _ClassVar[int]
     image: bytes
     face_box: FaceBox
-    def __init__(self, image: _Optional[bytes] = ..., face_box: _Optional[_Union[FaceBox, _Mapping]] = ...) -> None: ...
+    strict: bool
+    framing: PortraitFraming
+    def __init__(self, image: _Optional[bytes] = ..., face_box: _Optional[_Union[FaceBox, _Mapping]] = ..., strict: _Optional[bool] = ..., framing: _Optional[_Union[PortraitFraming, str]] = ...) -> None: ...
 
 class FaceBox(_message.Message):
     __slots__ = ("left", "top", "right", "bottom")
@@ -648,6 +672,76 @@ class Size(_message.Message):
     width: int
     height: int
     def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
+
+class CheckPortraitRequest(_message.Message):
+    __slots__ = ("portrait", "width", "height")
+    PORTRAIT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    portrait: Portrait
+    width: int
+    height: int
+    def __init__(self, portrait: _Optional[_Union[Portrait, _Mapping]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
+
+class CheckPortraitResponse(_message.Message):
+    __slots__ = ("usable", "checks", "faces", "size", "shown", "head_and_shoulders")
+    USABLE_FIELD_NUMBER: _ClassVar[int]
+    CHECKS_FIELD_NUMBER: _ClassVar[int]
+    FACES_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    SHOWN_FIELD_NUMBER: _ClassVar[int]
+    HEAD_AND_SHOULDERS_FIELD_NUMBER: _ClassVar[int]
+    usable: bool
+    checks: _containers.RepeatedCompositeFieldContainer[PortraitCheck]
+    faces: _containers.RepeatedCompositeFieldContainer[Face]
+    size: Size
+    shown: FaceBox
+    head_and_shoulders: FaceBox
+    def __init__(self, usable: _Optional[bool] = ..., checks: _Optional[_Iterable[_Union[PortraitCheck, _Mapping]]] = ..., faces: _Optional[_Iterable[_Union[Face, _Mapping]]] = ..., size: _Optional[_Union[Size, _Mapping]] = ..., shown: _Optional[_Union[FaceBox, _Mapping]] = ..., head_and_shoulders: _Optional[_Union[FaceBox, _Mapping]] = ...) -> None: ...
+
+class PortraitCheck(_message.Message):
+    __slots__ = ("code", "outcome", "measured", "threshold", "is_minimum", "quantity", "advice")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    IS_MINIMUM_FIELD_NUMBER: _ClassVar[int]
+    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    ADVICE_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    outcome: CheckOutcome
+    measured: float
+    threshold: float
+    is_minimum: bool
+    quantity: str
+    advice: str
+    def __init__(self, code: _Optional[str] = ..., outcome: _Optional[_Union[CheckOutcome, str]] = ..., measured: _Optional[float] = ..., threshold: _Optional[float] = ..., is_minimum: _Optional[bool] = ..., quantity: _Optional[str] = ..., advice: _Optional[str] = ...) -> None: ...
+
+class Face(_message.Message):
+    __slots__ = ("box", "score", "points", "eyes")
+    BOX_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    POINTS_FIELD_NUMBER: _ClassVar[int]
+    EYES_FIELD_NUMBER: _ClassVar[int]
+    box: FaceBox
+    score: float
+    points: _containers.RepeatedScalarFieldContainer[float]
+    eyes: _containers.RepeatedCompositeFieldContainer[Eye]
+    def __init__(self, box: _Optional[_Union[FaceBox, _Mapping]] = ..., score: _Optional[float] = ..., points: _Optional[_Iterable[float]] = ..., eyes: _Optional[_Iterable[_Union[Eye, _Mapping]]] = ...) -> None: ...
+
+class Eye(_message.Message):
+    __slots__ = ("upper_lid", "lower_lid", "iris_x", "iris_y", "iris_radius")
+    UPPER_LID_FIELD_NUMBER: _ClassVar[int]
+    LOWER_LID_FIELD_NUMBER: _ClassVar[int]
+    IRIS_X_FIELD_NUMBER: _ClassVar[int]
+    IRIS_Y_FIELD_NUMBER: _ClassVar[int]
+    IRIS_RADIUS_FIELD_NUMBER: _ClassVar[int]
+    upper_lid: _containers.RepeatedScalarFieldContainer[float]
+    lower_lid: _containers.RepeatedScalarFieldContainer[float]
+    iris_x: float
+    iris_y: float
+    iris_radius: float
+    def __init__(self, upper_lid: _Optional[_Iterable[float]] = ..., lower_lid: _Optional[_Iterable[float]] = ..., iris_x: _Optional[float] = ..., iris_y: _Optional[float] = ..., iris_radius: _Optional[float] = ...) -> None: ...
 
 class CreateAvatarRequest(_message.Message):
     __slots__ = ("portrait",)

@@ -50,6 +50,11 @@ class AvatarServiceStub:
                 request_serializer=echomimic_dot_v1_dot_avatar__service__pb2.GetServerInfoRequest.SerializeToString,
                 response_deserializer=echomimic_dot_v1_dot_avatar__service__pb2.GetServerInfoResponse.FromString,
                 _registered_method=True)
+        self.CheckPortrait = channel.unary_unary(
+                '/echomimic.v1.AvatarService/CheckPortrait',
+                request_serializer=echomimic_dot_v1_dot_avatar__service__pb2.CheckPortraitRequest.SerializeToString,
+                response_deserializer=echomimic_dot_v1_dot_avatar__service__pb2.CheckPortraitResponse.FromString,
+                _registered_method=True)
         self.CreateAvatar = channel.unary_unary(
                 '/echomimic.v1.AvatarService/CreateAvatar',
                 request_serializer=echomimic_dot_v1_dot_avatar__service__pb2.CreateAvatarRequest.SerializeToString,
@@ -105,6 +110,14 @@ class AvatarServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckPortrait(self, request, context):
+        """Looks at a portrait and says what could be better about it, and where its face is. Not built yet:
+        UNIMPLEMENTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateAvatar(self, request, context):
         """Prepares a portrait once, for many streams. Not built yet: UNIMPLEMENTED.
         """
@@ -136,6 +149,11 @@ def add_AvatarServiceServicer_to_server(servicer, server):
                     servicer.GetServerInfo,
                     request_deserializer=echomimic_dot_v1_dot_avatar__service__pb2.GetServerInfoRequest.FromString,
                     response_serializer=echomimic_dot_v1_dot_avatar__service__pb2.GetServerInfoResponse.SerializeToString,
+            ),
+            'CheckPortrait': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckPortrait,
+                    request_deserializer=echomimic_dot_v1_dot_avatar__service__pb2.CheckPortraitRequest.FromString,
+                    response_serializer=echomimic_dot_v1_dot_avatar__service__pb2.CheckPortraitResponse.SerializeToString,
             ),
             'CreateAvatar': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateAvatar,
@@ -230,6 +248,33 @@ class AvatarService:
             '/echomimic.v1.AvatarService/GetServerInfo',
             echomimic_dot_v1_dot_avatar__service__pb2.GetServerInfoRequest.SerializeToString,
             echomimic_dot_v1_dot_avatar__service__pb2.GetServerInfoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckPortrait(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/echomimic.v1.AvatarService/CheckPortrait',
+            echomimic_dot_v1_dot_avatar__service__pb2.CheckPortraitRequest.SerializeToString,
+            echomimic_dot_v1_dot_avatar__service__pb2.CheckPortraitResponse.FromString,
             options,
             channel_credentials,
             insecure,
