@@ -14,6 +14,7 @@ GATEWAY := .venv/gateway
 EXPORT := .venv/export
 TRITON := .venv/triton
 RELEASE := .venv/release
+IMAGES := .venv/images
 PIP_INSTALL := install --quiet --disable-pip-version-check
 EXTRA_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 # What ships, trained; and random weights, which the tests export and serve.
@@ -148,6 +149,10 @@ release-check: $(RELEASE)/ready ## Build the wheels, check them and try each in 
 	build/fresh/client/bin/animate --help >/dev/null
 	build/fresh/client/bin/python -I -c 'import echomimic_client.aio, echomimic_client.blocking'
 
+.PHONY: image-check
+image-check: $(EXPORT)/ready-dev $(GATEWAY)/ready $(TRITON)/ready $(IMAGES)/ready ## Build the images of docker/ and run them: root, buildah, mmdebstrap
+	$(EXPORT)/bin/python -m pytest tests/images/checks.py $(ARGS)
+
 .PHONY: clean
 clean: ## Remove environments, builds and outputs
 	rm -rf .venv build out .pytest_cache .ruff_cache .hypothesis .coverage
@@ -172,6 +177,11 @@ $(EXPORT)/ready-dev: $(EXPORT)/ready
 $(RELEASE)/ready: pyproject.toml
 	$(PYTHON) -m venv $(RELEASE)
 	$(RELEASE)/bin/pip $(PIP_INSTALL) -e '.[release]'
+	touch $@
+
+$(IMAGES)/ready: pyproject.toml
+	$(PYTHON) -m venv $(IMAGES)
+	$(IMAGES)/bin/pip $(PIP_INSTALL) -e '.[images]'
 	touch $@
 
 $(TRITON)/ready: server/triton/requirements.txt

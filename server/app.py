@@ -30,6 +30,7 @@ from server.sessions.probe import Probe
 from server.settings import Settings
 from server.triton.checkpoint import check_checkpoint
 from server.triton.client import TritonEngine
+from server.triton.container import container_triton
 from server.triton.contract import Variant
 from server.triton.endpoint import Endpoint
 from server.triton.failover import FailoverEngine
@@ -37,6 +38,7 @@ from server.triton.halves import HalvingEngine
 from server.triton.keeper import TritonKeeper
 from server.triton.metering import MeteredEngine
 from server.triton.plans import check_plans
+from server.triton.ports import on_loopback
 from server.triton.scheduling import ScheduledEngine
 from server.triton.shared_memory import shared_memory
 from server.triton.watch import Watch
@@ -88,8 +90,10 @@ async def _serve(settings: Settings) -> None:
     offer = Offer(settings, read_manifest(settings.repository))
     if not settings.triton_url:
         # A Triton from PyPI has no TensorRT.
+        container = container_triton(settings.triton_venv)
+        here = container.tensorrt if container else None
         remedy = "and name that Triton by --triton-url"
-        check_plans(offer.manifest, settings.repository, None, remedy)
+        check_plans(offer.manifest, settings.repository, here, remedy)
     with _recording(settings, offer.manifest.variant) as recorder, ExitStack() as stack:
         await _run(settings, offer, recorder, stack)
 
@@ -123,6 +127,16 @@ def _http(settings: Settings, gateway: Gateway, works: Callable[[], bool]) -> "H
     from server.http.listener import HttpListener
 
     return HttpListener(make_app(gateway, works), settings, settings.http_port)
+
+
+def warn_if_open(address: str) -> None:
+    """Warns whoever lets other hosts in: what protects the gateway has to stand before it."""
+    if not on_loopback(address):
+        log.warning(
+            "other hosts may reach this gateway, which has no TLS and no authentication: "
+            "let a proxy that has both stand before it",
+            address=address,
+        )
 
 
 async def _run(settings: Settings, offer: Offer, recorder: Recorder, stack: ExitStack) -> None:
@@ -163,6 +177,7 @@ async def _run(settings: Settings, offer: Offer, recorder: Recorder, stack: Exit
     gateway = Gateway(offer, engine, tokenizer, encoded, recorder)
     server = make_server(settings, services(settings, gateway, works), health)
     address = bind(server, settings)
+    warn_if_open(address)
     http = _http(settings, gateway, works)
     try:
         async with asyncio.TaskGroup() as tasks:

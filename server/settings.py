@@ -164,7 +164,9 @@ class Settings(BaseSettings):
         "none starts one of our own.",
     )
     triton_venv: Path = Field(
-        Path(".venv/triton"), description="Environment that holds the tritonserver to start."
+        Path(".venv/triton"),
+        description="Environment that holds the tritonserver to start, or in NVIDIA's container "
+        "/opt/tritonserver.",
     )
     triton_log: Path = Field(
         Path("build/triton.log"), description="Where the log of a Triton started here goes."

@@ -215,14 +215,10 @@ def _file_in(folder: Path | None, name: str, limit: int) -> bytes:
     missing = InvalidFieldError(field, "is no file of the server's folder; send a name, no path")
     if name in ("", ".", "..") or "/" in name or "\0" in name:
         raise missing
-    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        opened = os.open(name, flags, dir_fd=directory)
+        opened = _opened_in(folder, name)
     except (OSError, ValueError) as error:
         raise missing from error
-    finally:
-        os.close(directory)
     found = os.fstat(opened)
     if not stat.S_ISREG(found.st_mode):
         os.close(opened)
@@ -231,3 +227,12 @@ def _file_in(folder: Path | None, name: str, limit: int) -> bytes:
         if found.st_size > limit:
             raise InvalidFieldError(field, f"is longer than {limit} bytes")
         return file.read(limit)
+
+
+def _opened_in(folder: Path, name: str) -> int:
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        return os.open(name, flags, dir_fd=directory)
+    finally:
+        os.close(directory)

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -88,11 +88,7 @@ class TritonInstallation:
 
     def knows(self, option: str) -> bool:
         """Whether tritonserver has an option, as ``--allow-http``. It asks it, so it blocks."""
-        command = (self.tritonserver, "--help")
-        answer = subprocess.run(
-            command, env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        return option in answer.stdout.decode(errors="replace").split()
+        return has_option(self.tritonserver, option, self.environment())
 
     def assemble_backends(self, directory: Path) -> None:
         """Makes a backend directory with the wheel's `python` and our `onnxruntime`."""
@@ -110,16 +106,32 @@ class TritonInstallation:
 
         The stub takes the Python that comes first on PATH, and libpython from the loader.
         """
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("PYTHON") and name != "VIRTUAL_ENV"
-        }
+        inherited = without_python(os.environ)
         paths = {"PATH": self.venv / "bin", "LD_LIBRARY_PATH": self.libpython_dir}
         for name, path in paths.items():
             inherited[name] = ":".join(filter(None, [str(path), inherited.get(name)]))
         # ONNX Runtime collects usage data unless told not to.
         return inherited | memory.ENVIRONMENT | {"ORT_DISABLE_TELEMETRY": "1"}
+
+
+def has_option(tritonserver: Path, option: str, environment: Mapping[str, str]) -> bool:
+    """Whether a tritonserver has an option, as ``--allow-http``. It asks it, so it blocks."""
+    answer = subprocess.run(
+        (tritonserver, "--help"),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    return option in answer.stdout.decode(errors="replace").split()
+
+
+def without_python(variables: Mapping[str, str]) -> dict[str, str]:
+    """Returns environment variables but for those of the gateway's own Python."""
+    return {
+        name: value
+        for name, value in variables.items()
+        if not name.startswith("PYTHON") and name != "VIRTUAL_ENV"
+    }
 
 
 def _probe(venv: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import structlog
 
 from server.errors import EngineUnavailableError
 from server.settings import DEFAULT_PORT, Settings
-from server.triton.installation import TritonInstallation
+from server.triton.container import Installation, find_triton
 from server.triton.ports import FREE_PORTS, LOOPBACK, USUAL_PORTS, Ports, choose_ports
 from server.triton.process import RunningTriton, Threads, start_triton
 
@@ -68,7 +68,7 @@ class TritonKeeper:
             TritonStartError: a Triton does not start.
         """
         settings = self._settings
-        installation = await asyncio.to_thread(TritonInstallation.find, settings.triton_venv)
+        installation = await asyncio.to_thread(find_triton, settings.triton_venv)
         options = await asyncio.to_thread(_options, installation, settings)
         while True:
             async with start_triton(
@@ -123,7 +123,7 @@ class TritonKeeper:
         log.error("triton is replaced", problem=problem, pid=triton.pid)
 
 
-def _options(installation: TritonInstallation, settings: Settings) -> list[str]:
+def _options(installation: Installation, settings: Settings) -> list[str]:
     # Newer Tritons take no regions of clients without it; older ones do not know it.
     wanted = settings.triton_shared_memory != "off" and installation.knows(ALLOW_SHARED_MEMORY)
     return [f"{ALLOW_SHARED_MEMORY}=true"] if wanted else []

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from server.triton.container import Installation
 from server.triton.errors import (
     EngineMissingError,
     ModelLoadError,
@@ -24,13 +25,13 @@ from server.triton.errors import (
     StartupTimeoutError,
     TritonStartError,
 )
-from server.triton.installation import TritonInstallation
 from server.triton.ports import FREE_PORTS, LOOPBACK, Ports, choose_ports
 from server.triton.workdir import working_directory
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
 PARAMETERS_VARIABLE = "ONNXRUNTIME_BACKEND_PARAMETERS"
 """How thread counts reach backends/onnxruntime/model.py."""
+ENGINES = (".onnx", ".plan")
 POLL_INTERVAL_S = 0.05
 LOAD_FAILURE = re.compile(
     r"(?:failed to load|Poll failed for model directory) '([^']+)'(?: version \d+)?: (.*)\"$",
@@ -87,7 +88,7 @@ class RunningTriton:
 
 @asynccontextmanager
 async def start_triton(
-    installation: TritonInstallation,
+    installation: Installation,
     repository: Path,
     *,
     runtime_dir: Path,
@@ -138,7 +139,7 @@ async def start_triton(
 
 
 def check_engines(repository: Path) -> None:
-    """Checks that every model of a repository has an ONNX file.
+    """Checks that every model of a repository has an ONNX file or a plan.
 
     Raises:
         EngineMissingError: one has none, or there is no model.
@@ -147,11 +148,12 @@ def check_engines(repository: Path) -> None:
     if not models:
         raise EngineMissingError("a folder with config.pbtxt", repository)
     for model in models:
-        if not any(path.parent.name.isdecimal() for path in model.glob("*/*.onnx")):
+        engines = [path for path in model.glob("*/*") if path.suffix in ENGINES]
+        if not any(path.parent.name.isdecimal() for path in engines):
             raise EngineMissingError(f"{model.name}/1/model.onnx", repository)
 
 
-def _furnish(workdir: Path, installation: TritonInstallation, repository: Path) -> None:
+def _furnish(workdir: Path, installation: Installation, repository: Path) -> None:
     """Lets Triton see relative paths only.
 
     It hands its paths to a shell unquoted, so they must hold no space, wherever they lead.
@@ -166,7 +168,7 @@ def _open_log(path: Path) -> BinaryIO:
 
 
 async def _spawn(
-    installation: TritonInstallation,
+    installation: Installation,
     workdir: Path,
     ports: Ports,
     threads: Threads,

@@ -18,6 +18,7 @@ from tritonclient.grpc import InferInput, InferRequestedOutput
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import np_to_triton_dtype
 
+from server.triton.container import Installation
 from server.triton.installation import TritonInstallation
 from server.triton.process import RunningTriton, Threads, start_triton
 from server.triton.workdir import regions
@@ -179,7 +180,7 @@ class Scene:
     log_path: Path
 
     def start(
-        self, installation: TritonInstallation, *, startup_deadline_s: float = 60.0, **options: Any
+        self, installation: Installation, *, startup_deadline_s: float = 60.0, **options: Any
     ) -> AbstractAsyncContextManager[RunningTriton]:
         return start_triton(
             installation,

@@ -227,6 +227,12 @@ async def test_nothing_outside_the_folder_is_opened(site: Site, name: str) -> No
     assert "/" not in answer.json()["detail"].replace("WAV", "")
 
 
+async def test_a_folder_that_cannot_be_opened_has_no_files(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "sounds").rename(tmp_path / "moved")
+    answer = await site.http.post("/render", json={"image": DOT, **SOUND})
+    assert (answer.status_code, answer.json()["field"]) == (400, "audio_file")
+
+
 @pytest.mark.parametrize(
     ("content", "kind"),
     [

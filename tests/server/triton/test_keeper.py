@@ -66,7 +66,7 @@ class Tritons:
 def tritons(monkeypatch: pytest.MonkeyPatch) -> Tritons:
     fake = Tritons()
     monkeypatch.setattr(keeper_module, "start_triton", fake.start)
-    monkeypatch.setattr(keeper_module.TritonInstallation, "find", lambda venv: Installation())
+    monkeypatch.setattr(keeper_module, "find_triton", lambda venv: Installation())
     monkeypatch.setattr(keeper_module, "REACH_INTERVAL_S", 0.01)
     return fake
 
