@@ -98,6 +98,8 @@ report: $(EXPORT)/ready-dev $(TRITON)/ready ## Measure again what docs/ states
 	$(EXPORT)/bin/python -m tests.reports.health $(DEMO_REPOSITORY)
 	$(EXPORT)/bin/python -m tests.reports.loop_lag
 	$(EXPORT)/bin/python -m tests.reports.metrics
+	$(EXPORT)/bin/python -m tests.reports.errors
+	$(EXPORT)/bin/python -m tests.reports.settings
 	$(EXPORT)/bin/python -m tests.reports.sizing
 
 .PHONY: export-check

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 import structlog
 from grpc_health.v1._async import HealthServicer
 
+from server.access.access import access
+from server.access.risks import risks
+from server.access.tls import Tls, tls
 from server.animation.styles import encoded_prompts
 from server.animation.tokens import PromptTokenizer
 from server.api.health import HealthMonitor
@@ -38,7 +41,6 @@ from server.triton.halves import HalvingEngine
 from server.triton.keeper import TritonKeeper
 from server.triton.metering import MeteredEngine
 from server.triton.plans import check_plans
-from server.triton.ports import on_loopback
 from server.triton.scheduling import ScheduledEngine
 from server.triton.shared_memory import shared_memory
 from server.triton.watch import Watch
@@ -118,7 +120,9 @@ def services(settings: Settings, gateway: Gateway, works: Callable[[], bool]) ->
         yield InferenceService(gateway, works, path.read_bytes() if path else None)
 
 
-def _http(settings: Settings, gateway: Gateway, works: Callable[[], bool]) -> "HttpListener | None":
+def _http(
+    settings: Settings, gateway: Gateway, works: Callable[[], bool], tls: Tls | None
+) -> "HttpListener | None":
     """Returns what answers by HTTP, bound and not running, if the settings ask for it."""
     if settings.http_port is None:
         return None
@@ -126,17 +130,7 @@ def _http(settings: Settings, gateway: Gateway, works: Callable[[], bool]) -> "H
     from server.http.app import make_app
     from server.http.listener import HttpListener
 
-    return HttpListener(make_app(gateway, works), settings, settings.http_port)
-
-
-def warn_if_open(address: str) -> None:
-    """Warns whoever lets other hosts in: what protects the gateway has to stand before it."""
-    if not on_loopback(address):
-        log.warning(
-            "other hosts may reach this gateway, which has no TLS and no authentication: "
-            "let a proxy that has both stand before it",
-            address=address,
-        )
+    return HttpListener(make_app(gateway, works), settings, settings.http_port, tls)
 
 
 async def _run(settings: Settings, offer: Offer, recorder: Recorder, stack: ExitStack) -> None:
@@ -174,11 +168,13 @@ async def _run(settings: Settings, offer: Offer, recorder: Recorder, stack: Exit
         for endpoint, engine, triton in zip(endpoints, engines, tritons, strict=True)
     ]
     engine = FailoverEngine(ScheduledEngine(endpoints), attempts=len(endpoints))
-    gateway = Gateway(offer, engine, tokenizer, encoded, recorder)
+    gateway = Gateway(offer, engine, tokenizer, encoded, recorder, access(settings))
     server = make_server(settings, services(settings, gateway, works), health)
-    address = bind(server, settings)
-    warn_if_open(address)
-    http = _http(settings, gateway, works)
+    encrypted = tls(settings)
+    address = bind(server, settings, encrypted)
+    http = _http(settings, gateway, works, encrypted)
+    for risk in risks(settings):
+        log.warning("this is not safe", risk=risk)
     try:
         async with asyncio.TaskGroup() as tasks:
             if keeper:

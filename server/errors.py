@@ -2,6 +2,8 @@
 
 AvatarError
 |- InvalidFieldError         the client sent something wrong: names the field and the remedy
+|- UnauthenticatedError      the call does not prove whom it is of
+|- PermissionDeniedError     the caller may not call this method
 |- NotBuiltError             declared in the contract, not built yet
 |- MissingExtraError         this installation lacks an optional package
 |- CapacityError             the server is full: try again later
@@ -32,6 +34,27 @@ class InvalidFieldError(AvatarError):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.problem}"
+
+
+@dataclass(eq=False)
+class UnauthenticatedError(AvatarError):
+    """A call does not prove whom it is of."""
+
+    problem: str
+
+    def __str__(self) -> str:
+        return f"authorization: {self.problem}"
+
+
+@dataclass(eq=False)
+class PermissionDeniedError(AvatarError):
+    """A caller may not call a method."""
+
+    method: str
+    caller: str
+
+    def __str__(self) -> str:
+        return f"{self.caller} may not call {self.method}; ask the operator for the permission"
 
 
 @dataclass(eq=False)

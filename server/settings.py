@@ -1,7 +1,8 @@
-"""Every setting of the gateway: command line, then environment (ECHOMIMIC_*), then default."""
+"""Every setting of the gateway: command line, environment (ECHOMIMIC_*), file, then default."""
 
 import os
 import re
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from fractions import Fraction
@@ -17,12 +18,14 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from server.triton.contract import FRAMES_PER_LATENT
@@ -112,6 +115,25 @@ PLAIN_VARIABLES = {
 """Variables with names that users know, and the settings they state where nothing else does."""
 
 
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} cannot be read as TOML: {error}") from error
+
+
+class _ConfigFile(PydanticBaseSettingsSource):
+    """The file that `config` names, by the command line or the environment."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Has nothing to say of single fields."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        path = self.current_state.get("config")
+        return _read_toml(Path(path)) if path else {}
+
+
 class Settings(BaseSettings):
     """The EchoMimic gateway: takes speech by gRPC and answers with video frames."""
 
@@ -124,6 +146,11 @@ class Settings(BaseSettings):
         frozen=True,
     )
 
+    config: FilePath | None = Field(
+        None,
+        description="File (TOML) with more of these settings by name, as max_streams = 8; the "
+        "environment and the command line win.",
+    )
     repository: Path = Field(
         Path("model_repository"), description="Model repository that the export wrote."
     )
@@ -158,6 +185,27 @@ class Settings(BaseSettings):
         description="Portrait of KServe requests that have none, and what the studio begins with; "
         "none refuses them, and lets the studio ask.",
     )
+    reflection: bool = Field(
+        True, description="Whether gRPC tells its methods and messages to whoever asks."
+    )
+    tls_certificate: FilePath | None = Field(
+        None, description="Certificate chain (PEM) to serve with by TLS; none serves plain text."
+    )
+    tls_key: FilePath | None = Field(None, description="Its private key (PEM).")
+    tls_client_ca: FilePath | None = Field(
+        None, description="Authority (PEM) whose certificates clients have to show; none asks none."
+    )
+    api_keys: FilePath | None = Field(
+        None,
+        description="File of API keys, one of which every call needs, or a token; "
+        "`python -m server new-key NAME` writes its entries.",
+    )
+    jwt_keys: FilePath | None = Field(
+        None, description="Public keys (JWK set) whose tokens (JWT) are let in, too."
+    )
+    jwt_audience: str | None = Field(None, description="What the `aud` of a token has to name.")
+    jwt_issuer: str | None = Field(None, description="What the `iss` of a token has to be.")
+
     triton_url: TritonUrls = Field(
         "",
         description="Running Tritons to use, host:port of gRPC, separated by commas; "
@@ -318,10 +366,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Puts the variables of `PLAIN_VARIABLES` below all others."""
+        """Puts a file below the environment, and the variables of `PLAIN_VARIABLES` last."""
         stated = {name: os.environ.get(variable) for variable, name in PLAIN_VARIABLES.items()}
         plain = InitSettingsSource(settings_cls, {name: of for name, of in stated.items() if of})
-        return init_settings, env_settings, dotenv_settings, file_secret_settings, plain
+        file = _ConfigFile(settings_cls)
+        return init_settings, env_settings, dotenv_settings, file_secret_settings, file, plain
 
     @property
     def places_per_caller(self) -> int:
@@ -346,6 +395,14 @@ class Settings(BaseSettings):
         return use
 
     @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together")
+        if self.tls_client_ca and not self.tls_certificate:
+            raise ValueError("tls_client_ca needs tls_certificate and tls_key")
+        return self
+
+    @model_validator(mode="after")
     def _windows_advance(self) -> Self:
         if self.overlap_frames >= self.window_ladder[0]:
             raise ValueError("overlap_frames must be smaller than every window")
@@ -364,25 +421,33 @@ def changed(settings: Settings) -> dict[str, Any]:
     return settings.model_dump(mode="json", exclude_defaults=True)
 
 
-def origins(variables: Mapping[str, str], words: Iterable[str]) -> dict[str, str]:
-    """Returns where the settings that have a plain variable come from, by name.
+def origins(
+    variables: Mapping[str, str], words: Iterable[str], config: Path | None = None
+) -> dict[str, str]:
+    """Returns where each setting comes from, by name, but for those left at their defaults.
 
     Args:
         variables: of the environment.
         words: of the command line.
+        config: the file that states settings, if there is one.
     """
     options = {word.partition("=")[0] for word in words}
-    given = {name.upper() for name in variables}
+    ours = {name.upper(): name for name in variables}
+    plain = {name: variable for variable, name in PLAIN_VARIABLES.items()}
+    stated = _read_toml(config) if config else {}
     found: dict[str, str] = {}
-    for variable, name in PLAIN_VARIABLES.items():
+    for name in Settings.model_fields:
         option = "--" + name.replace("_", "-")
-        ours = f"{ENVIRONMENT_PREFIX}{name.upper()}"
-        if option in options:
-            found[name] = option
-        elif ours in given:
-            found[name] = ours
-        elif variables.get(variable):
-            found[name] = variable
+        variable = f"{ENVIRONMENT_PREFIX}{name.upper()}"
+        said = options.intersection((option, option.replace("--", "--no-", 1)))
+        if said:
+            found[name] = said.pop()
+        elif variable in ours:
+            found[name] = ours[variable]
+        elif name in stated:
+            found[name] = str(config)
+        elif variables.get(plain.get(name, "")):
+            found[name] = plain[name]
     return found
 
 

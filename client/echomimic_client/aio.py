@@ -1,5 +1,7 @@
 """The client for services: asynchronous iterators."""
 
+from typing import Any
+
 import grpc
 from echomimic.v1 import avatar_service_pb2 as pb
 from echomimic.v1 import avatar_service_pb2_grpc as pb_grpc
@@ -9,7 +11,7 @@ from echomimic_client import wire
 from echomimic_client.address import channel_options, check_target
 from echomimic_client.aio_streams import AsyncAnimation, AsyncAnswers
 from echomimic_client.audio import AudioFormat
-from echomimic_client.options import CallOptions, check, grpc_options
+from echomimic_client.options import CallOptions, authorization, check, grpc_options
 from echomimic_client.results import ExactClip, Pace, Rendering, ServerInfo
 from echomimic_client.sources import (
     AsyncSpeech,
@@ -26,12 +28,19 @@ from echomimic_client.streams import OnProgress
 class AsyncAvatarClient:
     """A connection to a server; close it, or use it in an ``async with`` statement."""
 
-    def __init__(self, target: str, *, credentials: grpc.ChannelCredentials | None = None) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        api_key: str | None = None,
+    ) -> None:
         """Connects at the first call; to be made inside the event loop.
 
         Args:
             target: host:port.
             credentials: for TLS, as `grpc.ssl_channel_credentials()`; none means plain text.
+            api_key: a key or a token (JWT), where the server asks for one.
 
         Raises:
             AddressError: the target cannot be meant.
@@ -39,6 +48,7 @@ class AsyncAvatarClient:
         check_target(target)
         options = channel_options(target)
         self._target = target
+        self._api_key = api_key
         self._channel = (
             grpc.aio.secure_channel(target, credentials, options)
             if credentials
@@ -97,7 +107,9 @@ class AsyncAvatarClient:
             pace=pace,
             buffer_s=buffer_s,
         )
-        call = AsyncAnimation(self._stub, self._target, start, audio_format, grpc_options(options))
+        call = AsyncAnimation(
+            self._stub, self._target, start, audio_format, self._grpc_options(options)
+        )
         if audio is not None:
             call.say(chunks)
         return call
@@ -151,7 +163,9 @@ class AsyncAvatarClient:
         """
         request = pb.GetServerInfoRequest()
         with call_errors(self._target):
-            answer = await self._stub.GetServerInfo(request, timeout=deadline_s)
+            answer = await self._stub.GetServerInfo(
+                request, timeout=deadline_s, metadata=authorization(self._api_key)
+            )
         return wire.read_server_info(answer)
 
     def _render(
@@ -166,4 +180,7 @@ class AsyncAvatarClient:
         check(options)
         clip = whole_speech(speech, audio_format)
         request = wire.render_request(portrait_file(portrait), clip, options, exact, output)
-        return AsyncAnswers(self._stub.Render(request, **grpc_options(options)), self._target)
+        return AsyncAnswers(self._stub.Render(request, **self._grpc_options(options)), self._target)
+
+    def _grpc_options(self, options: CallOptions) -> dict[str, Any]:
+        return grpc_options(options, self._api_key)

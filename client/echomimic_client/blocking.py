@@ -1,7 +1,7 @@
 """The client for scripts: plain iterators."""
 
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
 
 import grpc
 from echomimic.v1 import avatar_service_pb2 as pb
@@ -11,7 +11,7 @@ from typing_extensions import Self, Unpack
 from echomimic_client import wire
 from echomimic_client.address import channel_options, check_target
 from echomimic_client.audio import AudioFormat
-from echomimic_client.options import CallOptions, check, grpc_options
+from echomimic_client.options import CallOptions, authorization, check, grpc_options
 from echomimic_client.results import ExactClip, Pace, Rendering, ServerInfo
 from echomimic_client.sources import Chunk, Portrait, Speech, chunks_of, portrait_file, whole_speech
 from echomimic_client.status import call_errors
@@ -21,12 +21,19 @@ from echomimic_client.streams import Animation, Answers, OnProgress
 class AvatarClient:
     """A connection to a server; close it, or use it in a ``with`` statement."""
 
-    def __init__(self, target: str, *, credentials: grpc.ChannelCredentials | None = None) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        api_key: str | None = None,
+    ) -> None:
         """Connects at the first call.
 
         Args:
             target: host:port.
             credentials: for TLS, as `grpc.ssl_channel_credentials()`; none means plain text.
+            api_key: a key or a token (JWT), where the server asks for one.
 
         Raises:
             AddressError: the target cannot be meant.
@@ -34,6 +41,7 @@ class AvatarClient:
         check_target(target)
         options = channel_options(target)
         self._target = target
+        self._api_key = api_key
         self._channel = (
             grpc.secure_channel(target, credentials, options)
             if credentials
@@ -90,7 +98,7 @@ class AvatarClient:
             pace=pace,
             buffer_s=buffer_s,
         )
-        call = Animation(self._stub, self._target, start, audio_format, grpc_options(options))
+        call = Animation(self._stub, self._target, start, audio_format, self._grpc_options(options))
         if audio is not None:
             call.say(cast("Iterable[Chunk]", chunks))
         return call
@@ -144,7 +152,11 @@ class AvatarClient:
         """
         request = pb.GetServerInfoRequest()
         with call_errors(self._target):
-            return wire.read_server_info(self._stub.GetServerInfo(request, timeout=deadline_s))
+            return wire.read_server_info(
+                self._stub.GetServerInfo(
+                    request, timeout=deadline_s, metadata=authorization(self._api_key)
+                )
+            )
 
     def _render(
         self,
@@ -158,4 +170,7 @@ class AvatarClient:
         check(options)
         clip = whole_speech(speech, audio_format)
         request = wire.render_request(portrait_file(portrait), clip, options, exact, output)
-        return Answers(self._stub.Render(request, **grpc_options(options)), self._target)
+        return Answers(self._stub.Render(request, **self._grpc_options(options)), self._target)
+
+    def _grpc_options(self, options: CallOptions) -> dict[str, Any]:
+        return grpc_options(options, self._api_key)

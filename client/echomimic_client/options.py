@@ -36,10 +36,16 @@ def check(options: CallOptions) -> None:
         raise TypeError(f"unexpected keyword argument {name!r}")
 
 
-def grpc_options(options: CallOptions) -> dict[str, Any]:
+def grpc_options(options: CallOptions, api_key: str | None) -> dict[str, Any]:
     """Returns what gRPC's own calls take."""
     request_id = options.get("request_id")
+    metadata = ((REQUEST_ID_KEY, request_id),) if request_id else ()
     return {
         "timeout": options.get("deadline_s"),
-        "metadata": ((REQUEST_ID_KEY, request_id),) if request_id else None,
+        "metadata": (*metadata, *authorization(api_key)),
     }
+
+
+def authorization(api_key: str | None) -> tuple[tuple[str, str], ...]:
+    """Returns the metadata that says who calls."""
+    return (("authorization", f"Bearer {api_key}"),) if api_key else ()

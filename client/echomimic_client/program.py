@@ -36,7 +36,7 @@ from echomimic_client.arguments import (
     call_options,
 )
 from echomimic_client.audio import AudioClip, read_audio
-from echomimic_client.blocking import AvatarClient
+from echomimic_client.connecting import connected
 from echomimic_client.errors import ClientError
 from echomimic_client.progress import frame_bar
 from echomimic_client.quiet import silent_libraries
@@ -123,7 +123,7 @@ def stream(
         for folder in (out.parent if out else None, frames):
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
-        with AvatarClient(server) as client, frame_bar(clip.frames_at(fps)) as show:
+        with connected(server) as client, frame_bar(clip.frames_at(fps)) as show:
 
             def keep(frame: Frame, _: Any) -> None:
                 show(frame.index + 1)
@@ -197,7 +197,7 @@ def render(
     clip_mode = ExactClip(match_colors=match_colors) if exact else None
     with one_line_errors():
         clip, image = speech(audio), portrait.read_bytes()
-        with AvatarClient(server) as client, frame_bar(clip.frames_at(fps)) as show:
+        with connected(server) as client, frame_bar(clip.frames_at(fps)) as show:
             if out is not None:
                 result = client.render(
                     image,
@@ -222,7 +222,7 @@ def render(
 @app.command()
 def info(*, server: Server = ADDRESS, deadline_s: Deadline = 10.0) -> None:
     """Tells what a server runs and offers, as JSON."""
-    with one_line_errors(), AvatarClient(server) as client:
+    with one_line_errors(), connected(server) as client:
         typer.echo(json.dumps(asdict(client.server_info(deadline_s=deadline_s)), indent=2))
 
 

@@ -18,10 +18,13 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
 
+from server.access.access import Access
+from server.access.caller import Caller
 from server.api.status import facts_of, reason_of, to_status
 from server.errors import CapacityError, IdleClientError, SlowReaderError, cause_of
 from server.recorder import Recorder
 from server.sessions.events import Notice
+from server.sessions.gateway import Gateway
 from server.sessions.jobs import Job
 from server.sessions.report import Report
 
@@ -48,6 +51,7 @@ class Call:
         self, context: Any, method: str, recorder: Recorder, read_timeout_s: float
     ) -> None:
         self.request_id, self.notices = _request_id(context)
+        self._caller: Caller | None = None
         self.sent_at = 0.0
         """When the latest answer was sent, on the event loop's clock."""
         self.recorder = recorder
@@ -63,9 +67,21 @@ class Call:
         return self._context.peer()
 
     @property
-    def caller(self) -> str:
-        """Whom limits for one caller count for: the client's address without its port."""
-        return self.peer.rpartition(":")[0] or self.peer
+    def caller(self) -> Caller:
+        """Whom limits for one caller count for."""
+        assert self._caller is not None, "nothing is done for a call before it is admitted"
+        return self._caller
+
+    def admit(self, access: Access) -> None:
+        """Finds out whom the call is of: by its address without port, if nothing else is asked.
+
+        Raises:
+            UnauthenticatedError: it does not prove that.
+            PermissionDeniedError: they may not make it.
+        """
+        address = self.peer.rpartition(":")[0] or self.peer
+        metadata = self._context.invocation_metadata() or ()
+        self._caller = access.admit(self._method, address, metadata)
 
     def describe(self, job: Job, report: Report) -> None:
         """Says what the call is, for the log."""
@@ -195,6 +211,8 @@ class Call:
     def facts(self) -> dict[str, object]:
         """Returns what the log says of the call."""
         facts: dict[str, object] = {"request_id": self.request_id, "peer": self.peer}
+        if self._caller is not None and self._caller.is_named:
+            facts["caller"] = self._caller.name
         if self._session_id:
             facts["session_id"] = self._session_id
         if self._report is not None:
@@ -217,23 +235,18 @@ def facts_of_video(report: Report) -> dict[str, object]:
 
 @asynccontextmanager
 async def serving(
-    context: Any,
-    method: str,
-    recorder: Recorder,
-    *,
-    read_timeout_s: float,
-    kind: type[Call] = Call,
+    context: Any, method: str, gateway: Gateway, kind: type[Call] = Call
 ) -> AsyncGenerator[Call]:
     """Runs a call: whatever it raises becomes its status, and its begin and end are logged.
 
     Args:
         context: the call's.
         method: what the log calls it.
-        recorder: told of its beginning and end, and of its frames.
-        read_timeout_s: how long the client may leave an answer unread.
-        kind: of the front end that it came by.
+        gateway: what is called; says who may call it.
+        kind: of the front end that the call came by.
     """
-    call = kind(context, method, recorder, read_timeout_s)
+    recorder = gateway.recorder
+    call = kind(context, method, recorder, gateway.offer.settings.read_timeout_s)
     began_s = time.monotonic()
     recorder.call_began(method)
     log.info(f"{method} begins", **call.facts())
@@ -243,6 +256,7 @@ async def serving(
         return {"status": status, "duration_s": duration_s, **call.facts()}
 
     try:
+        call.admit(gateway.access)
         yield call
         log.info(method, **outcome("OK"))
         call.ended("OK")

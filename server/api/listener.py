@@ -5,7 +5,7 @@
 
 import socket
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import grpc
 from grpc_health.v1 import health as health_service
@@ -14,6 +14,7 @@ from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 
+from server.access.tls import Certificates, Tls
 from server.settings import Settings
 
 REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
@@ -60,18 +61,12 @@ def make_server(
     for service in services:
         service.add_to(server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    names = (
-        *(service.name for service in services),
-        health_service.SERVICE_NAME,
-        reflection.SERVICE_NAME,
-        REFLECTION_V1,
-    )
-    reflection.enable_server_reflection(names, server)
-    _add_reflection_v1(server, names)
+    if settings.reflection:
+        _add_reflection(server, *(service.name for service in services))
     return server
 
 
-def bind(server: grpc.aio.Server, settings: Settings) -> str:
+def bind(server: grpc.aio.Server, settings: Settings, tls: Tls | None) -> str:
     """Binds a server to where the settings say; returns the address with the port it got.
 
     Raises:
@@ -81,11 +76,35 @@ def bind(server: grpc.aio.Server, settings: Settings) -> str:
     host = f"[{plain}]" if ":" in plain else plain
     address = f"{host}:{settings.port}"
     try:
-        port = server.add_insecure_port(address)
+        if tls:
+            port = server.add_secure_port(address, _credentials(tls))
+        else:
+            port = server.add_insecure_port(address)
     except RuntimeError as error:
         why = _why_not(plain, settings.port)
         raise ListenError(f"cannot listen on {address}: {why}") from error
     return f"{host}:{port}"
+
+
+def _credentials(tls: Tls) -> grpc.ServerCredentials:
+    used = tls.current()
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal used
+        before, used = used, tls.current()
+        return None if used == before else _configuration(used)
+
+    # None means no change, which grpcio's annotations lack.
+    fetch: Any = changed
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(used), fetch, require_client_authentication=tls.asks_clients
+    )
+
+
+def _configuration(used: Certificates) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(used.key, used.chain)], root_certificates=used.client_ca
+    )
 
 
 def _why_not(host: str, port: int) -> str:
@@ -98,7 +117,9 @@ def _why_not(host: str, port: int) -> str:
         return error.strerror or str(error)
 
 
-def _add_reflection_v1(server: grpc.aio.Server, names: tuple[str, ...]) -> None:
+def _add_reflection(server: grpc.aio.Server, *services: str) -> None:
+    names = (*services, health_service.SERVICE_NAME, reflection.SERVICE_NAME, REFLECTION_V1)
+    reflection.enable_server_reflection(names, server)
     handler = grpc.stream_stream_rpc_method_handler(
         ReflectionServicer(names).ServerReflectionInfo,
         reflection_pb2.ServerReflectionRequest.FromString,

@@ -30,7 +30,7 @@ def add_service(
     Args:
         server: not started.
         service: its methods and their messages.
-        gateway: what the methods are of; says how long a client may leave a message unread.
+        gateway: what the methods are of.
         serve: does what a method, by its name, shall do with a call.
     """
     handlers = {method.name: _handler(method, gateway, serve) for method in service.methods}
@@ -40,9 +40,7 @@ def add_service(
 
 def _handler(method: MethodDescriptor, gateway: Gateway, serve: Serve) -> Any:
     async def behave(_requests: AsyncIterator[Message], context: Context) -> None:
-        read_timeout_s = gateway.offer.settings.read_timeout_s
-        recorder = gateway.recorder
-        async with serving(context, method.name, recorder, read_timeout_s=read_timeout_s) as call:
+        async with serving(context, method.name, gateway) as call:
             await serve(method.name, call)
 
     return grpc.stream_stream_rpc_method_handler(

@@ -110,12 +110,9 @@ async def serve(
         work: to be done.
         gone: returns when the client is gone.
     """
-    read_timeout_s = gateway.offer.settings.read_timeout_s
 
     async def run() -> None:
-        async with serving(
-            exchange, method, gateway.recorder, read_timeout_s=read_timeout_s, kind=HttpCall
-        ) as call:
+        async with serving(exchange, method, gateway, kind=HttpCall) as call:
             exchange.check_origin()
             await work(gateway, call)
 

@@ -3,12 +3,14 @@
 import asyncio
 import os
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from ssl import SSLContext
 
 import uvicorn
 from fastapi import FastAPI
 
+from server.access.tls import Tls
 from server.api.listener import ListenError
 from server.http.bodies import MAX_JSON_BYTES
 from server.settings import Settings
@@ -30,7 +32,7 @@ class _Server(uvicorn.Server):
 class HttpListener:
     """A port and what answers there."""
 
-    def __init__(self, app: FastAPI, settings: Settings, port: int) -> None:
+    def __init__(self, app: FastAPI, settings: Settings, port: int, tls: Tls | None = None) -> None:
         """Binds the address of gRPC, with a port of its own; nothing is answered yet.
 
         Raises:
@@ -44,7 +46,7 @@ class HttpListener:
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
             raise ListenError(f"cannot listen for HTTP on {shown}:{port}: {why}") from error
-        self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
+        self.url = f"{'https' if tls else 'http'}://{shown}:{self._socket.getsockname()[1]}"
         self._server = _Server(
             uvicorn.Config(
                 app,
@@ -63,6 +65,7 @@ class HttpListener:
                 ws_per_message_deflate=False,
                 limit_concurrency=MAX_CONNECTIONS,
                 timeout_graceful_shutdown=LAST_WORDS_S,
+                ssl_context_factory=_contexts(tls) if tls else None,
             )
         )
         self._over = asyncio.Event()
@@ -78,3 +81,7 @@ class HttpListener:
         """Ends what is left, sockets with 1012; calls that hold places have been ended before."""
         self._server.should_exit = True
         await self._over.wait()
+
+
+def _contexts(tls: Tls) -> Callable[[uvicorn.Config, Callable[[], SSLContext]], SSLContext]:
+    return lambda _config, _default: tls.context()

@@ -13,6 +13,8 @@ MEDIA_TYPE = "application/problem+json"
 
 STATUSES: dict[str, HTTPStatus] = {
     "INVALID_FIELD": HTTPStatus.BAD_REQUEST,
+    "UNAUTHENTICATED": HTTPStatus.UNAUTHORIZED,
+    "PERMISSION_DENIED": HTTPStatus.FORBIDDEN,
     "NOT_BUILT": HTTPStatus.NOT_IMPLEMENTED,
     "MISSING_EXTRA": HTTPStatus.NOT_IMPLEMENTED,
     "NO_FREE_STREAM": HTTPStatus.TOO_MANY_REQUESTS,
@@ -64,6 +66,8 @@ def problem(status: status_pb2.Status, request_id: str) -> dict[str, Any]:
 def headers(body: dict[str, Any]) -> dict[str, str]:
     """Returns the headers that go with a problem."""
     fields = {"content-type": MEDIA_TYPE}
+    if body["reason"] == "UNAUTHENTICATED":
+        fields["www-authenticate"] = "Bearer"
     if "retry_after_s" in body:
         fields["retry-after"] = str(math.ceil(body["retry_after_s"]))
     return fields

@@ -20,6 +20,8 @@ from server.http.call import Exchange, serve
 from server.http.requests import read_message
 from server.sessions.gateway import Gateway
 
+PROTOCOL = "echomimic.v1"
+"""A browser that names a key among its protocols has to name one that can be agreed on, too."""
 WAITING_MESSAGES = 2
 """Of those that a client has sent; the next ones wait in the network."""
 CLOSED = (WebSocketDisconnect, RuntimeError)
@@ -38,7 +40,8 @@ class Socket(Exchange):
 
     async def run(self, gateway: Gateway) -> None:
         """Serves the stream."""
-        await self._websocket.accept()
+        offered = self._websocket.scope["subprotocols"]
+        await self._websocket.accept(PROTOCOL if PROTOCOL in offered else None)
         await serve(gateway, "WebSocket /v1/stream", self, animate, self._gone)
         if not self._failed:
             with suppress(*CLOSED):

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 
+from server.access.caller import Caller
 from server.errors import CapacityError, ShuttingDownError
 
 RETRY_AFTER_S = 2.0
@@ -36,7 +37,7 @@ class Admission:
         return not self._closed
 
     @contextmanager
-    def opening(self, caller: str) -> Generator[None]:
+    def opening(self, caller: Caller) -> Generator[None]:
         """Surrounds the wait for what a call wants.
 
         Raises:
@@ -45,12 +46,12 @@ class Admission:
         """
         self._check_open()
         _check("max_opening_calls", self._opening.total(), MAX_OPENING)
-        _check("max_opening_calls_per_caller", self._opening[caller], MAX_OPENING_OF_CALLER)
-        with _counted(self._opening, caller):
+        _check("max_opening_calls_per_caller", self._opening[caller.name], MAX_OPENING_OF_CALLER)
+        with _counted(self._opening, caller.name):
             yield
 
     @asynccontextmanager
-    async def place(self, caller: str) -> AsyncGenerator[None]:
+    async def place(self, caller: Caller) -> AsyncGenerator[None]:
         """Holds one of the places.
 
         Raises:
@@ -59,11 +60,11 @@ class Admission:
         """
         self._check_open()
         _check("max_streams", self.active, self._max["max_streams"])
-        of_caller = self._max["max_streams_per_caller"]
-        _check("max_streams_per_caller", self._working[caller], of_caller)
+        of_caller = caller.max_streams or self._max["max_streams_per_caller"]
+        _check("max_streams_per_caller", self._working[caller.name], of_caller)
         scope = asyncio.timeout(None)
         try:
-            with _counted(self._working, caller):
+            with _counted(self._working, caller.name):
                 async with scope:
                     self._scopes.add(scope)
                     yield

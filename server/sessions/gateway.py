@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
 
+from server.access.access import Access
 from server.animation.cache import ByteCache
 from server.animation.clip import (
     MIN_FRAMES,
@@ -46,6 +47,7 @@ class Gateway:
         tokenizer: PromptTokenizer,
         encoded: Mapping[str, FloatArray] = MappingProxyType({}),
         recorder: Recorder = SILENT,
+        access: Access | None = None,
     ) -> None:
         """Begins with nothing remembered and every place free.
 
@@ -55,8 +57,10 @@ class Gateway:
             tokenizer: prompts to umT5's tokens.
             encoded: prompts that umT5 need not encode, [1, tokens, text_width] each.
             recorder: told what the gateway does.
+            access: lets callers in; None lets in everybody.
         """
         self.offer = offer
+        self.access = access or Access()
         self.recorder = recorder
         self.admission = Admission(offer.settings.max_streams, offer.settings.places_per_caller)
         self.window_times = WindowTimes()

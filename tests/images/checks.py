@@ -221,7 +221,7 @@ def test_without_models_the_demo_is_served_and_said(images: Buildah, tmp_path: P
         variables={"TARGET_FPS": "15", "STYLE_CFG": "2.5", "STYLE_PROMPT": "natural"},
     ) as (container, http, client):
         assert "no models in /app/models: serving the demo's" in container.said
-        assert "no TLS and no authentication" in container.said
+        assert "which others may reach, without TLS" in container.said
         assert container.said.count("a setting is stated") == 3
         renders(http, client, fps=15)
         # The setup guide's way: pixels as a list, and the name of a file.

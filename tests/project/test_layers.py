@@ -27,7 +27,7 @@ SOURCES = {
 
 LAYERS = (
     ("server.__main__",),
-    ("server.app",),
+    ("server.app", "server.commands"),
     ("server.metrics",),
     ("server.http",),
     ("server.api",),
@@ -35,6 +35,7 @@ LAYERS = (
     ("server.animation",),
     ("server.audio", "server.pictures"),
     ("server.triton",),
+    ("server.access",),
     (
         "server.arrays",
         "server.errors",

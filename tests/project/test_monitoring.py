@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from server.api.status import CODES
+from server.api.status import KINDS
 from server.metrics import PREFIX, Metrics
 from tests.support.paths import ROOT
 
@@ -56,7 +56,7 @@ def test_queries_name_what_is_measured(query: str) -> None:
 
 
 def test_queries_select_reasons_that_there_are() -> None:
-    reasons = {"INTERNAL", *(reason for _, reason in CODES.values())}
+    reasons = {"INTERNAL", *(kind.reason for kind in KINDS.values())}
     for query in QUERIES:
         for selected in re.findall(r"reason=~?\"([^\"]*)\"", query):
             assert set(selected.split("|")) <= reasons

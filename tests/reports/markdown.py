@@ -13,8 +13,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
 
 
-def write(name: str, script: str, *parts: str) -> None:
-    """Writes a page of docs/, which says which script made it."""
+def page(script: str, title: str, *parts: str) -> str:
+    """Returns a page, which says which script made it."""
     made = f"Made by `python -m tests.reports.{script}`; do not edit."
-    title, *rest = parts
-    (DOCS / name).write_text("\n\n".join([f"# {title}", made, *rest]) + "\n")
+    return "\n\n".join([f"# {title}", made, *parts]) + "\n"
+
+
+def write(name: str, script: str, *parts: str) -> None:
+    """Writes a page of docs/."""
+    (DOCS / name).write_text(page(script, *parts))

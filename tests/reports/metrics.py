@@ -20,8 +20,8 @@ shows all of these. Neither was tried in a Prometheus or Grafana; a test holds t
 names and labels above.
 
 Values of labels are names of this program, in small number, whatever clients send:
-methods, gRPC's codes, the reasons that [api.md](api.md) lists, stages, networks, and the Tritons
-that the operator names. There are the usual metrics of the process, too, as
+methods, gRPC's codes, the reasons that [errors.md](errors.md) lists, stages, networks, and the
+Tritons that the operator names. There are the usual metrics of the process, too, as
 `process_cpu_seconds_total` and `process_resident_memory_bytes`.
 
 The stages of a window, together, are what it takes: where they take longer than the window lasts,

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from structlog.testing import capture_logs
 
-from server.app import services, warn_if_open
+from server.app import services
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Offer
 from tests.support.fake_engine import FakeEngine
@@ -32,14 +31,3 @@ def test_the_default_portrait_is_a_file(tmp_path: Path) -> None:
         small_windows(default_portrait=file)
     file.write_bytes(portrait())
     assert KSERVE in names(tmp_path, default_portrait=file)
-
-
-@pytest.mark.parametrize(
-    ("address", "warned"),
-    [("127.0.0.1:50051", 0), ("[::1]:50051", 0), ("0.0.0.0:50051", 1), ("[::]:50051", 1)],
-)
-def test_it_is_said_that_other_hosts_are_let_in_without_tls(address: str, warned: int) -> None:
-    with capture_logs() as logged:
-        warn_if_open(address)
-    assert len(logged) == warned
-    assert all("no TLS and no authentication" in line["event"] for line in logged)

@@ -13,7 +13,7 @@ from prometheus_client.samples import Sample
 
 from server.animation.stages import Stage
 from server.api.service import SERVICE
-from server.api.status import CODES
+from server.api.status import KINDS
 from server.metrics import PREFIX, Metrics
 from server.triton.contract import SERVED
 from server.triton.engine import Engine
@@ -27,7 +27,7 @@ ENDPOINT = "127.0.0.1:8001"
 VALUES = {
     "method": {method.name for method in SERVICE.methods},
     "code": {code.name for code in grpc.StatusCode},
-    "reason": {"", "INTERNAL", *(reason for _, reason in CODES.values())},
+    "reason": {"", "INTERNAL", *(kind.reason for kind in KINDS.values())},
     "stage": set(get_args(Stage)),
     "endpoint": {ENDPOINT},
     "network": {name for networks in SERVED.values() for name in networks},

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from server import commands
+from server.access.keys import Keys
 from server.settings import Settings, changed, mistyped, origins, outdated
 from tests.support.serving import small_windows
 
@@ -155,3 +157,71 @@ def test_tritons_are_named_by_host_and_port(urls: str, expected: list[str]) -> N
 def test_what_names_no_triton_is_refused_with_examples(urls: str) -> None:
     with pytest.raises(ValidationError, match=r"as triton:8001, 10\.0\.0\.7:8001 or \[::1\]:8001"):
         small_windows(triton_url=urls)
+
+
+def test_a_file_states_settings_and_the_environment_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text('max_streams = 9\nmax_steps = 20\nwindow_ladder = [9, 17]\nprompt = "mine"')
+    monkeypatch.setenv("ECHOMIMIC_CONFIG", str(file))
+    monkeypatch.setenv("ECHOMIMIC_MAX_STEPS", "30")
+    monkeypatch.setenv("STYLE_PROMPT", "natural")
+    settings = Settings.model_validate({})
+    assert (settings.max_streams, settings.max_steps) == (9, 30)
+    assert (settings.window_ladder, settings.prompt) == ((9, 17), "mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"), [("most_streams = 9", "most_streams"), ("max_streams", "TOML")]
+)
+def test_a_file_that_states_what_is_no_setting_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, problem: str
+) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(text)
+    assert commands.COMMANDS["config"]([f"--config={file}"]) == 2
+    assert problem in capsys.readouterr().err
+
+
+def test_what_is_in_force_is_printed_with_where_it_comes_from_as_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text("max_steps = 20")
+    monkeypatch.setenv("STYLE_CFG", "2.5")
+    monkeypatch.setenv("ECHOMIMIC_TARGET_FPS", "29.97")
+    words = [f"--config={file}", "--max-streams", "9", "--no-kserve"]
+    assert commands.COMMANDS["config"](words) == 0
+    printed = capsys.readouterr().out
+    for line in (
+        f"max_steps = 20  # {file}",
+        "style_cfg = 2.5  # STYLE_CFG",
+        'target_fps = "29.97"  # ECHOMIMIC_TARGET_FPS',
+        "max_streams = 9  # --max-streams",
+        "kserve = false  # --no-kserve",
+        "port = 50051  # default",
+    ):
+        assert line in printed.splitlines()
+    file.write_text(printed)
+    monkeypatch.delenv("STYLE_CFG")
+    assert commands.COMMANDS["config"]([f"--config={file}"]) == 0
+    again = capsys.readouterr().out
+    assert [line.partition("  # ")[0] for line in again.splitlines()][1:] == [
+        line.partition("  # ")[0] for line in printed.splitlines()
+    ][1:]
+
+
+def test_a_new_key_is_let_in_by_the_entry_that_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert commands.COMMANDS["new-key"](["contact-centre"]) == 0
+    printed = capsys.readouterr()
+    file = tmp_path / "keys.toml"
+    file.write_text(printed.out)
+    key = printed.err.rpartition(": ")[2].strip()
+    known = Keys(file).caller(key)
+    assert known is not None
+    assert known.name == "contact-centre"
+    assert key not in printed.out
+    assert commands.COMMANDS["new-key"](["two words"]) == 2

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from server.access.tls import Tls
 from server.http.app import make_app
 from server.http.listener import HttpListener
 from tests.support.serving import Served
@@ -17,14 +19,21 @@ from tests.support.serving import Served
 
 @asynccontextmanager
 async def by_http(
-    served: Served, works: Callable[[], bool] = lambda: True
+    served: Served,
+    works: Callable[[], bool] = lambda: True,
+    tls: Tls | None = None,
+    authority: bytes | None = None,
 ) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client for the HTTP side of a gateway that is served."""
-    listener = HttpListener(make_app(served.gateway, works), served.gateway.offer.settings, port=0)
+    """A client, who may believe an authority, for the HTTP side of a gateway that is served."""
+    settings = served.gateway.offer.settings
+    listener = HttpListener(make_app(served.gateway, works), settings, port=0, tls=tls)
+    believed = ssl.create_default_context(cadata=authority.decode()) if authority else True
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(listener.run())
         try:
-            async with httpx2.AsyncClient(base_url=listener.url, timeout=60) as client:
+            async with httpx2.AsyncClient(
+                base_url=listener.url, timeout=60, verify=believed
+            ) as client:
                 yield client
         finally:
             await listener.stop()

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from server.access.access import Access
 from server.animation.tokens import PromptTokenizer
 from server.api.kserve.service import InferenceService
 from server.api.listener import make_server
@@ -107,10 +108,13 @@ async def served(
     encoded: Mapping[str, NDArray[np.float32]] = MappingProxyType({}),
     recorder: Recorder = SILENT,
     default_portrait: bytes | None = None,
+    access: Access | None = None,
 ) -> AsyncIterator[Served]:
     """A running gateway, which speaks KServe too, and a client's stub for it."""
     described = manifest(variant) if offer is None else offer
-    gateway = Gateway(Offer(settings, described), engine, tokenizer(folder), encoded, recorder)
+    gateway = Gateway(
+        Offer(settings, described), engine, tokenizer(folder), encoded, recorder, access
+    )
     services = [AvatarService(gateway), InferenceService(gateway, lambda: True, default_portrait)]
     server = make_server(settings, services, HealthServicer())
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"

@@ -43,7 +43,7 @@ def unstarted(folder: Path, settings: Settings) -> grpc.aio.Server:
 async def test_it_listens_on_addresses_as_people_write_them(tmp_path: Path, host: str) -> None:
     settings = small_windows(host=host, port=0)
     server = unstarted(tmp_path, settings)
-    address = bind(server, settings)
+    address = bind(server, settings, None)
     await server.start()
     try:
         reachable = address.replace("[::]", "[::1]")
@@ -57,10 +57,10 @@ async def test_a_port_in_use_and_a_foreign_address_are_told_apart(tmp_path: Path
     with socket.create_server(("127.0.0.1", 0)) as taken:
         settings = small_windows(port=taken.getsockname()[1])
         with pytest.raises(ListenError, match="in use"):
-            bind(unstarted(tmp_path, settings), settings)
+            bind(unstarted(tmp_path, settings), settings, None)
     settings = small_windows(host="192.0.2.1", port=0)
     with pytest.raises(ListenError, match=r"cannot listen on 192\.0\.2\.1:0: Cannot assign"):
-        bind(unstarted(tmp_path, settings), settings)
+        bind(unstarted(tmp_path, settings), settings, None)
 
 
 async def test_a_connection_outlives_frequent_pings(server: Served) -> None:

@@ -8,15 +8,11 @@ from typing import Any
 import grpc
 import pytest
 from echomimic.v1 import avatar_service_pb2 as pb
-from google.rpc import code_pb2
 from structlog.testing import capture_logs
 
 from server.api.calls import serving
-from server.api.status import CODES
 from server.errors import EngineUnavailableError, InvalidFieldError, cause_of
-from server.recorder import SILENT
 from tests.support.fake_engine import FakeEngine
-from tests.support.paths import ROOT
 from tests.support.serving import (
     Served,
     animate,
@@ -133,7 +129,7 @@ async def test_an_id_that_cannot_be_used_is_replaced_and_said_so(server: Served)
 
 
 async def test_a_status_that_nobody_reads_does_not_hold_the_handler(
-    monkeypatch: pytest.MonkeyPatch,
+    server: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class NeverRead:
         def invocation_metadata(self) -> tuple[()]:
@@ -151,7 +147,7 @@ async def test_a_status_that_nobody_reads_does_not_hold_the_handler(
     monkeypatch.setattr("server.api.calls.STATUS_S", 0.01)
     context: Any = NeverRead()
     async with asyncio.timeout(5):
-        async with serving(context, "M", SILENT, read_timeout_s=1):
+        async with serving(context, "M", server.gateway):
             raise InvalidFieldError("a", "b")
 
 
@@ -162,9 +158,3 @@ def test_the_cause_is_what_the_client_is_to_be_told() -> None:
     assert cause_of(group) is told
     assert cause_of(ExceptionGroup("", [bug])) is bug
     assert cause_of(told) is told
-
-
-def test_the_docs_name_every_reason() -> None:
-    page = (ROOT / "docs" / "api.md").read_text()
-    for code, reason in CODES.values():
-        assert f"| `{reason}` | {code_pb2.Code.Name(code)} |" in page

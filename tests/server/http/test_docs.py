@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from server.http.problems import STATUSES
 from tests.support.fake_engine import FakeEngine
 from tests.support.http import by_http, wav
 from tests.support.paths import ROOT
@@ -62,11 +61,3 @@ async def test_every_python_example_works(number: int, address: str, tmp_path: P
     code = blocks("python")[number]
     assert ADDRESS in code
     assert await run(tmp_path, sys.executable, "-c", code.replace(ADDRESS, address))
-
-
-def test_the_table_is_the_code() -> None:
-    rows = re.findall(r"^\| (\d{3}) \| (.*) \|$", PAGE, flags=re.MULTILINE)
-    shown = {
-        reason: int(status) for status, of in rows for reason in re.findall(r"`([A-Z_]+)`", of)
-    }
-    assert shown == STATUSES

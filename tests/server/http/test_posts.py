@@ -17,6 +17,7 @@ import soundfile
 from echomimic.v1 import avatar_service_pb2 as pb
 from PIL import Image
 
+from server.access.caller import Caller
 from tests.support.fake_engine import FakeEngine
 from tests.support.http import by_http, wav
 from tests.support.serving import Served, portrait, served, small_windows, speech, until
@@ -288,7 +289,7 @@ async def test_a_long_sound_in_few_bytes_is_refused(site: Site) -> None:
 
 async def test_a_full_server_says_when_to_come_again(site: Site) -> None:
     admission = site.grpc.gateway.admission
-    async with admission.place("a"), admission.place("b"):
+    async with admission.place(Caller("a")), admission.place(Caller("b")):
         answer = await site.http.post("/v1/animate", files=parts())
     assert answer.status_code == 429
     assert answer.headers["retry-after"] == "2"

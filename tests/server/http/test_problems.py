@@ -2,13 +2,13 @@
 
 import pytest
 
-from server.api.status import CODES, to_status
+from server.api.status import KINDS, UNFORESEEN, to_status
 from server.errors import CapacityError, InvalidFieldError, LimitError, ShuttingDownError
 from server.http.problems import STATUSES, close_code, headers, problem
 
 
 def test_every_reason_has_a_status() -> None:
-    assert set(STATUSES) == {reason for _, reason in CODES.values()} | {"INTERNAL"}
+    assert set(STATUSES) == {kind.reason for kind in (*KINDS.values(), UNFORESEEN)}
 
 
 def test_a_problem_has_the_reason_the_field_and_the_id() -> None:

@@ -4,46 +4,57 @@ import asyncio
 
 import pytest
 
+from server.access.caller import Caller
 from server.errors import CapacityError, ShuttingDownError
 from server.sessions.admission import MAX_OPENING, MAX_OPENING_OF_CALLER, Admission
 
 
 async def test_places_are_bounded_in_all_and_for_each_caller() -> None:
     admission = Admission(max_streams=3, max_streams_per_caller=2)
-    async with admission.place("a"), admission.place("a"):
+    async with admission.place(Caller("a")), admission.place(Caller("a")):
         with pytest.raises(CapacityError, match="max_streams_per_caller"):
-            async with admission.place("a"):
+            async with admission.place(Caller("a")):
                 pass
-        async with admission.place("b"):
+        async with admission.place(Caller("b")):
             with pytest.raises(CapacityError, match="max_streams"):
-                async with admission.place("c"):
+                async with admission.place(Caller("c")):
                     pass
     assert admission.active == 0
 
 
+async def test_a_caller_may_have_a_limit_of_their_own() -> None:
+    admission = Admission(max_streams=3, max_streams_per_caller=1)
+    favoured = Caller("a", max_streams=2)
+    async with admission.place(favoured), admission.place(favoured):
+        with pytest.raises(CapacityError) as refused:
+            async with admission.place(favoured):
+                pass
+    assert (refused.value.limit, refused.value.places) == ("max_streams_per_caller", 2)
+
+
 async def test_waiting_for_a_start_takes_no_place_and_is_bounded() -> None:
     admission = Admission(max_streams=1, max_streams_per_caller=1)
-    opening = [admission.opening(f"caller {n}") for n in range(MAX_OPENING)]
+    opening = [admission.opening(Caller(f"caller {n}")) for n in range(MAX_OPENING)]
     for each in opening:
         each.__enter__()
     with (
         pytest.raises(CapacityError, match="max_opening_calls"),
-        admission.opening("another"),
+        admission.opening(Caller("another")),
     ):
         pass
-    async with admission.place("a"):
+    async with admission.place(Caller("a")):
         assert admission.active == 1
     for each in opening:
         each.__exit__(None, None, None)
-    of_one = [admission.opening("a") for _ in range(MAX_OPENING_OF_CALLER)]
+    of_one = [admission.opening(Caller("a")) for _ in range(MAX_OPENING_OF_CALLER)]
     for each in of_one:
         each.__enter__()
     with (
         pytest.raises(CapacityError, match="max_opening_calls_per_caller"),
-        admission.opening("a"),
+        admission.opening(Caller("a")),
     ):
         pass
-    with admission.opening("b"):
+    with admission.opening(Caller("b")):
         pass
 
 
@@ -52,7 +63,7 @@ async def test_closing_waits_then_ends_what_is_left_with_a_reason() -> None:
     ended: list[str] = []
 
     async def work(name: str, seconds: float) -> None:
-        async with admission.place("a"):
+        async with admission.place(Caller("a")):
             await asyncio.sleep(seconds)
             ended.append(name)
 
@@ -64,14 +75,14 @@ async def test_closing_waits_then_ends_what_is_left_with_a_reason() -> None:
         await slow
     assert ended == ["quick"]
     with pytest.raises(ShuttingDownError):
-        async with admission.place("b"):
+        async with admission.place(Caller("b")):
             pass
-    with pytest.raises(ShuttingDownError), admission.opening("b"):
+    with pytest.raises(ShuttingDownError), admission.opening(Caller("b")):
         pass
 
 
 async def test_a_timeout_of_the_work_itself_stays_one() -> None:
     admission = Admission(max_streams=1, max_streams_per_caller=1)
     with pytest.raises(TimeoutError):
-        async with admission.place("a"):
+        async with admission.place(Caller("a")):
             raise TimeoutError
