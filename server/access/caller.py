@@ -13,6 +13,8 @@ METHODS: dict[str, Permission] = {
     "Render": "render",
     "POST /render": "render",
     "POST /v1/animate": "render",
+    "CheckPortrait": "portraits",
+    "POST /v1/portraits/check": "portraits",
     "CreateAvatar": "portraits",
     "DeleteAvatar": "portraits",
 }
