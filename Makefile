@@ -72,7 +72,7 @@ serve: $(GATEWAY)/ready $(TRITON)/ready ## Serve REPOSITORY (the demo's models b
 
 .PHONY: exact
 exact: $(GATEWAY)/ready ## Add what exact clips need to the gateway's environment
-	$(GATEWAY)/bin/pip $(PIP_INSTALL) -e '.[server,client,mp4,heic,exact]'
+	$(GATEWAY)/bin/pip $(PIP_INSTALL) -e '.[server,client,mp4,heic,voice,exact]'
 
 .PHONY: soak
 soak: $(EXPORT)/ready-dev $(TRITON)/ready ## Stream half an hour and see that nothing grows or slows down
@@ -163,7 +163,7 @@ clean: ## Remove environments, builds and outputs
 
 $(GATEWAY)/ready: pyproject.toml
 	$(PYTHON) -m venv $(GATEWAY)
-	$(GATEWAY)/bin/pip $(PIP_INSTALL) -e '.[server,client,mp4,heic]'
+	$(GATEWAY)/bin/pip $(PIP_INSTALL) -e '.[server,client,mp4,heic,voice]'
 	touch $@
 
 $(EXPORT)/ready: pyproject.toml export/models/packages.txt
@@ -173,7 +173,7 @@ $(EXPORT)/ready: pyproject.toml export/models/packages.txt
 	touch $@
 
 $(EXPORT)/ready-dev: $(EXPORT)/ready
-	$(EXPORT)/bin/pip $(PIP_INSTALL) $(EXTRA_INDEX) -e '.[export,server,client,mp4,heic,exact,rtx,dev]'
+	$(EXPORT)/bin/pip $(PIP_INSTALL) $(EXTRA_INDEX) -e '.[export,server,client,mp4,heic,voice,exact,rtx,dev]'
 	touch $@
 
 $(RELEASE)/ready: pyproject.toml

@@ -28,6 +28,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from echomimic_client.voice import DEFAULT_VOICE, NoVoiceError, load_voice
 from server.triton.contract import FRAMES_PER_LATENT
 
 ENVIRONMENT_PREFIX = "ECHOMIMIC_"
@@ -84,6 +85,16 @@ def _hosts_and_ports(urls: str) -> str:
                 f"[::1]:8001, and several are separated by commas alone; got '{url}'"
             )
     return urls
+
+
+def _speaking(voice: str) -> str:
+    try:
+        # The voice that ships is an extra: whoever sends a text is told where it is missing.
+        if voice != DEFAULT_VOICE:
+            load_voice(voice)
+    except NoVoiceError as error:
+        raise ValueError(str(error)) from error
+    return voice
 
 
 MAX_BUFFER_S = 10.0
@@ -176,6 +187,11 @@ class Settings(BaseSettings):
     )
     studio: bool = Field(
         True, description="Whether HTTP serves a page at `/` to try the server with."
+    )
+    voice: Annotated[str, AfterValidator(_speaking)] = Field(
+        DEFAULT_VOICE,
+        description="Who speaks texts, by HTTP and in the studio, as module:function; espeak-ng, "
+        "where the extra voice is installed.",
     )
     kserve: bool = Field(
         True, description="Whether KServe v2 is spoken, too: the model avatar for Triton's clients."
@@ -324,6 +340,7 @@ class Settings(BaseSettings):
     )
     max_steps: int = Field(50, ge=1, le=64, description="Denoising steps a request may ask for.")
     max_prompt_bytes: int = Field(2048, ge=1, description="Length of a prompt.")
+    max_speech_bytes: int = Field(4096, ge=1, description="Length of a text to be spoken.")
     max_message_bytes: int = Field(
         128 * 2**20, ge=2**20, description="Size of one gRPC message a client may send."
     )

@@ -57,8 +57,14 @@ def parse_frame_rate(text: str) -> Fraction:
 
 PortraitFile = Annotated[Path, typer.Option(help="A picture file: head and shoulders.")]
 SpeechFile = Annotated[
-    Path,
+    Path | None,
     typer.Option(help="Speech: WAV, FLAC, OGG, MP3; with the extra mp4 also M4A, WebM, films."),
+]
+Text = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="Speak a text in place of a file (extra voice).")
+]
+VoiceName = Annotated[
+    str, typer.Option(metavar="MODULE:FUNCTION", help="Who speaks it, if not espeak-ng.")
 ]
 Film = Annotated[Path | None, typer.Option(dir_okay=False, help="The MP4 to write.")]
 FrameFolder = Annotated[

@@ -2,6 +2,7 @@
 
 ClientError
 |- AudioFileError       a file cannot be read as speech
+|- VoiceError           a text cannot be spoken
 |- AddressError         an address that cannot be meant
 |- CallEndedError       something was sent on a call that has ended
 |- MissingExtraError    this installation lacks an optional package
@@ -19,6 +20,10 @@ class ClientError(Exception):
 
 class AudioFileError(ClientError):
     """A file cannot be read as speech."""
+
+
+class VoiceError(ClientError):
+    """A text cannot be spoken."""
 
 
 class AddressError(ClientError):

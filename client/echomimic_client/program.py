@@ -33,6 +33,8 @@ from echomimic_client.arguments import (
     SpeechFile,
     Steps,
     StyleCfg,
+    Text,
+    VoiceName,
     call_options,
 )
 from echomimic_client.audio import AudioClip, read_audio
@@ -49,6 +51,9 @@ from echomimic_client.results import (
     ServerWarning,
     VideoFormat,
 )
+from echomimic_client.speaking import SpokenText
+from echomimic_client.speaking import say as spoken
+from echomimic_client.voice import DEFAULT_VOICE
 
 SERVERS_FRAME_RATE = Fraction(0)
 SUFFIXES: dict[FrameEncoding, str] = {"jpeg": "jpg", "png": "png"}
@@ -73,7 +78,9 @@ app = typer.Typer(
 def stream(
     *,
     portrait: PortraitFile,
-    audio: SpeechFile,
+    audio: SpeechFile = None,
+    say: Text = None,
+    voice: VoiceName = DEFAULT_VOICE,
     out: Film = None,
     frames: FrameFolder = None,
     server: Server = ADDRESS,
@@ -119,11 +126,12 @@ def stream(
         deadline_s,
     )
     with one_line_errors():
-        clip, image = speech(audio), portrait.read_bytes()
+        said, image = speech(audio, say, voice), portrait.read_bytes()
+        frame_count = said.frames_at(fps) if isinstance(said, AudioClip) else None
         for folder in (out.parent if out else None, frames):
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
-        with connected(server) as client, frame_bar(clip.frames_at(fps)) as show:
+        with connected(server) as client, frame_bar(frame_count) as show:
 
             def keep(frame: Frame, _: Any) -> None:
                 show(frame.index + 1)
@@ -133,7 +141,7 @@ def stream(
             recording = record(
                 client,
                 image,
-                clip,
+                said,
                 film=out is not None,
                 live=live,
                 chunk_ms=chunk_ms,
@@ -150,7 +158,9 @@ def stream(
 def render(
     *,
     portrait: PortraitFile,
-    audio: SpeechFile,
+    audio: SpeechFile = None,
+    say: Text = None,
+    voice: VoiceName = DEFAULT_VOICE,
     out: Film = None,
     frames: FrameFolder = None,
     server: Server = ADDRESS,
@@ -196,7 +206,8 @@ def render(
     )
     clip_mode = ExactClip(match_colors=match_colors) if exact else None
     with one_line_errors():
-        clip, image = speech(audio), portrait.read_bytes()
+        said, image = speech(audio, say, voice), portrait.read_bytes()
+        clip = said if isinstance(said, AudioClip) else said.clip()
         with connected(server) as client, frame_bar(clip.frames_at(fps)) as show:
             if out is not None:
                 result = client.render(
@@ -226,10 +237,14 @@ def info(*, server: Server = ADDRESS, deadline_s: Deadline = 10.0) -> None:
         typer.echo(json.dumps(asdict(client.server_info(deadline_s=deadline_s)), indent=2))
 
 
-def speech(path: Path) -> AudioClip:
-    """Reads a sound file; the decoders say nothing by themselves."""
+def speech(audio: Path | None, text: str | None, voice: str) -> AudioClip | SpokenText:
+    """Reads a sound file, or has a text spoken; the decoders say nothing by themselves."""
+    if text is not None and audio is None:
+        return spoken(text, voice)
+    if audio is None or text is not None:
+        raise typer.BadParameter("say what: --audio FILE or --say TEXT")
     with silent_libraries():
-        return read_audio(path)
+        return read_audio(audio)
 
 
 def write_frame(folder: Path, frame: Frame) -> None:

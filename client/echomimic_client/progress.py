@@ -8,8 +8,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextmanager
-def frame_bar(total: int) -> Iterator[Callable[[int], None]]:
-    """Shows a bar while the block runs; gives a function that takes the frames done so far."""
+def frame_bar(total: int | None) -> Iterator[Callable[[int], None]]:
+    """Shows a bar while the block runs; gives a function that takes the frames done so far.
+
+    Args:
+        total: frames there will be; None where nobody knows yet.
+    """
     console = Console(stderr=True)
     columns = (TextColumn("frames"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(

@@ -1,4 +1,4 @@
-"""A file's speech to frames and a film by one stream, as the command line and the demo do."""
+"""Speech to frames and a film by one stream, as the command line and the demo do."""
 
 import math
 import threading
@@ -18,6 +18,7 @@ from echomimic_client.pacing import paced
 from echomimic_client.playback import playable_latency_s
 from echomimic_client.results import Frame, Picture, ServerWarning, Started
 from echomimic_client.sources import Portrait
+from echomimic_client.speaking import SpokenText
 from echomimic_client.streams import Animation
 
 MAX_AHEAD_S = 120.0
@@ -45,7 +46,7 @@ class Recording:
 def record(
     client: AvatarClient,
     portrait: Portrait,
-    clip: AudioClip,
+    speech: AudioClip | SpokenText,
     *,
     film: bool,
     live: bool,
@@ -53,12 +54,12 @@ def record(
     on_picture: OnPicture,
     **options: Unpack[CallOptions],
 ) -> Recording:
-    """Animates a portrait and films it with the clip's sound.
+    """Animates a portrait and films it with the sound of what is said.
 
     Args:
         client: a connection to the server.
         portrait: what `AvatarClient.animate` takes.
-        clip: the speech.
+        speech: a clip, or a text, which is animated while it is spoken.
         film: make an MP4 of it.
         live: send it at the speed of speaking, not at once.
         chunk_ms: length of a piece of audio.
@@ -71,12 +72,12 @@ def record(
     """
     if film and find_spec("av") is None:
         raise MissingExtraError("an MP4 file needs the extra `mp4` installed here")
-    stopwatch = _Stopwatch()
-    chunks = clip.chunks(chunk_ms)
-    audio = stopwatch.sent(paced(chunks, clip.format) if live else chunks, clip.format)
-    animation = client.animate(portrait, audio, clip.format, **options)
+    stopwatch = _Stopwatch(speech.format)
+    chunks = speech.chunks(chunk_ms)
+    audio = stopwatch.sent(paced(chunks, speech.format) if live else chunks)
+    animation = client.animate(portrait, audio, speech.format, **options)
     pictures = _shown(stopwatch.received(animation), on_picture)
-    mp4 = _film(pictures, clip, animation) if film else b""
+    mp4 = _film(pictures, stopwatch, animation) if film else b""
     for _ in pictures:
         pass
     arrivals = [
@@ -89,7 +90,7 @@ def record(
         frames=animation.summary.frames,
         first_frame_s=arrivals[0][0],
         playable_latency_s=playable_latency_s(arrivals),
-        realtime_factor=clip.duration_s / arrivals[-1][0],
+        realtime_factor=stopwatch.clip().duration_s / arrivals[-1][0],
     )
 
 
@@ -100,41 +101,46 @@ def _shown(frames: Iterable[Frame], on_picture: OnPicture) -> Iterator[Picture]:
         yield picture
 
 
-def _film(pictures: Iterator[Picture], clip: AudioClip, animation: Animation) -> bytes:
+def _film(pictures: Iterator[Picture], stopwatch: "_Stopwatch", animation: Animation) -> bytes:
     from echomimic_client.mp4 import Mp4Writer
 
     first = next(pictures)
     height, width = first.shape[:2]
-    writer = Mp4Writer(
-        width, height, animation.started.frames_per_second, clip.format.sample_rate_hz
-    )
+    rate = stopwatch.format.sample_rate_hz
+    writer = Mp4Writer(width, height, animation.started.frames_per_second, rate)
     writer.add_pictures(chain((first,), pictures))
-    return writer.finish(clip.mono())
+    return writer.finish(stopwatch.clip().mono())
 
 
 class _Stopwatch:
-    """Notes, in seconds of a monotonic clock, when audio leaves and frames arrive.
+    """Notes, in seconds of a monotonic clock, when audio leaves and frames arrive, and what it is.
 
     Holds the audio back where the frames are far behind: a server refuses what it cannot keep.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, audio_format: AudioFormat) -> None:
+        self.format = audio_format
         self.first_audio_s = 0.0
         self.arrivals: list[tuple[float, float]] = []
         """(arrival, presentation time) of each frame."""
         self._changed = threading.Condition()
         self._reached_s = 0.0
+        self._sent = bytearray()
 
-    def sent(self, chunks: Iterable[bytes], audio_format: AudioFormat) -> Iterator[bytes]:
-        samples = 0
+    def clip(self) -> AudioClip:
+        """Returns what was sent."""
+        return AudioClip(self.format, bytes(self._sent))
+
+    def sent(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
-            if not samples:
+            if not self._sent:
                 self.first_audio_s = time.monotonic()
             with self._changed:
-                sent_s = samples / audio_format.sample_rate_hz
+                samples = len(self._sent) // self.format.bytes_per_sample
+                sent_s = samples / self.format.sample_rate_hz
                 self._changed.wait_for(lambda: sent_s - self._reached_s <= MAX_AHEAD_S)  # noqa: B023
+            self._sent += chunk
             yield chunk
-            samples += len(chunk) // audio_format.bytes_per_sample
 
     def received(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         try:

@@ -30,7 +30,7 @@ from server.sessions.report import Report
 
 log = structlog.get_logger()
 
-M = TypeVar("M", bound=Message)
+M = TypeVar("M")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 REQUEST_ID = "x-request-id"
@@ -160,7 +160,7 @@ class Call:
         """
         await self._context.send_initial_metadata(())
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: object) -> None:
         """Sends an answer; waits until the client's side takes it.
 
         Raises:

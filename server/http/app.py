@@ -19,6 +19,7 @@ from server.http.post import JPEGS, Mp4, Pictures, Post, Still
 from server.http.problems import MEDIA_TYPE
 from server.http.requests import AnimateParts, RenderBody, RenderParts
 from server.http.socket import Socket
+from server.http.speech import Speaker, Speech, SpeechBody
 from server.http.studio import add_studio
 from server.sessions.gateway import Gateway
 
@@ -85,6 +86,19 @@ def make_app(gateway: Gateway, works: Callable[[], bool]) -> FastAPI:
     async def animate(request: Request) -> Response:
         """Answers with what `Accept` asks for: `video/mp4`, or `multipart/x-mixed-replace`."""
         return answered(Pictures if JPEGS in request.headers.get("accept", "") else Mp4, request)
+
+    speaker = Speaker(settings)
+
+    @app.post(
+        "/v1/speech",
+        summary="A text, spoken: PCM as it comes",
+        response_class=Response,
+        responses={200: {"content": {"audio/pcm": {}}}, "default": PROBLEM},
+        openapi_extra=_body({"application/json": {"schema": _schema(SpeechBody)}}),
+    )
+    async def speech(request: Request) -> Response:
+        """Answers with 16-bit samples, little-endian, one channel; `content-type` has the rate."""
+        return _Answer(lambda send: Speech(request, send, settings, speaker).run(gateway))
 
     @app.websocket("/v1/stream")
     async def stream(websocket: WebSocket) -> None:

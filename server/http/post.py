@@ -50,7 +50,7 @@ class Post(Exchange):
         self._failed = False
 
     @abstractmethod
-    async def read_request(self, body: Mapping[str, Any]) -> pb.RenderRequest:
+    async def read_request(self, body: Mapping[str, Any]) -> Any:
         """Returns what a body asks for."""
 
     async def work(self, gateway: Gateway, call: Call) -> None:

@@ -94,10 +94,10 @@ async def read_still(body: Mapping[str, Any], settings: Settings) -> tuple[pb.Re
         LimitError: the sound is too long.
     """
     if isinstance(body.get("image"), bytes):
-        parts = _checked(RenderParts, body)
+        parts = checked(RenderParts, body)
         asked, image, audio = parts, parts.image, parts.audio
     else:
-        asked = _checked(RenderBody, body)
+        asked = checked(RenderBody, body)
         image = await asyncio.to_thread(_picture, asked.image)
         audio = None if asked.audio is None else _base64(asked.audio, "audio")
     request = await asyncio.to_thread(_request, asked, audio, settings)
@@ -113,7 +113,7 @@ async def read_clip(body: Mapping[str, Any], settings: Settings, *, mp4: bool) -
         InvalidFieldError: a field cannot be used.
         LimitError: the sound is too long.
     """
-    parts = _checked(AnimateParts, body)
+    parts = checked(AnimateParts, body)
     request = await asyncio.to_thread(_request, parts, parts.audio, settings)
     request.portrait.image = parts.portrait
     request.output = pb.RENDER_OUTPUT_MP4 if mp4 else pb.RENDER_OUTPUT_FRAMES
@@ -129,7 +129,12 @@ def read_message(text: Mapping[str, Any]) -> pb.AnimateRequest:
     return _parsed(text, pb.AnimateRequest(), "message")
 
 
-def _checked(kind: type[B], body: Mapping[str, Any]) -> B:
+def checked(kind: type[B], body: Mapping[str, Any]) -> B:
+    """Returns a body as its model.
+
+    Raises:
+        InvalidFieldError: it is none.
+    """
     try:
         return kind.model_validate(body)
     except ValidationError as error:

@@ -47,14 +47,18 @@ LAYERS = (
         "server.recorder",
         "server.settings",
     ),
-    ("server.triton.contract", "echomimic_client.mp4", "echomimic_client.playback"),
+    (
+        "server.triton.contract",
+        "echomimic_client.mp4",
+        "echomimic_client.playback",
+        "echomimic_client.voice",
+    ),
 )
 """From top to bottom. Each imports from those below it only; neighbours do not know each other."""
 
 CLIENT = {name for name in SOURCES if within(name, "echomimic_client")}
-SHARED = {"echomimic_client", "echomimic_client.mp4", "echomimic_client.playback"}
-"""The writer of MP4 files and the clock of players are the client's, and the server uses them: they
-know no other module."""
+SHARED = {f"echomimic_client{name}" for name in ("", ".mp4", ".playback", ".voice", ".espeak")}
+"""What is the client's, and others use: modules that know no others."""
 
 OUR_OWN_API = {
     name
@@ -69,12 +73,10 @@ FORBIDDEN = {
     "server": ("client", "export", "tests", "torch", *(CLIENT - SHARED)),
     "client": ("server", "export", "tests", "torch"),
     "echomimic_client": ("client", "server", "export", "tests", "torch"),
-    **dict.fromkeys(
-        ("echomimic_client.mp4", "echomimic_client.playback"), ("echomimic", "grpc", *CLIENT)
-    ),
+    **dict.fromkeys(SHARED - {"echomimic_client"}, ("echomimic", "grpc", *CLIENT)),
     "export": (
         "client",
-        "echomimic_client",
+        *(CLIENT - SHARED),
         "server.__main__",
         "server.app",
         "server.api",

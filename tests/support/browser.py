@@ -59,7 +59,8 @@ async def chromium_page(
             yield page
         finally:
             await browser.close()
-    assert [error for error in errors if "ERR_" not in error] == []
+    # Answers that are problems, or none, are the page's to tell.
+    assert [error for error in errors if "Failed to load resource" not in error] == []
 
 
 async def record(page: Page) -> None:

@@ -24,6 +24,7 @@ const TITLES = {
   IDLE_CLIENT: "Nobody spoke for a long time.",
   SLOW_READER: "This page could not keep up with the server.",
   MISSING_EXTRA: "This server lacks a part.",
+  LIMIT_EXCEEDED: "That is too much.",
   INTERNAL: "Something went wrong on the server.",
 };
 

@@ -1,6 +1,7 @@
 // Where speech comes from, as pieces of mono samples at the player's rate.
 
-import { microphoneProblem, Problem } from "./problems.mjs";
+import { closedProblem, microphoneProblem, Problem, serverProblem } from "./problems.mjs";
+import { PcmReader } from "./wire.mjs";
 
 const CHUNK_S = 0.1;
 
@@ -22,6 +23,26 @@ export async function readSoundFile(file, context) {
     });
   }
   return samples;
+}
+
+/** Yields a text as the server speaks it. */
+export async function* spoken(text, rate, signal) {
+  const answer = await fetch(new URL("v1/speech", document.baseURI), {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ text, sample_rate_hz: rate }),
+    signal,
+  }).catch(() => {
+    throw closedProblem();
+  });
+  if (!answer.ok) throw serverProblem(await answer.json());
+  const pcm = new PcmReader();
+  const body = answer.body.getReader();
+  for (;;) {
+    const { done, value } = await body.read();
+    if (done) return;
+    yield pcm.read(value);
+  }
 }
 
 /** Yields samples in pieces. */

@@ -2,7 +2,7 @@
 
 import { Player } from "./player.mjs";
 import { insecureProblem, Problem } from "./problems.mjs";
-import { chunksOf, Microphone, readSoundFile } from "./sources.mjs";
+import { chunksOf, Microphone, readSoundFile, spoken } from "./sources.mjs";
 import { Talk } from "./talk.mjs";
 
 const TICK_MS = 200;
@@ -119,6 +119,10 @@ async function sayFile(file) {
   await speak((signal) => talk.sayAll(chunksOf(samples, player.rate), signal));
 }
 
+function sayText(text) {
+  return speak((signal) => talk.sayAll(spoken(text, player.rate, signal), signal));
+}
+
 /** Listens until `release` is called or the talk is interrupted. */
 function listen() {
   if (microphone || page.hold.disabled) return;
@@ -216,6 +220,13 @@ page.speech.addEventListener("change", () => {
   const [file] = page.speech.files;
   page.speech.value = "";
   if (file) told(sayFile(file));
+});
+page.text.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) page.words.requestSubmit();
+});
+page.words.addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (talk && page.text.value.trim()) told(sayText(page.text.value));
 });
 page.interrupt.addEventListener("click", interrupt);
 page.again.addEventListener("click", () => (talk ? tell(null) || open() : tell(null)));

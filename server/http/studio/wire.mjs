@@ -37,6 +37,22 @@ export function toPcm(samples) {
   return view.buffer;
 }
 
+/** Takes s16 apart again, whatever pieces it comes in. */
+export class PcmReader {
+  #rest = new Uint8Array(0);
+
+  /** Returns the samples in [-1, 1] that some bytes complete. */
+  read(bytes) {
+    const all = new Uint8Array(this.#rest.length + bytes.length);
+    all.set(this.#rest);
+    all.set(bytes, this.#rest.length);
+    const count = all.length >> 1;
+    this.#rest = all.slice(2 * count);
+    const view = new DataView(all.buffer);
+    return Float32Array.from({ length: count }, (_, n) => view.getInt16(2 * n, true) / 32768);
+  }
+}
+
 /** Puts answers together: a frame is a text and the picture after it. */
 export class Reader {
   #frame = null;

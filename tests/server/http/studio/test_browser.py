@@ -1,6 +1,7 @@
 """The page in a real browser, against the gateway with an engine of the tests' own."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from playwright.async_api import FilePayload, Page, expect
 from client.demo.media import PORTRAIT, SPEECH
 from server.http.app import make_app
 from server.http.listener import HttpListener
+from tests.support import voices
 from tests.support.browser import (
     chromium_page,
     needs_chromium,
@@ -143,6 +145,37 @@ async def test_sound_and_face_wait_together_for_a_late_frame(tmp_path: Path) -> 
     assert int(stalls.split(",")[0]) >= 1
 
 
+async def test_a_typed_text_moves_the_mouth_before_its_last_word_is_spoken(tmp_path: Path) -> None:
+    async with studio(tmp_path, records=True, voice="tests.support.voices:syllables") as here:
+        await here.is_ready()
+        await record(here.page)
+        await here.page.get_by_label("Text").fill("one two three")
+        voices.hold.clear()
+        await here.page.get_by_role("button", name="Say it").click()
+        try:
+            await here.says("Speaking.")
+        finally:
+            voices.hold.set()
+        await here.is_ready()
+        drawn, played = await here.drawn(), await recorded(here.page)
+        rate = await here.page.evaluate("studio.player.rate")
+        await here.shows_no_problem()
+    assert drawn[-1]["index"] == 74
+    assert np.count_nonzero(played) > 2.9 * rate
+
+
+async def test_a_server_without_a_voice_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    monkeypatch.delitem(sys.modules, "echomimic_client.espeak", raising=False)
+    async with studio(tmp_path) as here:
+        await here.is_ready()
+        await here.page.get_by_label("Text").press("Control+Enter")
+        await expect(here.page.locator("#problem")).to_contain_text("the extra `voice`")
+        await here.is_ready()
+
+
 async def test_the_microphone_is_heard_while_the_button_is_held(tmp_path: Path) -> None:
     async with studio(tmp_path, records=True) as here:
         await here.is_ready()
@@ -265,6 +298,8 @@ async def test_it_fits_a_phone_and_every_control_has_a_name(tmp_path: Path) -> N
         for role, name in (
             ("button", "Hold and speak"),
             ("button", "Interrupt"),
+            ("button", "Say it"),
+            ("textbox", "Text"),
             ("button", "Choose a sound file"),
             ("button", "Choose a portrait"),
         ):

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { Reader, seconds, startMessage, toPcm } from "../../../../server/http/studio/wire.mjs";
+import { PcmReader, Reader, seconds, startMessage, toPcm } from "../../../../server/http/studio/wire.mjs";
 
 test("durations are read as protobuf's JSON writes them", () => {
   assert.equal(seconds("0.960s"), 0.96);
@@ -58,6 +58,14 @@ test("samples become 16 bits, little-endian, and loud ones are clipped", () => {
   const pcm = toPcm(new Float32Array([0, 1, -1, 2, -2, 0.5]));
   const read = Array.from({ length: 6 }, (_, n) => new DataView(pcm).getInt16(2 * n, true));
   assert.deepEqual(read, [0, 32767, -32767, 32767, -32767, 16384]);
+});
+
+test("16 bits become samples, cut anywhere", () => {
+  const bytes = new Uint8Array(toPcm(new Float32Array([0.5, -0.5, 0.25])));
+  const reader = new PcmReader();
+  const read = [...bytes].flatMap((byte) => [...reader.read(new Uint8Array([byte]))]);
+  assert.equal(read.length, 3);
+  read.forEach((sample, n) => assert.ok(Math.abs(sample - [0.5, -0.5, 0.25][n]) < 1e-4));
 });
 
 test("a stream is opened with the portrait and the rate of its sound", () => {
