@@ -96,6 +96,7 @@ report: $(EXPORT)/ready-dev $(TRITON)/ready ## Measure again what docs/ states
 	$(EXPORT)/bin/python -m tests.reports.teacache $(DEMO_REPOSITORY)
 	$(EXPORT)/bin/python -m tests.reports.batching $(DEMO_REPOSITORY)
 	$(EXPORT)/bin/python -m tests.reports.health $(DEMO_REPOSITORY)
+	$(EXPORT)/bin/python -m tests.reports.studio $(DEMO_REPOSITORY)
 	$(EXPORT)/bin/python -m tests.reports.loop_lag
 	$(EXPORT)/bin/python -m tests.reports.metrics
 	$(EXPORT)/bin/python -m tests.reports.errors

@@ -10,6 +10,7 @@ METHODS: dict[str, Permission] = {
     "Animate": "animate",
     "ModelStreamInfer": "animate",
     "WebSocket /v1/stream": "animate",
+    "POST /v1/speech": "animate",
     "Render": "render",
     "POST /render": "render",
     "POST /v1/animate": "render",

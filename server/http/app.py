@@ -105,7 +105,7 @@ def make_app(gateway: Gateway, works: Callable[[], bool]) -> FastAPI:
         await Socket(websocket).run(gateway)
 
     if settings.studio:
-        add_studio(app, settings.default_portrait)
+        add_studio(app, settings.default_portrait if gateway.access.is_open else None)
 
     @app.get("/healthz", summary="Whether the process answers")
     async def healthz() -> dict[str, str]:

@@ -16,6 +16,7 @@ from playwright.async_api import Page, async_playwright
 from tests.support.serving import speech
 
 CHROMIUM = shutil.which("chromium") or ""
+"""Debian's; empty where it is not installed."""
 needs_chromium = pytest.mark.skipif(
     not CHROMIUM, reason="no chromium on the PATH: apt-get install --no-install-recommends chromium"
 )

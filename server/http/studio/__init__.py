@@ -49,7 +49,7 @@ def add_studio(app: FastAPI, portrait: Path | None) -> None:
 
     Args:
         app: serves it, and what it asks for.
-        portrait: what the page begins with; None leaves that to its reader.
+        portrait: what the page begins with, for everybody to see; None leaves that to its reader.
     """
 
     @app.get("/", include_in_schema=False)

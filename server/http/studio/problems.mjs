@@ -15,6 +15,8 @@ export class Problem extends Error {
 }
 
 const TITLES = {
+  UNAUTHENTICATED: "This server asks for a key.",
+  PERMISSION_DENIED: "This key does not allow that.",
   NO_FREE_STREAM: "The server is busy.",
   ENGINE_UNAVAILABLE: "The server cannot draw just now.",
   SHUTTING_DOWN: "The server is going down.",
@@ -33,6 +35,9 @@ export function serverProblem(problem) {
   const { reason = "", detail = "", field = "", request_id: id } = problem;
   const portrait = field.includes("portrait") || field.includes("image");
   const title = portrait ? "This portrait cannot be used." : (TITLES[reason] ?? "That was refused.");
+  if (reason === "UNAUTHENTICATED") {
+    return new Problem(title, "Ask its operator for one, and enter it here.", problem);
+  }
   if (reason === "INTERNAL") return new Problem(title, `Its log has more, by the id ${id}.`, problem);
   return new Problem(title, sentence(detail), problem);
 }

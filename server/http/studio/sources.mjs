@@ -1,7 +1,7 @@
 // Where speech comes from, as pieces of mono samples at the player's rate.
 
 import { closedProblem, microphoneProblem, Problem, serverProblem } from "./problems.mjs";
-import { PcmReader } from "./wire.mjs";
+import { headersWith, PcmReader } from "./wire.mjs";
 
 const CHUNK_S = 0.1;
 
@@ -26,10 +26,10 @@ export async function readSoundFile(file, context) {
 }
 
 /** Yields a text as the server speaks it. */
-export async function* spoken(text, rate, signal) {
+export async function* spoken(text, rate, key, signal) {
   const answer = await fetch(new URL("v1/speech", document.baseURI), {
     method: "POST",
-    headers: { "content-type": "application/json" },
+    headers: { "content-type": "application/json", ...headersWith(key) },
     body: JSON.stringify({ text, sample_rate_hz: rate }),
     signal,
   }).catch(() => {

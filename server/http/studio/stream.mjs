@@ -2,7 +2,7 @@
 
 import { closedProblem, serverProblem } from "./problems.mjs";
 import { Sound } from "./sound.mjs";
-import { Reader, startMessage, toPcm } from "./wire.mjs";
+import { protocolsWith, Reader, startMessage, toPcm } from "./wire.mjs";
 
 export class Stream {
   /** What was said, to be played. */
@@ -17,12 +17,14 @@ export class Stream {
   /**
    * @param {string} image the portrait's file in base64
    * @param {number} rate samples a second of what will be said
+   * @param {string} key what the server lets this page in by; empty where it asks for none
    * @param {object} on functions: message(kind, body), and closed(problem) once, at the end
    */
-  constructor(image, rate, on) {
+  constructor(image, rate, key, on) {
     this.#on = on;
     const reader = new Reader();
-    this.#socket = new WebSocket(new URL("v1/stream", document.baseURI.replace(/^http/, "ws")));
+    const url = new URL("v1/stream", document.baseURI.replace(/^http/, "ws"));
+    this.#socket = new WebSocket(url, protocolsWith(key));
     this.#socket.binaryType = "arraybuffer";
     this.#socket.onopen = () => this.#send(startMessage(image, rate));
     this.#socket.onmessage = ({ data }) => {

@@ -28,13 +28,17 @@ async function choosePortrait(file) {
   page.portraitName.textContent = file.name ?? "The server's portrait";
   const [image, picture] = await Promise.all([base64(file), bitmap(file)]);
   await player.open();
-  const opened = new Talk(image, player, {
-    started: () => picture && player.show(picture),
+  const opened = new Talk(image, player, () => page.key.value.trim(), {
+    started: () => {
+      page.findings.replaceChildren();
+      addFinding("The server takes this portrait.", "good");
+      if (picture) player.show(picture);
+    },
     warning: ({ message }) => addFinding(message, "warning"),
     closed: (problem) => talk === opened && closed(problem),
   });
   talk = opened;
-  if (await open()) addFinding("The server takes this portrait.", "good");
+  await open();
 }
 
 /** Opens the stream, and tells what is in the way; returns whether it is open. */
@@ -43,9 +47,12 @@ async function open() {
   tick();
   try {
     await talk.open();
+    page.access.hidden = true;
     return true;
-  } catch {
-    return false; // `closed` has told.
+  } catch (error) {
+    // `closed` has told what the server said.
+    if (!(error instanceof Problem)) throw error;
+    return false;
   } finally {
     isOpening = false;
     tick();
@@ -61,6 +68,10 @@ function closed(problem) {
     talk = null;
   }
   tell(problem);
+  if (problem.facts.reason === "UNAUTHENTICATED") {
+    page.access.hidden = false;
+    page.key.focus();
+  }
 }
 
 function base64(file) {
@@ -120,7 +131,7 @@ async function sayFile(file) {
 }
 
 function sayText(text) {
-  return speak((signal) => talk.sayAll(spoken(text, player.rate, signal), signal));
+  return speak((signal) => talk.sayAll(spoken(text, player.rate, page.key.value.trim(), signal), signal));
 }
 
 /** Listens until `release` is called or the talk is interrupted. */
@@ -147,6 +158,11 @@ function listen() {
 
 function release() {
   microphone?.release();
+}
+
+function tryAgain() {
+  tell(null);
+  if (talk) told(open());
 }
 
 function asProblem(error) {
@@ -229,7 +245,11 @@ page.words.addEventListener("submit", (event) => {
   if (talk && page.text.value.trim()) told(sayText(page.text.value));
 });
 page.interrupt.addEventListener("click", interrupt);
-page.again.addEventListener("click", () => (talk ? tell(null) || open() : tell(null)));
+page.again.addEventListener("click", tryAgain);
+page.access.addEventListener("submit", (event) => {
+  event.preventDefault();
+  tryAgain();
+});
 
 const isHoldKey = ({ key }) => key === " " || key === "Enter";
 page.hold.addEventListener("pointerdown", listen);

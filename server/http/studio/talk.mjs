@@ -16,6 +16,7 @@ export class Talk {
   #player;
   #on;
   #image;
+  #key;
   #stream = null;
   #opened = null;
   #isSaying = false;
@@ -25,10 +26,12 @@ export class Talk {
   /**
    * @param {string} image the portrait's file in base64
    * @param {Player} player plays
+   * @param {function} key returns what the server lets this page in by
    * @param {object} on functions: started(), warning(body), closed(problem)
    */
-  constructor(image, player, on) {
+  constructor(image, player, key, on) {
     this.#image = image;
+    this.#key = key;
     this.#player = player;
     this.#on = on;
   }
@@ -44,7 +47,7 @@ export class Talk {
           reject(problem);
           this.#on.closed(problem);
         };
-        this.#stream = new Stream(this.#image, this.#player.rate, { message, closed });
+        this.#stream = new Stream(this.#image, this.#player.rate, this.#key(), { message, closed });
       });
       // Whoever awaits it hears of it; `closed` tells everybody else.
       this.#opened.catch(() => {});

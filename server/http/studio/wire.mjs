@@ -7,6 +7,16 @@ export function seconds(duration) {
   return duration ? Number.parseFloat(duration) : 0;
 }
 
+/** Returns the protocols by which a socket shows a key, since browsers set no headers of sockets. */
+export function protocolsWith(key) {
+  return key ? ["echomimic.v1", `bearer.${key}`] : ["echomimic.v1"];
+}
+
+/** Returns the headers by which a request shows a key. */
+export function headersWith(key) {
+  return key ? { authorization: `Bearer ${key}` } : {};
+}
+
 /**
  * Returns the message that opens a stream.
  * @param {string} image the portrait's file in base64

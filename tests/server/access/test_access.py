@@ -139,6 +139,8 @@ async def test_kserve_asks_for_the_same_key(server: Served) -> None:
 
 async def test_http_asks_for_the_same_key_before_it_reads_a_body(server: Served) -> None:
     async with by_http(server) as http:
+        spoken = await http.post("/v1/speech", json={"text": "Hello."})
+        assert spoken.status_code == 401
         refused = await http.post("/v1/animate", content=b"never looked at")
         assert (refused.status_code, refused.json()["reason"]) == (401, "UNAUTHENTICATED")
         assert refused.headers["www-authenticate"] == "Bearer"

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from playwright.async_api import FilePayload, Page, expect
 
 from client.demo.media import PORTRAIT, SPEECH
+from server.access.access import Access
+from server.access.keys import Keys, digest
 from server.http.app import make_app
 from server.http.listener import HttpListener
 from tests.support import voices
@@ -30,6 +32,7 @@ from tests.support.serving import Served, portrait, served, small_windows
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 
+SYLLABLES = "tests.support.voices:syllables"
 FRAME_S = 0.04
 DISPLAY_S = 0.1
 """Between two pictures of a display; a headless one on a busy machine is slower than any."""
@@ -74,12 +77,13 @@ async def studio(
     *words: str,
     microphone: Path | None = SPEECH,
     records: bool = False,
+    access: Access | None = None,
     **settings: Any,
 ) -> AsyncIterator[Studio]:
     engine = GatedEngine()
     settings = {"default_portrait": PORTRAIT} | settings
     async with (
-        served(engine, folder, small_windows(**settings)) as grpc,
+        served(engine, folder, small_windows(**settings), access=access) as grpc,
         by_http(grpc) as http,
         chromium_page(microphone, *words, records=records) as page,
     ):
@@ -146,7 +150,7 @@ async def test_sound_and_face_wait_together_for_a_late_frame(tmp_path: Path) -> 
 
 
 async def test_a_typed_text_moves_the_mouth_before_its_last_word_is_spoken(tmp_path: Path) -> None:
-    async with studio(tmp_path, records=True, voice="tests.support.voices:syllables") as here:
+    async with studio(tmp_path, records=True, voice=SYLLABLES) as here:
         await here.is_ready()
         await record(here.page)
         await here.page.get_by_label("Text").fill("one two three")
@@ -288,6 +292,26 @@ async def test_plain_http_from_elsewhere_is_said_with_its_remedy(tmp_path: Path)
     async with studio(tmp_path, rule) as here:
         await here.page.goto(here.url.replace("127.0.0.1", "studio.example"))
         await expect(here.page.locator("#problem")).to_contain_text("https")
+
+
+async def test_a_server_that_asks_for_a_key_is_given_one(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text(f'[[key]]\nname = "reader"\nsha256 = "{digest("the-key")}"\n')
+    async with studio(tmp_path, access=Access(Keys(keys)), voice=SYLLABLES) as here:
+        # The operator's portrait is for whoever has a key.
+        await here.says("Choose a portrait to begin.")
+        await expect(here.page.get_by_label("Access key")).to_be_hidden()
+        await here.choose("me.png", portrait(), "image/png")
+        await expect(here.page.locator("#problem")).to_contain_text("asks for a key")
+        await here.page.get_by_label("Access key").fill("the-key")
+        await here.page.get_by_label("Access key").press("Enter")
+        await here.is_ready()
+        await here.shows_no_problem()
+        await expect(here.page.get_by_label("Access key")).to_be_hidden()
+        await here.page.get_by_label("Text").fill("one")
+        await here.page.get_by_role("button", name="Say it").click()
+        await here.says("Speaking.")
+        await here.is_ready()
 
 
 async def test_it_fits_a_phone_and_every_control_has_a_name(tmp_path: Path) -> None:

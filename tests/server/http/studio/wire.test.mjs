@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { PcmReader, Reader, seconds, startMessage, toPcm } from "../../../../server/http/studio/wire.mjs";
+import { headersWith, PcmReader, protocolsWith, Reader, seconds, startMessage, toPcm } from "../../../../server/http/studio/wire.mjs";
 
 test("durations are read as protobuf's JSON writes them", () => {
   assert.equal(seconds("0.960s"), 0.96);
@@ -66,6 +66,13 @@ test("16 bits become samples, cut anywhere", () => {
   const read = [...bytes].flatMap((byte) => [...reader.read(new Uint8Array([byte]))]);
   assert.equal(read.length, 3);
   read.forEach((sample, n) => assert.ok(Math.abs(sample - [0.5, -0.5, 0.25][n]) < 1e-4));
+});
+
+test("a key is shown where there is one", () => {
+  assert.deepEqual(headersWith(""), {});
+  assert.deepEqual(headersWith("k"), { authorization: "Bearer k" });
+  assert.deepEqual(protocolsWith(""), ["echomimic.v1"]);
+  assert.deepEqual(protocolsWith("k"), ["echomimic.v1", "bearer.k"]);
 });
 
 test("a stream is opened with the portrait and the rate of its sound", () => {
