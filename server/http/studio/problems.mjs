@@ -1,5 +1,7 @@
 // What went wrong and what to do about it, in plain words.
 
+import { sentence } from "./findings.mjs";
+
 /** Something to be told: what it is, and the remedy. */
 export class Problem extends Error {
   /**
@@ -30,11 +32,17 @@ const TITLES = {
   INTERNAL: "Something went wrong on the server.",
 };
 
+/** Tells whether a server's problem is the portrait. */
+export function isOfPortrait({ field = "" }) {
+  return field.startsWith("start.portrait");
+}
+
 /** Returns what an error of the server means; `problem` is one of RFC 9457. */
 export function serverProblem(problem) {
-  const { reason = "", detail = "", field = "", request_id: id } = problem;
-  const portrait = field.includes("portrait") || field.includes("image");
-  const title = portrait ? "This portrait cannot be used." : (TITLES[reason] ?? "That was refused.");
+  const { reason = "", detail = "", request_id: id } = problem;
+  const title = isOfPortrait(problem)
+    ? "This portrait cannot be used."
+    : (TITLES[reason] ?? "That was refused.");
   if (reason === "UNAUTHENTICATED") {
     return new Problem(title, "Ask its operator for one, and enter it here.", problem);
   }
@@ -80,9 +88,4 @@ export function microphoneProblem(error) {
         "Browsers allow it on https pages and on localhost only. Or choose a sound file.",
       );
   }
-}
-
-function sentence(text) {
-  const begun = text.charAt(0).toUpperCase() + text.slice(1);
-  return /[.!?]$/.test(begun) ? begun : `${begun}.`;
 }

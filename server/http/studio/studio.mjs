@@ -1,7 +1,8 @@
 // The page: what is pressed becomes speech, and what happens is said in words and numbers.
 
+import { checkPortrait, findingsOf, sentence } from "./findings.mjs";
 import { Player } from "./player.mjs";
-import { insecureProblem, Problem } from "./problems.mjs";
+import { insecureProblem, isOfPortrait, Problem } from "./problems.mjs";
 import { chunksOf, Microphone, readSoundFile, spoken } from "./sources.mjs";
 import { Talk } from "./talk.mjs";
 
@@ -12,6 +13,8 @@ const page = Object.fromEntries(
 
 const player = new Player(page.face);
 let talk = null;
+/** What was chosen: its file, and what the server says of it. */
+let portrait = null;
 let isOpening = false;
 /** What is being said: a controller that ends it. */
 let speaking = null;
@@ -24,21 +27,51 @@ async function choosePortrait(file) {
   tell(null);
   talk?.close();
   stopSpeaking();
-  page.findings.replaceChildren();
+  const chosen = { file, checks: null, warnings: [], isTaken: false };
+  portrait = chosen;
+  showFindings();
   page.portraitName.textContent = file.name ?? "The server's portrait";
   const [image, picture] = await Promise.all([base64(file), bitmap(file)]);
   await player.open();
-  const opened = new Talk(image, player, () => page.key.value.trim(), {
+  if (portrait !== chosen) return;
+  talk = new Talk(image, player, key, {
     started: () => {
-      page.findings.replaceChildren();
-      addFinding("The server takes this portrait.", "good");
       if (picture) player.show(picture);
+      Object.assign(chosen, { warnings: [], isTaken: true });
+      told(check(chosen));
     },
-    warning: ({ message }) => addFinding(message, "warning"),
-    closed: (problem) => talk === opened && closed(problem),
+    warning: (warning) => {
+      chosen.warnings.push(warning);
+      showFindings();
+    },
+    closed: (problem) => portrait === chosen && closed(problem),
   });
-  talk = opened;
   await open();
+}
+
+/** Asks the server what could be better about a portrait. */
+async function check(chosen) {
+  chosen.checks ??= await checkPortrait(chosen.file, key());
+  showFindings();
+}
+
+/** Shows what the checks say, and what the stream says that they do not. */
+function showFindings() {
+  const { checks, warnings, isTaken } = portrait;
+  const codes = new Set(checks?.map(({ code }) => code));
+  const found = warnings
+    .filter(({ reason }) => !codes.has(reason))
+    .map(({ message }) => ({ text: sentence(message), kind: "warning" }));
+  if (checks) found.push(...findingsOf(checks));
+  else if (isTaken) found.push({ text: "The server takes this portrait.", kind: "good" });
+  page.findings.replaceChildren(
+    ...found.map(({ text, kind }) => {
+      const item = document.createElement("li");
+      item.textContent = text;
+      item.className = kind;
+      return item;
+    }),
+  );
 }
 
 /** Opens the stream, and tells what is in the way; returns whether it is open. */
@@ -63,15 +96,19 @@ function closed(problem) {
   stopSpeaking();
   // The next word opens another stream.
   if (problem.facts.reason === "IDLE_CLIENT") return;
-  if ((problem.facts.field ?? "").startsWith("start.portrait")) {
-    addFinding(problem.remedy, "bad");
+  if (isOfPortrait(problem.facts)) {
     talk = null;
+    told(check(portrait));
   }
   tell(problem);
   if (problem.facts.reason === "UNAUTHENTICATED") {
     page.access.hidden = false;
     page.key.focus();
   }
+}
+
+function key() {
+  return page.key.value.trim();
 }
 
 function base64(file) {
@@ -86,13 +123,6 @@ function base64(file) {
 /** Returns the picture, or null where only the server can read it. */
 function bitmap(file) {
   return createImageBitmap(file).catch(() => null);
-}
-
-function addFinding(text, kind) {
-  const item = document.createElement("li");
-  item.textContent = text;
-  item.className = kind;
-  page.findings.append(item);
 }
 
 // ---- speech
@@ -131,7 +161,7 @@ async function sayFile(file) {
 }
 
 function sayText(text) {
-  return speak((signal) => talk.sayAll(spoken(text, player.rate, page.key.value.trim(), signal), signal));
+  return speak((signal) => talk.sayAll(spoken(text, player.rate, key(), signal), signal));
 }
 
 /** Listens until `release` is called or the talk is interrupted. */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import { findingsOf } from "../../../../server/http/studio/findings.mjs";
 import { Meter } from "../../../../server/http/studio/meter.mjs";
 import {
   closedProblem,
@@ -53,4 +54,22 @@ test("each way of having no microphone has its own remedy", () => {
   const remedies = names.map((name) => microphoneProblem({ name }).remedy);
   assert.equal(new Set(remedies).size, 4);
   assert.ok(remedies.every((remedy) => remedy.length > 20));
+});
+
+test("what a portrait lacks is told before what it has, the gravest first", () => {
+  const check = (name, advice = "") => ({ outcome: `CHECK_OUTCOME_${name}`, advice });
+  const found = findingsOf([
+    check("PASSED"),
+    check("WARNING", "open the eyes"),
+    check("ERROR", "show one face"),
+    check("NOT_CHECKED"),
+  ]);
+  assert.deepEqual(found, [
+    { text: "Show one face.", kind: "bad" },
+    { text: "Open the eyes.", kind: "warning" },
+    { text: "1 of 4 checks passed.", kind: "" },
+  ]);
+  assert.deepEqual(findingsOf([check("PASSED")]), [
+    { text: "1 of 1 checks passed.", kind: "good" },
+  ]);
 });
