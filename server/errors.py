@@ -161,8 +161,9 @@ class OutOfMemoryError(ExecutionError):
 
     def __str__(self) -> str:
         return (
-            f"there is not enough memory to run {self.network}; "
-            "ask for a smaller size or shorter windows"
+            f"there is not enough memory to run {self.network}; ask for a smaller size, try again "
+            "when fewer streams run, or have the server lower what a stream takes "
+            "(--lower-when-out-of-memory)"
         )
 
 

@@ -334,6 +334,13 @@ class Settings(BaseSettings):
     )
     seed: int | None = Field(None, ge=0, description="Seed where none is stated: 43.")
 
+    lower_when_out_of_memory: bool = Field(
+        False,
+        description="Whether a stream that memory has no room for goes on with less, and a "
+        "warning: the branches of a step one after the other, then shorter windows; else it is "
+        "refused.",
+    )
+
     max_streams: int = Field(4, ge=1, description="Streams and renders at once.")
     max_streams_per_caller: int = Field(
         0, ge=0, description="Of them, those of one client address; 0 means all."

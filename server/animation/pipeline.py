@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 
 from server.animation.anchor import Anchor
 from server.animation.condition import Conditioner
+from server.animation.economy import REFUSED, Economy
 from server.animation.features import hear, next_segment
 from server.animation.generation import Directions, Noise, generate
 from server.animation.stages import Stopwatch
 from server.animation.stitch import Clip, Stitcher
-from server.animation.windows import Window, WindowSpec, shortened, windows
+from server.animation.windows import Window, WindowSpec, first_window, following, shortened
 from server.audio.clock import MODEL_SAMPLES_PER_FRAME
 from server.audio.normalizer import RunningNormalizer
 from server.audio.timeline import AudioTimeline
+from server.errors import OutOfMemoryError
 from server.pictures.portrait import Picture
 from server.recorder import SILENT, Recorder
 from server.triton.contract import VAE_DECODER, latent_frames
@@ -41,6 +43,7 @@ async def animate(
     opening: Picture | None = None,
     drift_levels: float = 0.0,
     first_priority: Priority = Priority.NORMAL,
+    economy: Economy = REFUSED,
     recorder: Recorder = SILENT,
 ) -> AsyncIterator[Clip]:
     """Yields the frames of an utterance, in order and without gaps, a clip for each window.
@@ -49,47 +52,57 @@ async def animate(
     first window begins with ``opening``, or else with the portrait ``picture``, and its executions
     have a priority of their own. What windows are told of the frames before them is held to the
     portrait as ``drift_levels`` say; see `Anchor`. Each window is made as ``directions`` say when
-    its audio is there, out of noise that goes on from window to window. The recorder is told how
-    long each stage of a window takes.
+    its audio is there, out of noise that goes on from window to window. One that memory has no room
+    for is made again, shorter, or refused, as ``economy`` says. The recorder is told how long each
+    stage of a window takes.
     """
     normalize = RunningNormalizer()
     stitcher = Stitcher(spec.overlap)
     priority = first_priority
     stopwatch = Stopwatch(recorder)
     anchor = Anchor(picture, drift_levels)
-    for window in windows(spec):
+    window = first_window(spec)
+    while True:
+        window = economy.fitted(window)
         stopwatch.start()
         if not await _has_new_frames(timeline, window):
             break
         stopwatch.lap("audio")
-        # First, since it needs no audio and the wait for that is the longest.
-        condition = await _condition(
-            conditioner, picture, opening, stitcher, anchor, window, priority
-        )
-        stopwatch.lap("condition")
-        window = await _fitted(timeline, window, spec)
-        segment = await next_segment(timeline, window, spec, normalize)
-        stopwatch.lap("audio")
-        direction = directions(window)
-        hearing = await hear(engine, direction.generation.audio, segment, window, priority)
-        stopwatch.lap("features")
-        latents = await generate(
-            engine,
-            direction,
-            noise,
-            # The VAE looks back alone: that of a shorter window is the beginning of it.
-            condition=condition[:, :, : latent_frames(window.frames)],
-            hearing=hearing,
-            priority=priority,
-            recorder=recorder,
-        )
-        stopwatch.lap("denoise")
-        decoded = await engine.run(VAE_DECODER, {"latents": latents}, ["frames"], priority=priority)
-        stopwatch.lap("decode")
+        try:
+            # First, since it needs no audio and the wait for that is the longest.
+            condition = await _condition(
+                conditioner, picture, opening, stitcher, anchor, window, priority
+            )
+            stopwatch.lap("condition")
+            window = await _fitted(timeline, window, spec)
+            segment = await next_segment(timeline, window, spec, normalize)
+            stopwatch.lap("audio")
+            direction = directions(window)
+            hearing = await hear(engine, direction.generation.audio, segment, window, priority)
+            stopwatch.lap("features")
+            latents = await generate(
+                engine,
+                direction,
+                noise,
+                # The VAE looks back alone: that of a shorter window is the beginning of it.
+                condition=condition[:, :, : latent_frames(window.frames)],
+                hearing=hearing,
+                priority=priority,
+                recorder=recorder,
+            )
+            stopwatch.lap("denoise")
+            decoded = await engine.run(
+                VAE_DECODER, {"latents": latents}, ["frames"], priority=priority
+            )
+            stopwatch.lap("decode")
+        except OutOfMemoryError as error:
+            window = economy.shortened(window, error)
+            continue
         clip = await asyncio.to_thread(stitcher.add, window, decoded["frames"][0])
         stopwatch.lap("stitch")
         yield replace(clip, work=stopwatch.finish(window.frames))
         priority = Priority.NORMAL
+        window = following(window, spec)
     held = stitcher.finish()
     if held is not None:
         yield held

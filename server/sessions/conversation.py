@@ -15,12 +15,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import structlog
+
 from server.animation.defaults import GenerationSettings
+from server.animation.economy import Economy
 from server.animation.generation import Direction
 from server.animation.windows import Window, first_window, following
 from server.audio.clock import MODEL_RATE_HZ
 from server.audio.timeline import AudioBudget
 from server.errors import AvatarError, LimitError, cause_of
+from server.notices import Notice
 from server.pictures.portrait import Picture
 from server.sessions.events import Event, Frame, Updated, UpdateRefused
 from server.sessions.gateway import Gateway
@@ -36,6 +40,8 @@ from server.sessions.updates import Update, Updates
 from server.sessions.window_times import Kind
 
 MAX_WAITING_UTTERANCES = 256
+
+log = structlog.get_logger()
 
 
 class Conversation:
@@ -66,6 +72,7 @@ class Conversation:
             lambda samples: gateway.recorder.audio_waiting(samples / MODEL_RATE_HZ),
         )
         self._outbox = Outbox(self._capacity, Pacer(job.pace, self.report, self._is_starving))
+        self._economy = Economy(gateway.offer.shorter_windows, self._tell_lowered)
         self._updates = Updates(
             job.generation,
             gateway.offer,
@@ -208,6 +215,10 @@ class Conversation:
         for notice in speech.notices():
             self._outbox.answer(notice)
 
+    def _tell_lowered(self, notice: Notice) -> None:
+        log.warning("memory is short", problem=notice.message)
+        self._outbox.answer(notice)
+
     def _begin(self) -> Speech:
         if len(self._waiting) >= MAX_WAITING_UTTERANCES:
             problem = f"{MAX_WAITING_UTTERANCES} utterances wait to be drawn"
@@ -240,7 +251,7 @@ class Conversation:
         windows = 0
         retimer = Retimer(self._retiming)
         async for clip in self._gateway.clips(
-            self.job, self._prepared, speech, opening, self._begin_window
+            self.job, self._prepared, speech, opening, self._begin_window, self._economy
         ):
             self.report.windows += clip.window + 1 - windows
             windows = clip.window + 1

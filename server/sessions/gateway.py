@@ -15,6 +15,7 @@ from server.animation.clip import (
 )
 from server.animation.condition import Conditioner
 from server.animation.defaults import GenerationSettings
+from server.animation.economy import Economy
 from server.animation.generation import Direction, Directions, direct, seeded_noise
 from server.animation.pipeline import animate
 from server.animation.stitch import Clip
@@ -101,14 +102,17 @@ class Gateway:
         speech: Speech,
         opening: Picture | None,
         directions: Directions,
+        economy: Economy,
     ) -> AsyncIterator[Clip]:
         """Yields the frames of a job, exactly as many as its speech has, a clip for each window.
 
         The first window begins with ``opening``, or else with the portrait. An exact clip may have
-        fewer frames, and is made as ``directions`` say at its beginning.
+        fewer frames, and is made as ``directions`` say at its beginning; its windows stay as long
+        as they are. Where memory is short, and the settings allow it, ``economy`` is lowered.
         """
         priority = Priority.FIRST_FRAME if speech.number == 0 else Priority.NORMAL
-        stages = (self._engine, prepared.conditioner)
+        engine = economy.parting(self._engine)
+        stages = (engine, prepared.conditioner)
         noise = seeded_noise(job.generation.seed)
         if job.exact is not None:
             frames = self._exact_frames(job, job.exact, speech.samples)
@@ -134,6 +138,7 @@ class Gateway:
                 opening=opening,
                 drift_levels=self.offer.settings.drift_levels,
                 first_priority=priority,
+                economy=economy,
                 recorder=self.recorder,
             )
         async for clip in clips:

@@ -140,6 +140,11 @@ class Offer:
             )
 
     @property
+    def shorter_windows(self) -> tuple[int, ...]:
+        """Frames that windows may be shortened to where memory is short; none lowers nothing."""
+        return self.windows.ladder if self.settings.lower_when_out_of_memory else ()
+
+    @property
     def styles(self) -> Mapping[str, str]:
         """Prompts by name: the repository's own if it states any."""
         return self.manifest.styles or STYLES

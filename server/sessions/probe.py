@@ -11,6 +11,7 @@ from PIL import Image
 
 from server.animation.cache import ByteCache
 from server.animation.condition import Conditioner
+from server.animation.economy import Economy
 from server.animation.generation import direct, seeded_noise
 from server.animation.pipeline import animate
 from server.animation.teacache import TeaCache
@@ -77,14 +78,17 @@ class Probe:
         timeline = AudioTimeline(AudioBudget(1))
         await timeline.finish(np.zeros(0, np.float32), length=MODEL_SAMPLES_PER_FRAME)
         direction = await direct(self._engine, avatar, how)
+        # What streams may be lowered to is enough.
+        economy = Economy(offer.shorter_windows, lambda _: None)
         async for _ in animate(
-            self._engine,
+            economy.parting(self._engine),
             conditioner,
             avatar.picture,
             timeline,
             offer.windows,
             lambda _: direction,
             seeded_noise(settings.seed),
+            economy=economy,
         ):
             pass
 

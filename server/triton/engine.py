@@ -2,7 +2,7 @@
 
 `server.triton.client` implements it for one Triton. Around it lie layers that implement it too:
 
-    failover -> scheduling -> endpoint -> metering -> halves -> client -> Triton
+    rows -> failover -> scheduling -> endpoint -> metering -> halves -> client -> Triton
 """
 
 from abc import ABC, abstractmethod

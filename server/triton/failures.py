@@ -15,8 +15,8 @@ from server.errors import (
 STUB_DIED = re.compile(r"stub process.* is not healthy", re.IGNORECASE)
 """The process that ran the network is gone, though Triton still calls itself ready."""
 OUT_OF_MEMORY = re.compile(
-    r"out of memory|outofmemory|bad_alloc|memoryallocation"
-    r"|(failed|unable) to allocate|insufficient memory",
+    r"out of memory|outofmemory|bad_alloc|memoryallocation|memoryerror|_alloc_failed"
+    r"|(failed|unable) to allocate|insufficient memory|smaller than requested bytes",
     re.IGNORECASE,
 )
 

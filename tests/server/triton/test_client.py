@@ -181,6 +181,7 @@ async def test_ipv6_and_names_are_addresses_too() -> None:
         await engine.close()
 
 
+ARENA = "Available memory of 524288 is smaller than requested bytes of 8388608"
 STUB = "Failed to process the request(s), message: Stub process 'x_0_0' is not healthy."
 
 
@@ -195,6 +196,12 @@ STUB = "Failed to process the request(s), message: Stub process 'x_0_0' is not h
         (grpc.StatusCode.INTERNAL, "CUDA failure 2: out of memory", OutOfMemoryError),
         (grpc.StatusCode.INTERNAL, "Failed to allocate memory for buffer", OutOfMemoryError),
         (grpc.StatusCode.INTERNAL, "std::bad_alloc", OutOfMemoryError),
+        (
+            grpc.StatusCode.INTERNAL,
+            "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+            OutOfMemoryError,
+        ),
+        (grpc.StatusCode.INTERNAL, ARENA, OutOfMemoryError),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "", OutOfMemoryError),
         (grpc.StatusCode.INVALID_ARGUMENT, "unexpected shape", ExecutionFailedError),
         (grpc.StatusCode.INTERNAL, "Non-zero status code", ExecutionFailedError),
