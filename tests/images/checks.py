@@ -52,6 +52,9 @@ for place in sys.argv[1:]:
         print(error.strerror)
 """
 
+# Not for the fixture that builds, which downloads.
+pytestmark = pytest.mark.timeout(900, func_only=True)
+
 
 @pytest.fixture(scope="session")
 def buildah() -> Iterator[Buildah]:
