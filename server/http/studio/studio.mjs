@@ -220,7 +220,7 @@ function status() {
   if (microphone?.isOpen) return "Listening …";
   if (microphone) return "Opening the microphone …";
   if (player.timeline?.isStalling) return "Waiting for frames …";
-  if (player.timeline?.at(player.heard)) return "Speaking.";
+  if (player.timeline?.isHeard(player.heard)) return "Speaking.";
   if (talk.isTalking) return "Waiting for the first frames …";
   return "Ready.";
 }

@@ -80,13 +80,17 @@ export class Timeline {
     return placed;
   }
 
-  /** Returns the piece that is heard, or null; those before it are dropped. */
+  /** Returns the piece that is heard, or was last, or null; those before it are dropped. */
   at(heard) {
-    while (this.#placed.length && this.#placed[0].at + this.#placed[0].samples <= heard) {
-      this.#placed.shift();
-    }
+    while (this.#placed.length > 1 && this.#placed[1].at <= heard) this.#placed.shift();
     const [first] = this.#placed;
     return first && first.at <= heard ? first : null;
+  }
+
+  /** Whether something is heard. */
+  isHeard(heard) {
+    const piece = this.at(heard);
+    return piece !== null && heard < piece.at + piece.samples;
   }
 
   /** Returns the pieces that are heard until some samples from now. */

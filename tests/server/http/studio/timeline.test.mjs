@@ -99,7 +99,15 @@ test("the piece that is heard is the one whose sound is", () => {
   assert.equal(line.at(LEAD + 39).index, 0);
   assert.equal(line.at(LEAD + 40).index, 1);
   assert.equal(line.at(LEAD + 199).index, 4);
-  assert.equal(line.at(LEAD + 200), null);
+  assert.equal(line.isHeard(LEAD + 199), true);
+});
+
+test("the last piece stays, so that it is drawn however busy the page is", () => {
+  const line = timeline();
+  add(line, 0, 5, 0);
+  line.place(0);
+  assert.equal(line.at(5000).index, 4);
+  assert.equal(line.isHeard(5000), false);
 });
 
 test("pieces that are heard soon are told, to be decoded", () => {
