@@ -1,15 +1,14 @@
 // The page: what is pressed becomes speech, and what happens is said in words and numbers.
 
-import { checkPortrait, findingsOf, sentence } from "./findings.mjs";
+import { checkPortrait } from "./findings.mjs";
+import { base64, bitmap } from "./picture.mjs";
 import { Player } from "./player.mjs";
 import { insecureProblem, isOfPortrait, Problem } from "./problems.mjs";
 import { chunksOf, Microphone, readSoundFile, spoken } from "./sources.mjs";
 import { Talk } from "./talk.mjs";
+import { page, showFindings, showNumbers, tell } from "./view.mjs";
 
 const TICK_MS = 200;
-const page = Object.fromEntries(
-  [...document.querySelectorAll("[id]")].map((element) => [element.id, element]),
-);
 
 const player = new Player(page.face);
 let talk = null;
@@ -29,7 +28,7 @@ async function choosePortrait(file) {
   stopSpeaking();
   const chosen = { file, checks: null, warnings: [], isTaken: false };
   portrait = chosen;
-  showFindings();
+  showFindings(chosen);
   page.portraitName.textContent = file.name ?? "The server's portrait";
   const [image, picture] = await Promise.all([base64(file), bitmap(file)]);
   await player.open();
@@ -42,7 +41,7 @@ async function choosePortrait(file) {
     },
     warning: (warning) => {
       chosen.warnings.push(warning);
-      showFindings();
+      showFindings(chosen);
     },
     closed: (problem) => portrait === chosen && closed(problem),
   });
@@ -52,26 +51,7 @@ async function choosePortrait(file) {
 /** Asks the server what could be better about a portrait. */
 async function check(chosen) {
   chosen.checks ??= await checkPortrait(chosen.file, key());
-  showFindings();
-}
-
-/** Shows what the checks say, and what the stream says that they do not. */
-function showFindings() {
-  const { checks, warnings, isTaken } = portrait;
-  const codes = new Set(checks?.map(({ code }) => code));
-  const found = warnings
-    .filter(({ reason }) => !codes.has(reason))
-    .map(({ message }) => ({ text: sentence(message), kind: "warning" }));
-  if (checks) found.push(...findingsOf(checks));
-  else if (isTaken) found.push({ text: "The server takes this portrait.", kind: "good" });
-  page.findings.replaceChildren(
-    ...found.map(({ text, kind }) => {
-      const item = document.createElement("li");
-      item.textContent = text;
-      item.className = kind;
-      return item;
-    }),
-  );
+  if (portrait === chosen) showFindings(chosen);
 }
 
 /** Opens the stream, and tells what is in the way; returns whether it is open. */
@@ -109,20 +89,6 @@ function closed(problem) {
 
 function key() {
   return page.key.value.trim();
-}
-
-function base64(file) {
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
-    reader.onerror = () => reject(new Problem("That cannot be read.", "Choose a picture file."));
-    reader.readAsDataURL(file);
-  });
-}
-
-/** Returns the picture, or null where only the server can read it. */
-function bitmap(file) {
-  return createImageBitmap(file).catch(() => null);
 }
 
 // ---- speech
@@ -203,12 +169,6 @@ function asProblem(error) {
 
 // ---- what is said of it
 
-function tell(problem) {
-  page.problem.hidden = !problem;
-  page.problemTitle.textContent = problem?.message ?? "";
-  page.problemRemedy.textContent = problem?.remedy ?? "";
-}
-
 /** Tells what goes wrong in something that nobody waits for. */
 function told(doing) {
   return doing.catch((error) => tell(asProblem(error)));
@@ -233,20 +193,7 @@ function tick() {
   }
   page.interrupt.disabled = !(speaking || talk?.isTalking);
   page.hold.setAttribute("aria-pressed", String(Boolean(microphone)));
-  if (talk?.started && player.timeline) showNumbers();
-}
-
-function showNumbers() {
-  const { meter, started } = talk;
-  const { timeline, rate, now } = player;
-  const write = (element, value, text) => {
-    element.textContent = value === null ? "–" : text(value);
-  };
-  write(page.firstFrame, meter.firstFrameS, (s) => `${Math.round(1000 * s)} ms`);
-  write(page.realTime, meter.realTimeFactor, (factor) => `${factor.toFixed(2)} ×`);
-  page.buffer.textContent = `${(timeline.ahead(now) / rate).toFixed(2)} s`;
-  page.advised.textContent = `${started.bufferS.toFixed(2)} s`;
-  page.stalls.textContent = `${timeline.underruns}, ${(timeline.stalled / rate).toFixed(2)} s`;
+  if (talk?.started && player.timeline) showNumbers(talk, player);
 }
 
 // ---- what is pressed
