@@ -3,8 +3,9 @@
 ARG PYTHON_IMAGE=docker.io/library/python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d
 
 FROM ${PYTHON_IMAGE} AS build
-# As `make .venv/gateway/ready` installs them. `mp4` makes the image GPL: leave it out to pass it on.
-ARG EXTRAS=server,client,mp4,heic
+# As `make .venv/gateway/ready` installs them. `mp4` and `voice` make the image GPL: leave them out
+# to pass it on.
+ARG EXTRAS=server,client,mp4,heic,voice
 WORKDIR /build
 COPY LICENSE README.md pyproject.toml ./
 COPY protos protos

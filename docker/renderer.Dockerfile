@@ -10,7 +10,7 @@ FROM ${PYTHON_IMAGE} AS build
 # Debian keeps one version of a package, which a pin would soon miss.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends tini
-ARG EXTRAS=server,client,mp4,heic
+ARG EXTRAS=server,client,mp4,heic,voice
 WORKDIR /build
 COPY LICENSE README.md pyproject.toml ./
 COPY protos protos
