@@ -12,7 +12,8 @@
       echomimicv3-flash-pro/                       flash, or transformer/ for either
         diffusion_pytorch_model.safetensors
 
-Each file of weights may also be in shards beside an index.json, in safetensors or pickled.
+Each file of weights may also be in shards beside an index.json, in safetensors or pickled. Folders
+may lie where download tools put them: `export.checkpoint.folders`.
 """
 
 import hashlib
@@ -27,6 +28,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from export.checkpoint.errors import CheckpointError, CheckpointMismatchError
+from export.checkpoint.folders import find_folder, unfinished
 from export.checkpoint.sizes import read_config, sizes_of
 from export.checkpoint.tensor_file import check_fetched
 from export.checkpoint.variant import variant_of
@@ -55,6 +57,8 @@ PUBLISHED = (
     (Path(), "BadToBest/EchoMimicV3"),
 )
 """The repository on Hugging Face that each folder holds."""
+FOLDERS = (BASE, *AUDIO_ENCODERS.values(), FLASH_DENOISER.parent, DENOISER.parent)
+"""What is found wherever download tools put it."""
 
 DIGEST_BYTES = 1 << 20
 # What building a module raises when sizes contradict each other.
@@ -106,10 +110,12 @@ class Checkpoint:
         Raises:
             CheckpointError: it is missing.
         """
-        found = find_weights(self.root / path, self.fetch(path))
+        file = self.place(path)
+        found = find_weights(file, self.fetch(path))
         if found is None:
             raise CheckpointError(
-                f"{self.root / path} is missing, whole, in shards or pickled: {self.fetch(path)}"
+                f"{file} is missing, whole, in shards or pickled"
+                f"{self._unfinished(path)}: {self.fetch(path)}"
             )
         return found
 
@@ -143,15 +149,33 @@ class Checkpoint:
         Raises:
             CheckpointError: it is missing.
         """
-        file = self.root / path
+        file = self.place(path)
         if not file.is_file():
-            raise CheckpointError(f"{file} is missing: {self.fetch(path)}")
+            raise CheckpointError(f"{file} is missing{self._unfinished(path)}: {self.fetch(path)}")
         return file
+
+    def place(self, path: Path) -> Path:
+        """Returns where a file or folder of the layout is; where it belongs if it is missing.
+
+        Raises:
+            CheckpointError: its folder is there several times.
+        """
+        name = next((each for each in FOLDERS if path.is_relative_to(each)), None)
+        if name is None:
+            return self.root / path
+        return (self._folder(name) or self.root / name) / path.relative_to(name)
+
+    def _folder(self, name: Path) -> Path | None:
+        folder, repository = _published(name)
+        return find_folder(self.root, name, repository, name.relative_to(folder))
+
+    def _unfinished(self, path: Path) -> str:
+        return unfinished(self.place(path), self.root / _published(path)[0])
 
     def fetch(self, path: Path) -> str:
         """Returns how to get a file of the layout, for errors."""
-        folder, repository = next(each for each in PUBLISHED if path.is_relative_to(each[0]))
-        file, to = path.relative_to(folder), self.root / folder
+        folder, repository = _published(path)
+        file, to = path.relative_to(folder), self.place(folder)
         return f"`hf download {repository} {file} --local-dir {to}` fetches it"
 
     @property
@@ -174,14 +198,14 @@ class Checkpoint:
         known: list[tuple[Variant, Path]] = []
         unusable: list[CheckpointError] = []
         for path in (FLASH_DENOISER, DENOISER):
-            if find_weights(self.root / path, self.fetch(path)) is not None:
+            if find_weights(self.place(path), self.fetch(path)) is not None:
                 try:
                     known.append((self._variant_of(path), path))
                 except CheckpointError as error:
                     unusable.append(error)
         fitting = [each for each in known if self.asked in (None, each[0])]
         if len(fitting) > 1:
-            heard = [each for each in fitting if (self.root / AUDIO_ENCODERS[each[0]]).is_dir()]
+            heard = [each for each in fitting if self._folder(AUDIO_ENCODERS[each[0]])]
             fitting = heard if len(heard) == 1 else fitting
         if len(fitting) == 1:
             return fitting[0]
@@ -199,8 +223,8 @@ class Checkpoint:
                 f"{self.fetch(usual)}"
             )
         raise CheckpointError(
-            f"{self.root / DENOISER} is missing, and so is {self.root / FLASH_DENOISER}: "
-            f"{self.fetch(usual)}"
+            f"{self.root / DENOISER} is missing, and so is {self.root / FLASH_DENOISER}"
+            f"{self._unfinished(usual)}: {self.fetch(usual)}"
         )
 
     def _variant_of(self, path: Path) -> Variant:
@@ -220,7 +244,7 @@ class Checkpoint:
             CheckpointError: it is missing.
         """
         folder = AUDIO_ENCODERS[self.variant]
-        if not (self.root / folder).is_dir():
+        if self._folder(folder) is None:
             raise CheckpointError(
                 f"{self.root / folder} is missing; the denoiser is that of {self.variant}: "
                 f"{self.fetch(folder / AUDIO_ENCODER_WEIGHTS)}"
@@ -231,7 +255,7 @@ class Checkpoint:
     def audio_encoder_weights(self) -> Path:
         """Wav2Vec2's file of weights, relative to the root."""
         safe = self.audio_encoder / SAFE_AUDIO_ENCODER_WEIGHTS
-        known = find_weights(self.root / safe, self.fetch(safe))
+        known = find_weights(self.place(safe), self.fetch(safe))
         return self.audio_encoder / AUDIO_ENCODER_WEIGHTS if known is None else safe
 
     def digest(self) -> str:
@@ -241,7 +265,7 @@ class Checkpoint:
             for weights in self.weights(path).files:
                 with weights.open("rb") as file:
                     length = file.seek(0, 2)
-                    digest.update(f"{weights.relative_to(self.root)} {length}\n".encode())
+                    digest.update(f"{path.with_name(weights.name)} {length}\n".encode())
                     for start in (0, max(0, length - DIGEST_BYTES)):
                         file.seek(start)
                         digest.update(file.read(DIGEST_BYTES))
@@ -266,3 +290,8 @@ class Checkpoint:
             CheckpointError: it is damaged, or has sections that are not known.
         """
         return read_config(self.root / CONFIG)
+
+
+def _published(path: Path) -> tuple[Path, str]:
+    """Returns which folder a path is in that is downloaded as a whole, and its repository."""
+    return next(each for each in PUBLISHED if path.is_relative_to(each[0]))

@@ -57,7 +57,7 @@ def read_tensors(file: Path, fetch: str) -> dict[str, Tensor]:
         CheckpointError: it is damaged, or holds something else.
     """
     kind = _kind(file, fetch)
-    with readable(file):
+    with readable(file, fetch):
         if kind == "safetensors":
             return load_file(file)
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=kind == "zip")
@@ -68,7 +68,7 @@ def read_names(file: Path, fetch: str) -> list[str]:
     """Returns the names of a file's tensors; arguments and errors as for `read_tensors`."""
     if _kind(file, fetch) != "safetensors":
         return list(read_tensors(file, fetch))
-    with readable(file), safe_open(file, framework="pt") as tensors:
+    with readable(file, fetch), safe_open(file, framework="pt") as tensors:
         return list(tensors.keys())
 
 
@@ -78,8 +78,13 @@ def check_fetched(file: Path, fetch: str) -> bytes:
     Raises:
         CheckpointError: it is; or it cannot be opened.
     """
-    with readable(file), file.open("rb") as opened:
+    with readable(file, fetch), file.open("rb") as opened:
         head = opened.read(HEAD_BYTES)
+    if (control := file.with_name(f"{file.name}.aria2")).is_file():
+        # Such downloads have their whole length from the start.
+        raise CheckpointError(
+            f"{file} is an unfinished download, since {control} is there: {fetch}"
+        )
     if not head:
         raise CheckpointError(f"{file} is empty: {fetch}")
     begins = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
@@ -90,13 +95,13 @@ def check_fetched(file: Path, fetch: str) -> bytes:
 
 
 @contextmanager
-def readable(file: Path) -> Generator[None]:
+def readable(file: Path, fetch: str) -> Generator[None]:
     """Turns what a damaged file raises into one line."""
     try:
         yield
     except DAMAGES as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{file} cannot be read: {reason}") from error
+        raise CheckpointError(f"{file} cannot be read: {reason}; {fetch} again") from error
 
 
 def _kind(file: Path, fetch: str) -> Literal["safetensors", "zip", "pickle"]:

@@ -43,7 +43,7 @@ class WeightFile:
         if not self.path.name.endswith(INDEX):
             return [self.path]
         check_fetched(self.path, self.fetch)
-        with readable(self.path):
+        with readable(self.path, self.fetch):
             shards = json.loads(self.path.read_bytes())["weight_map"].values()
             return [self.path.parent / name for name in sorted(set(shards))]
 
