@@ -6,7 +6,14 @@ from typing import Annotated
 import typer
 
 from export.cli.console import console
-from export.cli.options import AskedVariant, Threads, parse_size, parse_style
+from export.cli.options import (
+    AskedVariant,
+    Decoder,
+    Threads,
+    parse_decoder,
+    parse_size,
+    parse_style,
+)
 from export.cli.planned import announce, show
 from export.cli.progress import progress
 from export.precision.policy import Precision
@@ -45,6 +52,15 @@ def onnx(
         Precision | None,
         typer.Option(help="Of the VAE, likewise: bf16 or fp32 where its weights overflow in fp16."),
     ] = None,
+    decoder: Decoder = None,
+    whole_vae: Annotated[
+        bool,
+        typer.Option(
+            "--whole-vae",
+            help="The VAE without a loop, all frames of a window at once: for TensorRTs that "
+            "refuse the loop, and faster where windows are small. Takes more memory.",
+        ),
+    ] = False,
     portrait: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="Picture that fp8 is calibrated with."),
@@ -108,6 +124,7 @@ def onnx(
     sizes = [parse_size(text) for text in size or ()]
     styles = dict(parse_style(text) for text in style or ())
     others = _others(text_precision, image_precision, vae_precision)
+    light = None if decoder is None else parse_decoder(decoder)
     _check_calibration(precision, portrait, speech)
 
     import torch
@@ -115,6 +132,7 @@ def onnx(
     from export.checkpoint.inspection import check
     from export.checkpoint.layout import Checkpoint
     from export.models.denoiser.config import Riflex
+    from export.networks.vae import LightDecoder, VaeChoice
     from export.planning.machine import machine_bytes
     from export.planning.plan import check_memory, make_plan
     from export.precision.calibration import Calibration
@@ -126,12 +144,14 @@ def onnx(
         torch.set_num_threads(threads)
     checkpoint = Checkpoint(checkpoint_dir, variant)
     check(checkpoint)
+    vae = VaeChoice(None if light is None else LightDecoder(*light), whole_vae)
     plan = make_plan(
         checkpoint,
         machine_bytes() if memory_gb is None else round(memory_gb * 1e9),
         asked=precision,
         others=others,
         style_bank=style_bank,
+        vae=vae,
     )
     (show if only_plan else announce)(plan)
     check_memory(checkpoint, plan)
@@ -151,6 +171,7 @@ def onnx(
             prompts=prompts,
             styles=styles,
             calibration=calibration,
+            vae=vae,
         )
     console.print(f"wrote {repository}")
 

@@ -1,5 +1,6 @@
 """Options that are more than a word or a number."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,6 +9,14 @@ from server.triton.contract import FRAMES_PER_LATENT, SIDE_MULTIPLE, Variant
 
 AskedVariant = Annotated[
     Variant | None, typer.Option("--variant", help="Which one, where the folder holds both.")
+]
+Decoder = Annotated[
+    str | None,
+    typer.Option(
+        "--decoder",
+        help="KIND=FILE: a lighter decoder in the place of the checkpoint's own, lightvaew2_1, "
+        "taew2_1 or lighttaew2_1.",
+    ),
 ]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes every core.")]
 
@@ -29,6 +38,14 @@ def parse_style(text: str) -> tuple[str, str]:
     if not (separator and name.isidentifier() and prompt.strip()):
         raise typer.BadParameter(f"{text} is not NAME=PROMPT, the name a word")
     return name, prompt.strip()
+
+
+def parse_decoder(text: str) -> tuple[str, Path]:
+    """Reads KIND=FILE."""
+    kind, separator, file = text.partition("=")
+    if not (separator and kind and file):
+        raise typer.BadParameter(f"{text} is not KIND=FILE, as taew2_1=taew2_1.safetensors")
+    return kind, Path(file)
 
 
 def check_frames(option: str, frames: int) -> None:

@@ -18,6 +18,14 @@ def verify(
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the frames to compare.")] = "128x128",
     frames: Annotated[int, typer.Option(help="Frames to compare, 4k + 1.")] = 9,
     variant: AskedVariant = None,
+    portrait: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Picture whose latents a lighter decoder is compared on with the checkpoint's.",
+        ),
+    ] = None,
     network: Annotated[
         list[str] | None,
         typer.Option(help="Network to compare, several times; all by default."),
@@ -30,12 +38,18 @@ def verify(
     from export.checkpoint.layout import Checkpoint
     from export.networks.exportable import Shape
     from export.onnx import verification
+    from export.precision.calibration import read_picture
     from server.triton.contract import PIXELS_PER_LATENT, latent_frames
 
     shape = Shape(1, latent_frames(frames), height // PIXELS_PER_LATENT, width // PIXELS_PER_LATENT)
     with console.status("") as status:
         result = verification.verify(
-            repository, Checkpoint(checkpoint, variant), shape, status.update, network
+            repository,
+            Checkpoint(checkpoint, variant),
+            shape,
+            status.update,
+            network,
+            None if portrait is None else read_picture(portrait, width, height),
         )
     _show(result, verification.STEPS)
 
@@ -53,3 +67,9 @@ def _show(result: "Verification", steps: int) -> None:
     results.print(table)
     if result.psnr_db is not None:
         results.print(f"frames after {steps} steps: PSNR {result.psnr_db:.1f} dB")
+    if result.decoder_psnr_db is not None:
+        results.print(
+            f"decoder {result.decoder}: PSNR {result.decoder_psnr_db:.1f} dB against the "
+            "checkpoint's own",
+            soft_wrap=True,
+        )

@@ -1,6 +1,7 @@
 """From a seed to the demo's checkpoint, in stages that each go on where they were stopped.
 
     random networks -> VAE -> Wav2Vec2 -> windows of talking -> denoiser -> decoder once more
+                                                              -> a light decoder in its place
 
 CLIP and umT5 keep their random weights: the denoiser learns to read them.
 """
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -20,6 +22,7 @@ from export.checkpoint.tiny import Sizes, make_tiny
 from export.demo.audio_training import AudioLoss, AudioStudent, lessons, new_wav2vec2
 from export.demo.clips import Encoders, TrainingWindow, training_windows
 from export.demo.denoiser_training import FlowLoss, new_denoiser
+from export.demo.light_decoder import LightDecoderLoss, film
 from export.demo.mouths import motion
 from export.demo.training import Plan, Report, train
 from export.demo.vae_training import (
@@ -33,6 +36,9 @@ from export.demo.vae_training import (
 from export.demo.voices import TRAINING, utterance
 from export.models import audio_encoder
 from export.models.vae import coder as vae
+from export.models.vae import taehv
+from export.models.vae.coder import VaeEncoder
+from export.models.vae.taehv import TaehvDecoder, TaehvSizes
 from export.networks.catalogue import BUILDS
 from export.networks.exportable import Build
 from server.animation.tokens import PromptTokenizer
@@ -92,7 +98,12 @@ VAE_RECORDINGS, VAE_RECORDING_S = 200, 4.0
 AUDIO_RECORDINGS, AUDIO_RECORDING_S = 250, 6.0
 WINDOWS = 2000
 STAGES = VAE_STAGE, AUDIO_STAGE, DENOISER_STAGE, VAE_MORE_STAGE, DECODER_STAGE = 0, 1, 2, 3, 4
+LIGHT_SEED, LIGHT_RECORDINGS, LIGHT_FILMS, LIGHT_STEPS = 1_000, 40, 400, 2000
+"""No other stage draws from this seed."""
 VAE_ENDS = ("conv_in", "conv_out")
+LIGHT_DECODER = "taew2_1.safetensors"
+LIGHT_SIZES = TaehvSizes(widths=(64, 32, 16, 16), patch=2)
+LIGHT_ENDS = ("1.layer.weight", "22.layer.weight")
 
 
 def train_demo(root: Path, work: Path, *, seed: int, report: Report) -> None:
@@ -110,6 +121,7 @@ def train_demo(root: Path, work: Path, *, seed: int, report: Report) -> None:
     train_audio_encoder(root, work, seed, report)
     train_denoiser(root, work, seed, report)
     train_decoder(root, work, seed, report)
+    train_light_decoder(root, work, seed, report)
 
 
 def train_vae(root: Path, work: Path, seed: int, report: Report) -> None:
@@ -133,10 +145,7 @@ def train_vae(root: Path, work: Path, seed: int, report: Report) -> None:
 
 def train_decoder(root: Path, work: Path, seed: int, report: Report) -> None:
     """Trains the checkpoint's decoder further, on latents that stay as they are."""
-    weights = torch.load(root / layout.VAE, weights_only=True)
-    wan = vae.load_vae(
-        {key: tensor.float() for key, tensor in weights.items()}, SIZES.others["vae_kwargs"]
-    )
+    wan = _trained_vae(root)
     twins = VaeTwins(wan, decoder_only=True)
     data_seed = _data_seed(seed, DECODER_STAGE)
     recordings = _recordings(data_seed, VAE_RECORDINGS, VAE_RECORDING_S)
@@ -145,6 +154,29 @@ def train_decoder(root: Path, work: Path, seed: int, report: Report) -> None:
     train(twins, loss, plan, work, report)
     write_back(twins, wan)
     torch.save(_half(vae.public_tensors(wan)), root / layout.VAE)
+
+
+def train_light_decoder(root: Path, work: Path, seed: int, report: Report) -> None:
+    """Trains a small decoder for the checkpoint's latents, and writes it beside the others."""
+    torch.manual_seed(seed)
+    network = taehv.build_taehv(LIGHT_SIZES)
+    encoder = VaeEncoder(_trained_vae(root))
+    recordings = _recordings(LIGHT_SEED + seed, LIGHT_RECORDINGS, VAE_RECORDING_S)
+    motions = [motion(samples) for samples in recordings]
+    random = np.random.default_rng([LIGHT_SEED, seed])
+    films = []
+    for number in range(LIGHT_FILMS):
+        films.append(film(random, motions, encoder))
+        report("light_films", number + 1, LIGHT_FILMS, {})
+    plan = Plan("light_decoder", LIGHT_STEPS, LIGHT_SEED + seed, 0.012, 3e-3, adam=LIGHT_ENDS)
+    train(network, LightDecoderLoss(TaehvDecoder(network), films), plan, work, report)
+    save_file(_half(taehv.public_tensors(network)), root / LIGHT_DECODER)
+
+
+def _trained_vae(root: Path) -> AutoencoderKLWan:
+    weights = torch.load(root / layout.VAE, weights_only=True)
+    wide = {key: tensor.float() for key, tensor in weights.items()}
+    return vae.load_vae(wide, SIZES.others["vae_kwargs"])
 
 
 def train_audio_encoder(root: Path, work: Path, seed: int, report: Report) -> None:

@@ -146,9 +146,9 @@ class VaeLoss:
         loss = difference(seen, video, weight) + KL_WEIGHT * 16 * kl
         with torch.no_grad():
             error = (seen.clamp(-1, 1) - video).square()
-            facts = {view.name: _psnr(error[count:]), "kl": kl.item()}
+            facts = {view.name: psnr(error[count:]), "kl": kl.item()}
             if count:
-                facts[f"{view.name}_again"] = _psnr(error[:count])
+                facts[f"{view.name}_again"] = psnr(error[:count])
         return loss, facts
 
     @torch.no_grad()
@@ -178,7 +178,7 @@ def difference(seen: Tensor, true: Tensor, weight: Tensor) -> Tensor:
     return loss + POOLED_WEIGHT * pooled
 
 
-def _psnr(squared_error: Tensor) -> float:
+def psnr(squared_error: Tensor) -> float:
     """Returns the decibels of videos in [-1, 1]."""
     return -10 * math.log10(squared_error.mean().item() / 4)
 

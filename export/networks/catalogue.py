@@ -10,7 +10,7 @@ from export.networks.denoiser import denoiser, denoiser_cached, preview_denoiser
 from export.networks.exportable import Build
 from export.networks.image_encoder import image_encoder
 from export.networks.text_encoder import text_encoder
-from export.networks.vae import vae_decoder, vae_encoder
+from export.networks.vae import AS_PUBLISHED, VaeChoice, vae_decoder, vae_encoder
 from export.precision.policy import AS_ASKED, IN_32_BITS, Precision, precision_of
 from server.triton.contract import Variant
 
@@ -29,6 +29,7 @@ BUILDS: Mapping[Variant, Mapping[str, Build]] = {
     "preview": {**FLASH, "audio_encoder": preview_audio_encoder, "denoiser": preview_denoiser},
 }
 """What builds the networks of each variant."""
+VAE = ("vae_encoder", "vae_decoder")
 
 
 def networks(
@@ -36,6 +37,7 @@ def networks(
     precision: Precision = "fp32",
     riflex: Riflex | None = None,
     others: Mapping[str, Precision] = AS_ASKED,
+    vae: VaeChoice = AS_PUBLISHED,
 ) -> dict[str, Build]:
     """Returns what builds each network of a checkpoint, so that one at a time is in memory.
 
@@ -44,12 +46,15 @@ def networks(
         precision: of the large weights; some networks stay in 32 bits all the same.
         riflex: a change of the denoiser's temporal frequencies, for clips of a known length.
         others: precisions of networks for which it is to be another one.
+        vae: what is exported of the VAE.
 
     Raises:
         CheckpointError: the variant cannot be told.
     """
     builds = dict(BUILDS[checkpoint.variant])
     builds["denoiser"] = partial(builds["denoiser"], riflex=riflex)
+    for name in VAE:
+        builds[name] = partial(builds[name], how=vae)
     return {
         name: build
         if name in IN_32_BITS

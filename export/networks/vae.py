@@ -1,19 +1,78 @@
-"""The Wan VAE of a checkpoint."""
+"""The Wan VAE of a checkpoint, and decoders that take its decoder's place."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
 from export.checkpoint import layout
+from export.checkpoint.errors import CheckpointError, CheckpointMismatchError
 from export.checkpoint.layout import Checkpoint
+from export.checkpoint.weights import WeightFile
 from export.models.vae.chunks import in_chunks
-from export.models.vae.coder import PUBLIC_SIZES, VaeDecoder, VaeEncoder, load_vae
+from export.models.vae.coder import PUBLIC_SIZES, Coder, Decoder, VaeDecoder, VaeEncoder, load_vae
+from export.models.vae.taehv import TaehvDecoder, load_taehv
 from export.networks.exportable import Exportable, Inputs, Shape
+from export.onnx.loop import Loop
 from export.precision.narrowing import DTYPES
 from export.precision.policy import Precision
 from server.triton import contract
 
+DECODERS = ("lightvaew2_1", "taew2_1", "lighttaew2_1")
+"""The Wan VAE at a quarter of its width; TAEHV; TAEHV for latents as the VAE has them."""
+LIGHT_VAE_DIM = "decoder.head.2.weight"
+"""Whose inputs tell how wide a VAE is."""
 
-def vae_encoder(checkpoint: Checkpoint, precision: Precision = "fp32") -> Exportable:
+
+@dataclass(frozen=True, slots=True)
+class LightDecoder:
+    """A published decoder for the same latents, in a file of its own.
+
+    Raises:
+        CheckpointError: its kind is not known, or there is no such file.
+    """
+
+    kind: str
+    file: Path
+
+    def __post_init__(self) -> None:
+        if self.kind not in DECODERS:
+            raise CheckpointError(f"{self.kind} is no decoder; there are {', '.join(DECODERS)}")
+        if not self.file.is_file():
+            raise CheckpointError(f"{self.file} is missing")
+
+    def name(self) -> str:
+        """Returns its kind, and a digest of its file."""
+        return f"{self.kind} {hashlib.sha256(self.file.read_bytes()).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True, slots=True)
+class VaeChoice:
+    """What is exported of a VAE.
+
+    Attributes:
+        light: what takes the place of the checkpoint's own decoder.
+        whole: all frames of a window in one pass, with no loop in the graph: what it runs in grows
+            with the window then.
+    """
+
+    light: LightDecoder | None = None
+    whole: bool = False
+
+    def loop(self, coder: Coder) -> Loop | None:
+        """Returns the parts in which an encoder or decoder is exported, if it is in parts."""
+        return None if self.whole else in_chunks(coder)
+
+
+AS_PUBLISHED = VaeChoice()
+"""The checkpoint's own, chunk by chunk."""
+
+
+def vae_encoder(
+    checkpoint: Checkpoint, precision: Precision = "fp32", how: VaeChoice = AS_PUBLISHED
+) -> Exportable:
     """The encoder of the Wan VAE."""
 
     def inputs(shape: Shape) -> Inputs:
@@ -26,17 +85,43 @@ def vae_encoder(checkpoint: Checkpoint, precision: Precision = "fp32") -> Export
         }
 
     module = VaeEncoder(wan_vae(checkpoint, precision))
-    return Exportable(contract.VAE_ENCODER, module, inputs, in_chunks(module))
+    return Exportable(contract.VAE_ENCODER, module, inputs, how.loop(module))
 
 
-def vae_decoder(checkpoint: Checkpoint, precision: Precision = "fp32") -> Exportable:
-    """The decoder of the Wan VAE."""
+def vae_decoder(
+    checkpoint: Checkpoint, precision: Precision = "fp32", how: VaeChoice = AS_PUBLISHED
+) -> Exportable:
+    """The decoder of the Wan VAE, or a lighter one."""
 
     def inputs(shape: Shape) -> Inputs:
         return {"latents": torch.randn(shape.latents)}
 
-    module = VaeDecoder(wan_vae(checkpoint, precision))
-    return Exportable(contract.VAE_DECODER, module, inputs, in_chunks(module))
+    if how.light is None:
+        module = VaeDecoder(wan_vae(checkpoint, precision))
+    else:
+        module = light_decoder(how.light, precision, checkpoint.device)
+    return Exportable(contract.VAE_DECODER, module, inputs, how.loop(module))
+
+
+def light_decoder(
+    light: LightDecoder, precision: Precision = "fp32", device: str = "cpu"
+) -> Decoder:
+    """Loads a lighter decoder.
+
+    Raises:
+        CheckpointError: its file is damaged.
+        CheckpointMismatchError: it holds another network.
+    """
+    weights = WeightFile(light.file, f"fetch {light.kind} again").tensors()
+    narrow = {key: tensor.to(device, DTYPES[precision]) for key, tensor in weights.items()}
+    try:
+        if light.kind == "lightvaew2_1":
+            if LIGHT_VAE_DIM not in narrow:
+                raise CheckpointMismatchError(f"1 missing: {LIGHT_VAE_DIM}")
+            return VaeDecoder(load_vae(narrow, {"dim": narrow[LIGHT_VAE_DIM].shape[1]}))
+        return TaehvDecoder(load_taehv(narrow), raw_latents=light.kind == "lighttaew2_1")
+    except CheckpointMismatchError as error:
+        raise CheckpointMismatchError(f"{light.file} is no {light.kind}: {error}") from error
 
 
 def wan_vae(checkpoint: Checkpoint, precision: Precision = "fp32") -> AutoencoderKLWan:

@@ -2,10 +2,11 @@
 
 Each network is run on random inputs, as a torch module in float32 and as its ONNX file. Then a few
 denoising steps and the decoder make frames both ways, each network taking what the one before it
-made, so that errors add up as they do when serving.
+made, so that errors add up as they do when serving. A lighter decoder is compared with the
+checkpoint's own, on the same latents.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from export.networks.text_encoder import text_encoder
 from export.onnx.graph import open_session
 from export.repository.exporter import VERSION
 from export.repository.model_config import MODEL_FILE
+from export.repository.origin import noted_decoder
 from server.animation.samplers.sampler import make_sampler
 from server.manifest import Manifest, ManifestError, read_manifest
 from server.triton.contract import NETWORKS, cast
@@ -49,10 +51,19 @@ class Error:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Every output's error, and the PSNR in dB of frames after STEPS steps, if they were made."""
+    """What was found.
+
+    Attributes:
+        errors: of every output.
+        psnr_db: of frames after STEPS steps, if they were made.
+        decoder: the light decoder that the repository has, if it has one.
+        decoder_psnr_db: of its frames against those of the checkpoint's own.
+    """
 
     errors: Sequence[Error]
-    psnr_db: float | None
+    psnr_db: float | None = None
+    decoder: str | None = None
+    decoder_psnr_db: float | None = None
 
 
 def verify(
@@ -61,6 +72,7 @@ def verify(
     shape: Shape,
     report: Report,
     names: Sequence[str] | None = None,
+    portrait: NDArray[np.uint8] | None = None,
 ) -> Verification:
     """Compares a repository with its checkpoint. One network at a time is in memory.
 
@@ -71,6 +83,8 @@ def verify(
         report: told what is being done.
         names: of the networks; all that the repository and the checkpoint have, by default. Frames
             take the denoiser and the decoder.
+        portrait: [H, W, 3] of that shape, whose latents a light decoder is compared on; without one
+            those of the denoising steps.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
@@ -90,6 +104,12 @@ def verify(
         raise ManifestError(
             f"{repository} has no {', '.join(sorted(missing))}, only {', '.join(present)}"
         )
+    decoder = noted_decoder(repository / "vae_decoder" / VERSION)
+    if decoder is not None and described.networks["vae_decoder"].precision == "bf16":
+        raise ManifestError(
+            f"{repository} has the decoder {decoder} in bf16, which ONNX Runtime does not compute "
+            "on a CPU: export it with --vae-precision fp16 or fp32 to compare it"
+        )
     verified = [name for name in present if name in (names or present)]
     for name in verified:
         report(f"{name}: torch, then ONNX Runtime")
@@ -103,23 +123,42 @@ def verify(
             _error(name, output, precision, actual[output], expected[output]) for output in expected
         ]
     if not {"denoiser", "vae_decoder"} <= set(verified):
-        return Verification(errors, None)
-    report("frames by torch")
-    expected = _frames(lambda name: _torch(builds[name](checkpoint)), builds, checkpoint, shape)
-    report("frames by ONNX Runtime")
-    actual = _frames(
-        lambda name: _served(repository, checkpoint, described, name), builds, checkpoint, shape
-    )
-    return Verification(errors, _psnr(actual, expected))
+        return Verification(errors)
 
+    def exactly(name: str) -> Run:
+        return _torch(builds[name](checkpoint))
 
-def _frames(
-    runs: Callable[[str], Run], builds: Mapping[str, Build], checkpoint: Checkpoint, shape: Shape
-) -> NDArray[np.float64]:
-    """Returns video [B, 3, F, H, W]; one network at a time is in memory."""
+    def as_served(name: str) -> Run:
+        return _served(repository, checkpoint, described, name)
+
     inputs = _inputs(builds["denoiser"](checkpoint), shape)
-    latents = _denoise(runs("denoiser"), inputs)
+    report("frames by torch")
+    latents = _denoise(exactly("denoiser"), inputs)
+    expected = _video(exactly, latents)
+    report("frames by ONNX Runtime")
+    actual = _video(as_served, _denoise(as_served("denoiser"), inputs))
+    psnr_db = _psnr(actual, expected)
+    if decoder is None:
+        return Verification(errors, psnr_db)
+    report("frames by both decoders")
+    if portrait is not None:
+        latents = _still(exactly, portrait, shape)
+        expected = _video(exactly, latents)
+    return Verification(errors, psnr_db, decoder, _psnr(_video(as_served, latents), expected))
+
+
+def _video(runs: Callable[[str], Run], latents: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Returns video [B, 3, F, H, W]."""
     return runs("vae_decoder")({"latents": torch.from_numpy(latents)})["video"]
+
+
+def _still(
+    runs: Callable[[str], Run], portrait: NDArray[np.uint8], shape: Shape
+) -> NDArray[np.float32]:
+    """Returns the latents of a film in which nothing moves."""
+    film = torch.from_numpy(portrait)[None, None].expand(1, shape.video_frames, -1, -1, -1)
+    latents = runs("vae_encoder")({"known": film, "grey": torch.zeros(1, 0)})["latents"]
+    return latents.astype(np.float32)
 
 
 def _denoise(run: Run, inputs: Inputs) -> NDArray[np.float32]:

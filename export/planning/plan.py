@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from export.checkpoint.layout import Checkpoint
 from export.errors import ExportError
 from export.networks.catalogue import networks
+from export.networks.vae import AS_PUBLISHED, VaeChoice
 from export.planning.costs import PROGRAM_BYTES, export_bytes, seconds
 from export.planning.sizes import file_bytes
 from export.precision.policy import AS_ASKED, IN_32_BITS, Precision, precision_of
@@ -82,6 +83,7 @@ def make_plan(
     asked: Precision | None = None,
     others: Mapping[str, Precision] = AS_ASKED,
     style_bank: bool = False,
+    vae: VaeChoice = AS_PUBLISHED,
 ) -> Plan:
     """Plans an export by the headers of a checkpoint's files.
 
@@ -91,6 +93,7 @@ def make_plan(
         asked: the precision of all networks; None takes for each the widest that fits.
         others: what is asked of single networks instead.
         style_bank: whether umT5 encodes prompts and is left out.
+        vae: what is exported of the VAE.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
@@ -99,7 +102,9 @@ def make_plan(
     for name in networks(checkpoint):
         only_encodes = style_bank and name == "text_encoder"
         choices = _choices(name, asked, others)
-        ways = (_planned(checkpoint, name, each, only_encodes=only_encodes) for each in choices)
+        ways = (
+            _planned(checkpoint, name, each, only_encodes=only_encodes, vae=vae) for each in choices
+        )
         planned.append(_first_fitting(ways, memory_bytes))
     return Plan(planned, memory_bytes)
 
@@ -152,12 +157,17 @@ def _choices(
 
 
 def _planned(
-    checkpoint: Checkpoint, name: str, precision: Precision, *, only_encodes: bool
+    checkpoint: Checkpoint,
+    name: str,
+    precision: Precision,
+    *,
+    only_encodes: bool,
+    vae: VaeChoice = AS_PUBLISHED,
 ) -> PlannedNetwork:
-    file = file_bytes(checkpoint, name, precision)
+    file = file_bytes(checkpoint, name, precision, vae)
     if only_encodes:
         return PlannedNetwork(name, precision, 0, PROGRAM_BYTES + file, None)
-    wide = file if precision == "fp32" else file_bytes(checkpoint, name, "fp32")
+    wide = file if precision == "fp32" else file_bytes(checkpoint, name, "fp32", vae)
     peak = export_bytes(name, precision, file=file, wide=wide)
     if precision == "fp8":
         # What calibrates it: umT5 in bf16, one network at a time.

@@ -9,7 +9,7 @@ from torch import nn
 from export.checkpoint.layout import Checkpoint
 from export.networks.catalogue import networks
 from export.networks.exportable import Build
-from export.networks.vae import wan_vae
+from export.networks.vae import AS_PUBLISHED, VaeChoice, light_decoder, wan_vae
 from export.precision.fp8 import layers_in_fp8
 from export.precision.policy import Precision
 
@@ -40,7 +40,9 @@ def builds(checkpoint: Checkpoint, precision: Precision) -> dict[str, Build]:
     return found
 
 
-def file_bytes(checkpoint: Checkpoint, network: str, precision: Precision) -> int:
+def file_bytes(
+    checkpoint: Checkpoint, network: str, precision: Precision, vae: VaeChoice = AS_PUBLISHED
+) -> int:
     """Returns how large a network's file will be in a precision that it is exported in.
 
     The module is built without values. A file whose weights are stored in halves is smaller.
@@ -49,8 +51,10 @@ def file_bytes(checkpoint: Checkpoint, network: str, precision: Precision) -> in
         CheckpointError: the checkpoint cannot be used.
     """
     outline = replace(checkpoint, device="meta")
+    if network == "vae_decoder" and vae.light is not None:
+        return weights_bytes(light_decoder(vae.light, precision))
     if network in VAE_PARTS:
         # The modules that are exported look at values.
-        vae = wan_vae(outline, precision)
-        return sum(weights_bytes(vae.get_submodule(part)) for part in VAE_PARTS[network])
+        wan = wan_vae(outline, precision)
+        return sum(weights_bytes(wan.get_submodule(part)) for part in VAE_PARTS[network])
     return weights_bytes(builds(outline, precision)[network](outline).module)

@@ -82,14 +82,7 @@ class Calibration:
 
     def picture(self) -> Picture:
         """Returns the portrait in the size of the calibration."""
-        try:
-            data = self.portrait.read_bytes()
-            image = decode_portrait(data, max_pixels=MAX_PIXELS, field=str(self.portrait))
-        except OSError as error:
-            raise CalibrationError(f"{self.portrait}: {error.strerror}") from error
-        except InvalidFieldError as error:
-            raise CalibrationError(str(error)) from error
-        return cropped(image, SIDE_PX, SIDE_PX)[0]
+        return read_picture(self.portrait, SIDE_PX, SIDE_PX)
 
     def samples(self) -> Samples:
         """Returns the speech where it is loudest, mono, 16 kHz; recordings begin silent."""
@@ -110,6 +103,21 @@ class Calibration:
         if not stretches[start] >= SAMPLES * VARIANCE_FLOOR:
             raise CalibrationError(f"{self.speech}: is silent; speech is needed")
         return mono[start : start + SAMPLES]
+
+
+def read_picture(file: Path, width: int, height: int) -> Picture:
+    """Returns a portrait as the server crops it, [height, width, 3].
+
+    Raises:
+        CalibrationError: it is no picture.
+    """
+    try:
+        image = decode_portrait(file.read_bytes(), max_pixels=MAX_PIXELS, field=str(file))
+    except OSError as error:
+        raise CalibrationError(f"{file}: {error.strerror}") from error
+    except InvalidFieldError as error:
+        raise CalibrationError(str(error)) from error
+    return cropped(image, width, height)[0]
 
 
 def largest_inputs(checkpoint: Checkpoint, calibration: Calibration) -> dict[str, float]:

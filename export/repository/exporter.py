@@ -20,8 +20,9 @@ from export.checkpoint.layout import Checkpoint
 from export.models.denoiser.config import Riflex
 from export.models.face_detector import face_detector
 from export.models.face_mesh import portrait_network
-from export.networks.catalogue import networks
+from export.networks.catalogue import VAE, networks
 from export.networks.exportable import Exportable, Shape
+from export.networks.vae import AS_PUBLISHED, VaeChoice
 from export.onnx.compare import check_export, verdict
 from export.onnx.graph import load_graph
 from export.onnx.trace import write_onnx
@@ -83,6 +84,7 @@ def export_repository(
     prompts: Mapping[str, str] | None = None,
     styles: Mapping[str, str] = MappingProxyType({}),
     calibration: Calibration | None = None,
+    vae: VaeChoice = AS_PUBLISHED,
 ) -> None:
     """Writes a repository that the gateway and Triton can serve.
 
@@ -99,6 +101,7 @@ def export_repository(
         styles: prompts by name for the text encoder, if it is not left out; the first is the
             default.
         calibration: what fp8 takes its scales from.
+        vae: what is exported of the VAE.
 
     Raises:
         CalibrationError: the portrait or the speech of the calibration cannot be used.
@@ -111,7 +114,7 @@ def export_repository(
         calibration.check()
     repository.mkdir(parents=True, exist_ok=True)
     (repository / manifest.FILE).unlink(missing_ok=True)
-    builds = networks(checkpoint, precision, riflex, others)
+    builds = networks(checkpoint, precision, riflex, others, vae)
     precisions: dict[str, Precision] = {
         name: precision_of(name, precision, others) for name in builds
     }
@@ -138,6 +141,8 @@ def export_repository(
             halves=halves,
             calibration=None if calibrated is None else calibrated.digest(),
             exporter=exporter_digest(checkpoint.variant, name),
+            decoder=vae.light.name() if vae.light and name == "vae_decoder" else None,
+            whole=vae.whole and name in VAE,
         )
         folder = repository / name
         if origin.is_of(folder / VERSION):

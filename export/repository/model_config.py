@@ -42,6 +42,11 @@ _DATA_TYPES: dict[DType, pb.DataType] = {
 }
 
 
+ON_GPUS: Mapping[str, str] = {"cudnn_conv_algo_search": "1", "arena_extend_strategy": "1"}
+"""What the native onnxruntime backend tells ONNX Runtime on a GPU: to choose kernels of
+convolutions by heuristics, where by default it tries all of them for every new shape, and to take
+the memory that is asked for, where by default it takes the next power of two."""
+
 _ANYWHERE = pb.ModelInstanceGroup.KIND_AUTO
 
 
@@ -89,7 +94,7 @@ def model_config(
         # a second, and preferred sizes close a waiting batch before it is full (docs/triton.md).
         dynamic_batching=pb.ModelDynamicBatching(),
         model_warmup=[_warm_up(network, warm_up)],
-        parameters=_parameters(precision, checkpoint, profiles),
+        parameters=_parameters(backend, precision, checkpoint, profiles),
         # Triton keeps no answer unless it is started with --cache-config.
         response_cache=pb.ModelResponseCache(enable=True) if network.name in REPEATED else None,
     )
@@ -102,9 +107,11 @@ def _place(backend: str, precision: str) -> "pb.ModelInstanceGroup.Kind":
 
 
 def _parameters(
-    precision: str, checkpoint: str | None, profiles: int
+    backend: str, precision: str, checkpoint: str | None, profiles: int
 ) -> dict[str, pb.ModelParameter]:
     values: dict[str, str] = dict([EXACT_INT8]) if precision == "int8" else {}
+    if _place(backend, precision) == _ANYWHERE:
+        values |= ON_GPUS
     if profiles > 1:
         # Each has a context of its own, which else takes the memory of the largest.
         values["execution_context_allocation_strategy"] = "ON_PROFILE_CHANGE"

@@ -32,6 +32,8 @@ class Origin:
         halves: whether weights that half precision holds exactly take half the room.
         calibration: of fp8, the digest of what it was calibrated with.
         exporter: the digest of the code that exports it.
+        decoder: of a light decoder, its kind and digest.
+        whole: whether a VAE is exported without a loop.
     """
 
     checkpoint: str
@@ -40,6 +42,8 @@ class Origin:
     halves: bool
     calibration: str | None
     exporter: str
+    decoder: str | None = None
+    whole: bool = False
 
     def note(self, folder: Path) -> None:
         """Writes it beside a file that is complete."""
@@ -55,6 +59,14 @@ class Origin:
 
     def _facts(self) -> dict[str, object]:
         return {**asdict(self), "tools": dict(tool_versions())}
+
+
+def noted_decoder(folder: Path) -> str | None:
+    """Returns the name of the light decoder that a folder's file is, if it is one."""
+    try:
+        return json.loads((folder / FILE).read_bytes()).get("decoder")
+    except (OSError, ValueError):
+        return None
 
 
 def exporter_digest(variant: Variant, network: str) -> str:

@@ -41,7 +41,7 @@ def test_a_download_becomes_frames(tmp_path: Path, checkpoint: Path, variant: Va
     repository = tmp_path / "model_repository"
     words = ("--repository", repository, "--size", "64x64", "--variant", variant)
     export("onnx", checkpoint, *words)
-    assert set(read_manifest(repository).networks) == set(NETWORKS[variant])
+    assert set(read_manifest(repository).networks) >= set(NETWORKS[variant])
     for capability in CAPABILITIES:
         engines = tmp_path / capability
         target = ("--compute-capability", capability, "--window", "5")

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from typer.testing import CliRunner
 
+from client.demo.media import PORTRAIT
 from export.__main__ import app
 from export.checkpoint import layout
 from export.checkpoint.layout import Checkpoint
 from export.checkpoint.tiny import make_tiny
+from export.models.vae.taehv import TaehvSizes, build_taehv, public_tensors
 from export.networks.catalogue import networks
 from export.networks.exportable import Shape
 from export.onnx.verification import exact_text_encoder
@@ -101,6 +104,26 @@ def test_verify_compares_the_networks_that_are_asked_for() -> None:
 
 
 @pytest.mark.slow
+def test_a_light_decoder_is_served_in_the_others_place_and_verified(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    decoder = public_tensors(build_taehv(TaehvSizes((16, 16, 8, 8))))
+    save_file(decoder, tmp_path / "light.safetensors")
+    repository = tmp_path / "repository"
+    shutil.copytree(TINY_REPOSITORY, repository)
+    words = ["--repository", str(repository), "--size", "128x128"]
+    words += ["--decoder", f"taew2_1={tmp_path / 'light.safetensors'}"]
+    result = CliRunner().invoke(app, ["onnx", str(TINY), *words])
+    assert result.exit_code == 0, result.output
+    sizes = ["--size", "64x64", "--frames", "5", "--portrait", str(PORTRAIT)]
+    result = CliRunner().invoke(app, ["verify", str(repository), "--checkpoint", str(TINY), *sizes])
+    assert result.exit_code == 0, result.output
+    found = re.search(r"decoder taew2_1 \w{16}: PSNR (-?[\d.]+) dB against", result.stdout)
+    assert found is not None, result.stdout
+    # Random weights draw other pictures.
+    assert float(found[1]) < 30
+
+
+@pytest.mark.slow
 def test_verify_takes_a_style_bank_for_what_it_has(tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     shutil.copytree(TINY_REPOSITORY, repository)
@@ -178,6 +201,24 @@ def test_a_damaged_repository_is_one_line(damaged: Path, command: str, network: 
 def test_options_of_tensorrt_are_checked(arguments: list[str], complaint: str) -> None:
     result = CliRunner().invoke(app, ["tensorrt", ".", *arguments])
     assert result.exit_code == 2
+    assert complaint in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("decoder", "code", "complaint"),
+    [
+        ("taew2_1", 2, "is not KIND=FILE"),
+        ("taesd=file", 1, "taesd is no decoder; there are lightvaew2_1"),
+        ("taew2_1=nowhere", 1, "nowhere is missing"),
+    ],
+)
+def test_a_decoder_that_cannot_be_used_is_one_line(
+    tmp_path: Path, decoder: str, code: int, complaint: str
+) -> None:
+    make_tiny(tmp_path / "checkpoint", seed=0)
+    arguments = ["onnx", str(tmp_path / "checkpoint"), "--decoder", decoder, "--plan"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == code
     assert complaint in " ".join(result.stderr.split())
 
 

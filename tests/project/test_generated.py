@@ -81,6 +81,16 @@ def test_a_config_names_the_checkpoint_if_there_is_one(precision: str) -> None:
     assert config.parameters.keys() - without.keys() == {CHECKPOINT_PARAMETER}
 
 
+def test_on_gpus_no_shape_is_stalled_by_a_search_of_kernels() -> None:
+    given = (NETWORKS["vae_decoder"], PUBLIC_WIDTHS, warm_up("vae_decoder"))
+    parameters = model_config(*given).parameters
+    # As the native backend spells HEURISTIC and kSameAsRequested.
+    assert parameters["cudnn_conv_algo_search"].string_value == "1"
+    assert parameters["arena_extend_strategy"].string_value == "1"
+    for elsewhere in ({"precision": "int8"}, {"backend": "tensorrt"}):
+        assert "cudnn_conv_algo_search" not in model_config(*given, **elsewhere).parameters
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_config_merges_what_waits_and_says_what_is_kept(name: str) -> None:
     config = model_config(NETWORKS[name], PUBLIC_WIDTHS, warm_up(name))

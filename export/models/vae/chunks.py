@@ -12,7 +12,7 @@ execution keeps no state.
 from torch import Tensor, nn
 
 from export.models.vae.coder import Coder
-from export.models.vae.layers import run_chunk
+from export.models.vae.past import run_chunk
 from export.onnx.loop import Loop
 
 

@@ -6,6 +6,7 @@ one pass over all frames. What is exported goes in chunks, too: see export/model
 """
 
 import copy
+import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -118,10 +119,12 @@ class Coder(nn.Module, ABC):
     latents_mean: Tensor
     latents_std: Tensor
 
-    def __init__(self, vae: AutoencoderKLWan) -> None:
+    def __init__(self) -> None:
         super().__init__()
+        # What Wan 2.1 normalises its latents by, as the library has it.
+        defaults = inspect.signature(AutoencoderKLWan.__init__).parameters
         for name in ("latents_mean", "latents_std"):
-            self.register_buffer(name, torch.tensor(vae.config[name]).view(1, -1, 1, 1, 1))
+            self.register_buffer(name, torch.tensor(defaults[name].default).view(1, -1, 1, 1, 1))
 
     @abstractmethod
     def enter(self, *inputs: Tensor) -> Tensor:
@@ -138,7 +141,7 @@ class VaeEncoder(Coder):
     chunk_frames = FRAMES_PER_LATENT
 
     def __init__(self, vae: AutoencoderKLWan) -> None:
-        super().__init__(vae)
+        super().__init__()
         self.network = frames_first(copy.deepcopy(vae.encoder))
         self.quant_conv = CausalConv(vae.quant_conv)
 
@@ -185,15 +188,10 @@ class VaeEncoder(Coder):
         return (mean - self.latents_mean) / self.latents_std
 
 
-class VaeDecoder(Coder):
+class Decoder(Coder):
     """Latents to video."""
 
     chunk_frames = 1
-
-    def __init__(self, vae: AutoencoderKLWan) -> None:
-        super().__init__(vae)
-        self.post_quant_conv = CausalConv(vae.post_quant_conv)
-        self.network = frames_first(copy.deepcopy(vae.decoder))
 
     def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Decodes normalised latents.
@@ -208,15 +206,32 @@ class VaeDecoder(Coder):
         """
         return self.leave(self.network(self.enter(latents)))
 
-    def enter(self, *inputs: Tensor) -> Tensor:
-        """Takes latents to frames of them."""
-        (x,) = inputs
-        latents = (x * self.latents_std + self.latents_mean).transpose(1, 2)
-        return self.post_quant_conv(latents.to(self.post_quant_conv.bias.dtype))
+    def denormalised(self, latents: Tensor) -> Tensor:
+        """Returns latents as the VAE has them, [B, z, T, h, w]."""
+        return latents * self.latents_std + self.latents_mean
+
+    def signal(self, x: Tensor) -> Tensor:
+        """Takes what the network gives to [-1, 1], not clamped; keeps the shape."""
+        return x.float()
 
     def leave(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Takes pictures to frames and video."""
-        video = x.float().clamp(-1, 1)
+        video = self.signal(x).clamp(-1, 1)
         levels = (video / 2 + 0.5).clamp(0, 1) * 255
         # To bytes last: TensorRT has them at the borders of a graph only.
         return levels.permute(0, 1, 3, 4, 2).to(torch.uint8), video.transpose(1, 2)
+
+
+class VaeDecoder(Decoder):
+    """The Wan VAE's own."""
+
+    def __init__(self, vae: AutoencoderKLWan) -> None:
+        super().__init__()
+        self.post_quant_conv = CausalConv(vae.post_quant_conv)
+        self.network = frames_first(copy.deepcopy(vae.decoder))
+
+    def enter(self, *inputs: Tensor) -> Tensor:
+        """Takes latents to frames of them."""
+        (x,) = inputs
+        latents = self.denormalised(x).transpose(1, 2)
+        return self.post_quant_conv(latents.to(self.post_quant_conv.bias.dtype))

@@ -1,12 +1,11 @@
 """The layers of the Wan VAE for [B, T, C, H, W], where a frame is an image.
 
-They run over a whole window, or over its chunks one after the other: the first frame alone, then
-the others. Between chunks each convolution in time keeps the last frames that it was given, as the
-authors' loop does. All of them are causal, so the numbers are the same. What is special about the
-first frame, which bypasses every temporal resampling, is written out in Downsample and Upsample.
+They run over a whole window or over its chunks, see `export.models.vae.past`. What is special
+about the first frame, which bypasses every temporal resampling, is written out in Downsample and
+Upsample.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -15,60 +14,14 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
     WanCausalConv3d,
     WanResample,
     WanRMS_norm,
+    WanUpsample,
 )
 from torch import Tensor, nn
 
-
-class Past:
-    """The last frames that every convolution in time was given, handed on from chunk to chunk.
-
-    Convolutions take and leave them in the order in which they run, which is that of every chunk.
-    """
-
-    def __init__(self, frames: Sequence[Tensor] | None) -> None:
-        """Begins a chunk.
-
-        Args:
-            frames: what the chunk before left; None for the first.
-        """
-        self.is_first = frames is None
-        self.left: list[Tensor] = []
-        """What this chunk leaves, in the same order."""
-        self._frames = iter(frames or ())
-
-    def precede(self, x: Tensor, count: int) -> Tensor:
-        """Puts the frames before x [B, T, C, H, W] in front of it; zeros precede frame 0."""
-        first = torch.zeros_like(x[:, :1]).expand(-1, count, -1, -1, -1)
-        x = torch.cat([first if self.is_first else next(self._frames), x], dim=1)
-        self.left.append(x[:, -count:])
-        return x
+from export.models.vae.past import Remembering
 
 
-def run_chunk(
-    network: nn.Module, x: Tensor, past: Sequence[Tensor] | None
-) -> tuple[Tensor, list[Tensor]]:
-    """Runs a network of these layers over one chunk.
-
-    Args:
-        network: such as `frames_first` returns.
-        x: [B, T, C, H, W]; T = 1 for the first chunk.
-        past: what the chunk before left; None for the first.
-
-    Returns:
-        The output, and what this chunk leaves to the next: [B, 1 or 2, C', H', W'] each.
-    """
-    memory = Past(past)
-    layers = [layer for layer in network.modules() if isinstance(layer, CausalConv)]
-    for layer in layers:
-        layer.past = memory
-    try:
-        return network(x), memory.left
-    finally:
-        for layer in layers:
-            layer.past = None
-
-
-class CausalConv(nn.Module):
+class CausalConv(Remembering):
     """A causal 3-D convolution of [B, T, C, H, W]: one 2-D convolution per temporal tap, summed.
 
     On a CPU 2-D convolutions are the faster ones. Laying the taps side by side in the channels of
@@ -78,7 +31,6 @@ class CausalConv(nn.Module):
 
     def __init__(self, conv: WanCausalConv3d) -> None:
         super().__init__()
-        self.past: Past | None = None
         self.time_stride = conv.stride[0]
         taps = conv.weight.unbind(2)
         present = len(taps) - 1
@@ -93,10 +45,7 @@ class CausalConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps [B, T, C, H, W] to [B, ceil(T / time stride), C', H, W]; zeros precede frame 0."""
         batch, length = x.shape[:2]
-        if self.past is not None:
-            x = self.remember(x)
-        elif self.past_frames:
-            x = nn.functional.pad(x, (0, 0, 0, 0, 0, 0, self.past_frames, 0))
+        x = self.remember(x) if self.past is not None else self.precede(x, self.past_frames)
         shifted = [
             x[:, shift : shift + length : self.time_stride].flatten(0, 1) for shift in self.shifts
         ]
@@ -110,9 +59,7 @@ class CausalConv(nn.Module):
 
         Each chunk ends where a stride does, so of the past a strided convolution needs less.
         """
-        assert self.past is not None
-        count = self.past_frames + 1 - self.time_stride
-        return self.past.precede(x, count) if count else x
+        return self.precede(x, self.past_frames + 1 - self.time_stride)
 
 
 class RmsNorm(nn.Module):
@@ -140,6 +87,18 @@ class FrameAttention(nn.Module):
         return self.attention(x.transpose(1, 2)).transpose(1, 2)
 
 
+class Nearest(nn.Module):
+    """Doubles the sides of images, each pixel becoming four.
+
+    The library's way of rounding becomes gathers by indices in float32; with whole factors it makes
+    no difference, and this one is a single operator.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps [B, C, H, W] to [B, C, 2H, 2W]."""
+        return nn.functional.interpolate(x, scale_factor=2, mode="nearest")
+
+
 class Downsample(nn.Module):
     """Halves the sides of [B, T, C, H, W] and, where the level has it, the time after frame 0."""
 
@@ -153,7 +112,7 @@ class Downsample(nn.Module):
 
         A chunk after the first has 2k frames, which become k.
         """
-        x = _per_frame(self.space, x)
+        x = per_frame(self.space, x)
         if self.time is None:
             return x
         if self.time.past is not None:
@@ -169,7 +128,7 @@ class Upsample(nn.Module):
 
     def __init__(self, resample: WanResample) -> None:
         super().__init__()
-        self.space = resample.resample
+        self.space = frames_first(resample.resample)
         self.time = CausalConv(resample.time_conv) if resample.mode == "upsample3d" else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -179,7 +138,7 @@ class Upsample(nn.Module):
         """
         if self.time is not None:
             x = self._double(self.time, x)
-        return _per_frame(self.space, x)
+        return per_frame(self.space, x)
 
     @staticmethod
     def _double(time: CausalConv, x: Tensor) -> Tensor:
@@ -201,7 +160,8 @@ def _frozen(tensor: Tensor) -> nn.Parameter:
     return nn.Parameter(tensor.contiguous(), requires_grad=False)
 
 
-def _per_frame(module: nn.Module, x: Tensor) -> Tensor:
+def per_frame(module: nn.Module, x: Tensor) -> Tensor:
+    """Maps the images of [B, T, C, H, W], each by itself."""
     return module(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
@@ -214,6 +174,7 @@ FRAMES_FIRST: Mapping[type[nn.Module], Callable[[Any], nn.Module]] = {
     WanRMS_norm: RmsNorm,
     WanAttentionBlock: FrameAttention,
     WanResample: _resample,
+    WanUpsample: lambda _: Nearest(),
 }
 
 
