@@ -102,6 +102,7 @@ report: $(EXPORT)/ready-dev $(TRITON)/ready ## Measure again what docs/ states
 	$(EXPORT)/bin/python -m tests.reports.errors
 	$(EXPORT)/bin/python -m tests.reports.settings
 	$(EXPORT)/bin/python -m tests.reports.sizing
+	$(EXPORT)/bin/python -m tests.reports.decoders $(DEMO) $(DEMO_REPOSITORY)
 
 .PHONY: export-check
 export-check: $(EXPORT)/ready-dev $(TINY)/config.yaml ## Export and build the public sizes with random weights, and write what that took

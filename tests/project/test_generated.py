@@ -87,8 +87,9 @@ def test_on_gpus_no_shape_is_stalled_by_a_search_of_kernels() -> None:
     # As the native backend spells HEURISTIC and kSameAsRequested.
     assert parameters["cudnn_conv_algo_search"].string_value == "1"
     assert parameters["arena_extend_strategy"].string_value == "1"
-    for elsewhere in ({"precision": "int8"}, {"backend": "tensorrt"}):
-        assert "cudnn_conv_algo_search" not in model_config(*given, **elsewhere).parameters
+    for backend, precision in (("onnxruntime", "int8"), ("tensorrt", "fp16")):
+        elsewhere = model_config(*given, backend, precision).parameters
+        assert "cudnn_conv_algo_search" not in elsewhere
 
 
 @pytest.mark.parametrize("name", NETWORKS)
