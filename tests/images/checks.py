@@ -163,13 +163,13 @@ def belongs_to_nobody(container: Container, *places: str) -> None:
     assert set(answer.stdout.splitlines()) == {"Read-only file system"}, answer.stdout
 
 
-def ends_well(container: Container, client: AvatarClient) -> None:
+def ends_well(container: Container, client: AvatarClient, fps: int = 25) -> None:
     """SIGTERM lets a stream finish; then the container ends with 0 and leaves no process."""
     frames = iter(client.animate(PORTRAIT, read_audio(beginning_of(SPEECH))))
     next(frames)
     processes = container.first.children(recursive=True)
     container.first.send_signal(signal.SIGTERM)
-    assert sum(1 for _ in frames) == SPEAKS_S * 25 - 1
+    assert sum(1 for _ in frames) == SPEAKS_S * fps - 1
     assert container.unshared.wait(90) == 0
     assert not any(process.is_running() for process in processes)
     assert "Traceback" not in container.said
@@ -236,7 +236,7 @@ def test_without_models_the_demo_is_served_and_said(images: Buildah, tmp_path: P
         assert refused.status_code == 400
         assert http.get("/readyz").status_code == 200
         belongs_to_nobody(container, "/opt/triton", "/app/demo")
-        ends_well(container, client)
+        ends_well(container, client, fps=15)
 
 
 def test_models_that_are_mounted_are_served(images: Buildah, tmp_path: Path) -> None:
