@@ -58,8 +58,8 @@ async def _answer(call: Call, conversation: Conversation, variant: Variant) -> N
     async for event in conversation.events():
         if isinstance(event, Frame):
             frame = await encoded(event, conversation.job.video_format, call.recorder)
-            await call.send(pb.AnimateResponse(frame=frame))
-            call.frame_sent(conversation.report, event.utterance_id)
+            await call.send(pb.AnimateResponse(frame=frame), unasked=event.is_idle)
+            call.frame_sent(conversation.report, event)
         else:
             await call.send(responses.event(event, variant))
 

@@ -23,7 +23,7 @@ from server.access.caller import Caller
 from server.api.status import facts_of, reason_of, to_status
 from server.errors import CapacityError, IdleClientError, SlowReaderError, cause_of
 from server.recorder import Recorder
-from server.sessions.events import Notice
+from server.sessions.events import Frame, Notice
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Job
 from server.sessions.report import Report
@@ -53,7 +53,7 @@ class Call:
         self.request_id, self.notices = _request_id(context)
         self._caller: Caller | None = None
         self.sent_at = 0.0
-        """When the latest answer was sent, on the event loop's clock."""
+        """When the client was last answered, on the event loop's clock."""
         self.recorder = recorder
         self._method = method
         self._session_id = ""
@@ -88,11 +88,14 @@ class Call:
         self._session_id = job.client_session_id
         self._report = report
 
-    def frame_sent(self, report: Report, utterance_id: int) -> None:
+    def frame_sent(self, report: Report, frame: Frame) -> None:
         """Counts a frame that has left."""
-        report.frame_sent(utterance_id)
         self.recorder.frame_sent(self._method)
-        if report.frames == 1:
+        if frame.is_idle:
+            report.idle_frame_sent()
+            return
+        report.frame_sent(frame.utterance_id)
+        if report.spoken_frames == 1:
             self.recorder.first_frame(self._method, report.first_frame_s)
 
     def ended(self, code: str, reason: str = "") -> None:
@@ -103,7 +106,7 @@ class Call:
 
     def video_ended(self, report: Report) -> None:
         """Says what one of the call's videos came to, for the metrics."""
-        if report.frames:
+        if report.spoken_frames:
             self.recorder.video_ended(self._method, report.playable_s, report.realtime_factor)
 
     async def read(self, kind: type[M], timeout_s: float | None = None) -> M | None:
@@ -160,8 +163,12 @@ class Call:
         """
         await self._context.send_initial_metadata(())
 
-    async def send(self, message: object) -> None:
+    async def send(self, message: object, *, unasked: bool = False) -> None:
         """Sends an answer; waits until the client's side takes it.
+
+        Args:
+            message: the answer.
+            unasked: whether it is none to what the client has said, whose silence then goes on.
 
         Raises:
             SlowReaderError: the client has left it unread for too long.
@@ -173,8 +180,10 @@ class Call:
                 await self._context.write(message)
         except TimeoutError as error:
             raise SlowReaderError(self._read_timeout_s) from error
-        self.sent_at = now()
-        self.recorder.message_sent(self.sent_at - began_s)
+        ended_s = now()
+        if not unasked:
+            self.sent_at = ended_s
+        self.recorder.message_sent(ended_s - began_s)
 
     async def read_out(self, limit_s: float) -> None:
         """Reads what the client has on its way, so that it is not writing when the status comes.
@@ -222,7 +231,8 @@ class Call:
 
 def facts_of_video(report: Report) -> dict[str, object]:
     """Returns what the log says of a video."""
-    facts: dict[str, object] = {"underruns": report.underruns} if report.underruns else {}
+    rarer = {"underruns": report.underruns, "idle_frames": report.idle_frames}
+    facts: dict[str, object] = {name: count for name, count in rarer.items() if count}
     return facts | {
         "audio_s": round(report.audio_s, 3),
         "frames": report.frames,

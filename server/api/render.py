@@ -81,7 +81,7 @@ async def _send_frames(call: Call, conversation: Conversation) -> None:
             case Frame():
                 frame = await encoded(event, conversation.job.video_format, call.recorder)
                 await call.send(pb.RenderResponse(frame=frame))
-                call.frame_sent(conversation.report, event.utterance_id)
+                call.frame_sent(conversation.report, event)
             case Notice():
                 await call.send(pb.RenderResponse(warning=responses.warning(event)))
             case _:
@@ -97,7 +97,7 @@ async def _send_mp4(call: Call, conversation: Conversation, total: int, audio: b
         match event:
             case Frame():
                 await asyncio.to_thread(writer.add_pictures, event.picture[None])
-                call.frame_sent(report, event.utterance_id)
+                call.frame_sent(report, event)
                 if report.windows > windows or report.frames == total:
                     windows = report.windows
                     progress = pb.Progress(frames=report.frames, total_frames=total)

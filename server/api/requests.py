@@ -17,7 +17,7 @@ from server.errors import InvalidFieldError, NotBuiltError
 from server.pictures.encoding import FrameEncoding
 from server.pictures.face import FaceBox
 from server.sessions import jobs
-from server.sessions.jobs import Job, Offer, VideoFormat
+from server.sessions.jobs import IdleMode, Job, Offer, VideoFormat
 from server.sessions.pacer import Pace
 from server.sessions.retiming import OWN_RATE, Retiming
 from server.sessions.stating import SHORTHANDS, Stated, check_range, with_stated
@@ -52,6 +52,11 @@ RENDER_OUTPUTS_TO_COME = (
     pb.RENDER_OUTPUT_WEBM,
     pb.RENDER_OUTPUT_GIF,
 )
+IDLE_MODES: dict[pb.IdleMode, IdleMode] = {
+    pb.IDLE_MODE_STILL: "still",
+    pb.IDLE_MODE_WARP: "warp",
+    pb.IDLE_MODE_MODEL: "model",
+}
 FRAME_ENCODINGS_TO_COME = (pb.FRAME_ENCODING_WEBP, pb.FRAME_ENCODING_H264)
 
 
@@ -65,13 +70,15 @@ def read_start(message: pb.AnimateRequest, offer: Offer) -> Job:
     if message.WhichOneof("message") != "start":
         raise InvalidFieldError("message", "the first message must be `start`")
     start = message.start
-    for name in ("idle_frames", "blink_over_speech"):
-        if getattr(start, name):
-            raise NotBuiltError(f"start.{name}")
-    if start.idle_mode not in (pb.IDLE_MODE_UNSPECIFIED, pb.IDLE_MODE_STILL):
-        raise NotBuiltError(f"start.idle_mode {start.idle_mode}")
+    if start.blink_over_speech:
+        raise NotBuiltError("start.blink_over_speech")
     job = _read_job(start, offer, prefix="start.")
-    return replace(job, continues=start.continue_from_last_frame, pace=_pace(start, offer))
+    return replace(
+        job,
+        continues=start.continue_from_last_frame,
+        pace=_pace(start, offer),
+        idle=_idle(start, offer),
+    )
 
 
 def read_render(request: pb.RenderRequest, offer: Offer) -> Job:
@@ -101,6 +108,23 @@ def read_render(request: pb.RenderRequest, offer: Offer) -> Job:
     settings = in_exact_clip(job.generation, variant, blends=exact.blend_latents)
     video_format = replace(job.video_format, retiming=OWN_RATE)
     return replace(job, exact=exact, generation=settings, video_format=video_format)
+
+
+def _idle(start: pb.Start, offer: Offer) -> IdleMode:
+    if start.idle_mode == pb.IDLE_MODE_UNSPECIFIED:
+        return offer.idle_modes[0] if start.idle_frames else "still"
+    mode = IDLE_MODES.get(start.idle_mode)
+    if mode is None:
+        raise InvalidFieldError("start.idle_mode", "is unknown; ask for STILL, WARP or MODEL")
+    if mode == "still" and start.idle_frames:
+        raise InvalidFieldError("start.idle_frames", "is true, but STILL sends none; leave it out")
+    if mode not in offer.idle_modes:
+        raise InvalidFieldError(
+            "start.idle_mode",
+            "is WARP, for which this server lacks the mesh of faces; ask for MODEL, or have its "
+            "repository exported again",
+        )
+    return mode
 
 
 def _pace(start: pb.Start, offer: Offer) -> Pace:

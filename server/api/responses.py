@@ -14,6 +14,7 @@ from server.animation.windows import WindowSpec
 from server.api.requests import (
     AUDIO_ENCODINGS,
     FRAME_ENCODINGS,
+    IDLE_MODES,
     SAMPLERS,
     TEACACHE_POLICIES,
 )
@@ -44,6 +45,7 @@ from server.triton.contract import Variant
 
 _AUDIO_ENCODING = {ours: theirs for theirs, ours in AUDIO_ENCODINGS.items()}
 _FRAME_ENCODING = {ours: theirs for theirs, ours in FRAME_ENCODINGS.items()}
+_IDLE_MODE = {ours: theirs for theirs, ours in IDLE_MODES.items()}
 _SAMPLER = {ours: theirs for theirs, ours in SAMPLERS.items()}
 _TEACACHE_POLICY = {ours: theirs for theirs, ours in TEACACHE_POLICIES.items()}
 
@@ -72,6 +74,7 @@ def started(job: Job, offer: Offer, times: WindowTimes, request_id: str) -> pb.S
         generation=_generation(job.generation, offer.manifest.variant),
         windows=_windows(spec, times.advised_buffer_s(kind, spec)),
         limits=_limits(offer),
+        idle_mode=_IDLE_MODE[job.idle],
         pace=pb.PACE_REALTIME if job.pace.is_realtime else pb.PACE_AS_FAST_AS_POSSIBLE,
         buffer=_seconds(job.pace.buffer_s),
     )
@@ -85,7 +88,7 @@ def _exact_windows(exact: ExactClip, offer: Offer) -> WindowSpec:
 
 
 def frame(frame: Frame, data: bytes, video_format: VideoFormat) -> pb.Frame:
-    """Returns a frame of speech, encoded, with its place in the call and in time."""
+    """Returns a frame, encoded, with its place in the call and in time."""
     return pb.Frame(
         index=frame.index,
         utterance_id=frame.utterance_id,
@@ -93,7 +96,7 @@ def frame(frame: Frame, data: bytes, video_format: VideoFormat) -> pb.Frame:
             presentation_time_ns(frame.index, video_format.retiming.frame_rate)
         ),
         first_audio_sample=frame.audio_sample,
-        kind=pb.FRAME_KIND_SPEECH,
+        kind=pb.FRAME_KIND_IDLE if frame.is_idle else pb.FRAME_KIND_SPEECH,
         encoding=_FRAME_ENCODING[video_format.encoding],
         width=video_format.width,
         height=video_format.height,
@@ -184,6 +187,7 @@ def summary(report: Report) -> pb.Summary:
         realtime_factor=report.realtime_factor,
         playable_latency=_seconds(report.playable_s),
         underruns=report.underruns,
+        idle_frames=report.idle_frames,
     )
 
 
@@ -208,6 +212,7 @@ def server_info(offer: Offer, times: WindowTimes) -> pb.GetServerInfoResponse:
         free_prompts=offer.free_prompts,
         settings=list(_settings(offer)),
         presets=[pb.Preset(name=name, steps=steps) for name, steps in offer.presets.items()],
+        idle_modes=[_IDLE_MODE[mode] for mode in offer.idle_modes],
     )
 
 

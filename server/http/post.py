@@ -190,7 +190,7 @@ class Still(Post):
                 if isinstance(event, Frame) and event.index == self._asked.frame_index:
                     frame = await encoded(event, conversation.job.video_format, call.recorder)
                     await call.send(pb.RenderResponse(frame=frame))
-                    call.frame_sent(conversation.report, event.utterance_id)
+                    call.frame_sent(conversation.report, event)
                     return
 
     async def write(self, message: pb.RenderResponse) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ import structlog
 
 from server.animation.defaults import GenerationSettings
 from server.animation.economy import Economy
-from server.animation.generation import Direction
+from server.animation.generation import Direction, seeded_noise
 from server.animation.windows import Window, first_window, following
 from server.audio.clock import MODEL_RATE_HZ
 from server.audio.timeline import AudioBudget
@@ -28,7 +28,9 @@ from server.notices import Notice
 from server.pictures.portrait import Picture
 from server.sessions.events import Event, Frame, Updated, UpdateRefused
 from server.sessions.gateway import Gateway
+from server.sessions.idle import Coming, Idle
 from server.sessions.jobs import Job
+from server.sessions.life import SilenceLife, WarpLife
 from server.sessions.outbox import Outbox
 from server.sessions.pacer import Pacer
 from server.sessions.prepared import Prepared
@@ -47,7 +49,15 @@ log = structlog.get_logger()
 class Conversation:
     """Takes a client's speech and draws it, one utterance after the other."""
 
-    def __init__(self, gateway: Gateway, job: Job, prepared: Prepared, limits: AudioLimits) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        job: Job,
+        prepared: Prepared,
+        limits: AudioLimits,
+        warp: WarpLife | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Begins with nothing said; `converse` is how to get one that draws.
 
         Args:
@@ -55,15 +65,15 @@ class Conversation:
             job: what is asked for; the output has the size of the prepared picture.
             prepared: who is animated.
             limits: on the audio.
+            warp: what is shown while nobody speaks, if that is a warp.
+            now: a monotonic clock in seconds.
         """
         height, width, _ = prepared.picture.shape
         self.job = replace(job, video_format=replace(job.video_format, width=width, height=height))
-        self.notices = prepared.notices
+        self.notices = prepared.notices + (() if warp is None else warp.notices)
         """What could be better about the portrait; to be said before the events."""
         self._retiming = job.video_format.retiming
-        self.report = Report(
-            job.audio_format.sample_rate_hz, time.monotonic, self._retiming.frame_rate
-        )
+        self.report = Report(job.audio_format.sample_rate_hz, now, self._retiming.frame_rate)
         self._gateway = gateway
         self._prepared = prepared
         self._limits = limits
@@ -71,7 +81,11 @@ class Conversation:
             int(limits.max_buffered_s * MODEL_RATE_HZ),
             lambda samples: gateway.recorder.audio_waiting(samples / MODEL_RATE_HZ),
         )
-        self._outbox = Outbox(self._capacity, Pacer(job.pace, self.report, self._is_starving))
+        self._silence = self._silence_life() if job.idle == "model" else None
+        life = warp or self._silence
+        self._idle = life and Idle(life, self._retiming.frame_rate, now, self._coming)
+        pacer = Pacer(job.pace, self.report, self._is_starving)
+        self._outbox = Outbox(self._capacity, pacer, self._idle)
         self._economy = Economy(gateway.offer.shorter_windows, self._tell_lowered)
         self._updates = Updates(
             job.generation,
@@ -85,8 +99,8 @@ class Conversation:
         self._added = asyncio.Event()
         self._drawn: Speech | None = None
         self._drawing: asyncio.Task[None] | None = None
-        self._first_index = 0
-        """Of the frames of the utterance that is drawn."""
+        self._first_index: int | None = None
+        """Of the frames of the utterance that is drawn; None before there is one."""
         self._next_window = first_window(gateway.offer.windows)
         """The first one of that utterance that has not begun."""
         self._kind = self._kind_of(job.generation)
@@ -177,7 +191,7 @@ class Conversation:
             tasks.create_task(self._gateway.encode(self.job, self._prepared)),
         ]
         try:
-            while (speech := await self._next()) is not None:
+            while (speech := await self._next(tasks)) is not None:
                 await self._draw_until_interrupted(speech, tasks)
             if self._updates.is_waiting:
                 await self._updates.settled()
@@ -188,7 +202,7 @@ class Conversation:
 
     async def _draw_until_interrupted(self, speech: Speech, tasks: asyncio.TaskGroup) -> None:
         self._drawn = speech
-        self._first_index = self._outbox.next_index
+        self._first_index = None
         self._next_window = first_window(self._gateway.offer.windows)
         drawing = self._drawing = tasks.create_task(self._draw(speech))
         try:
@@ -198,6 +212,17 @@ class Conversation:
             # Not by the task itself, which may be cancelled before its first step.
             speech.timeline.drop()
             self._drawn = self._drawing = None
+
+    def _silence_life(self) -> SilenceLife:
+        gateway, noise = self._gateway, seeded_noise(self.job.generation.seed)
+        return SilenceLife(
+            lambda opening: gateway.silence(
+                self._prepared, opening, noise, lambda _: self._updates.direction, self._economy
+            ),
+            self._retiming,
+            gateway.offer.windows.longest,
+            lambda: self._outbox.wake(),
+        )
 
     @property
     def _capacity(self) -> int:
@@ -239,14 +264,42 @@ class Conversation:
         self._waiting.append(speech)
         self._added.set()
 
-    async def _next(self) -> Speech | None:
-        while not self._waiting:
-            self._added.clear()
-            await self._added.wait()
+    async def _next(self, tasks: asyncio.TaskGroup) -> Speech | None:
+        drawing = None
+        if self._silence is not None and not self._waiting:
+            drawing = tasks.create_task(self._draw_silence(self._silence))
+        try:
+            while not self._waiting:
+                self._added.clear()
+                await self._added.wait()
+        finally:
+            if drawing is not None:
+                drawing.cancel()
         return self._waiting.popleft()
 
+    def _coming(self) -> Coming:
+        for speech in (self._drawn, *self._waiting):
+            if speech is not None and speech.number > self._outbox.last_utterance:
+                return Coming(speech.number, is_said=True)
+        return Coming(self._utterances, is_said=False)
+
+    @property
+    def _opening(self) -> Picture | None:
+        """What an utterance begins with, or else with the portrait."""
+        if not self.job.continues:
+            return None
+        if self._idle is None or not self._idle.is_shown:
+            return self._last
+        # A warp comes to rest at the portrait.
+        return None if self._silence is None else self._shown
+
+    async def _draw_silence(self, silence: SilenceLife) -> None:
+        await self._updates.settled()
+        continues = self.job.continues
+        await silence.draw(self._last if continues else None, continues=continues)
+
     async def _draw(self, speech: Speech) -> None:
-        opening = self._last if self.job.continues else None
+        opening = self._opening
         await self._updates.settled()
         windows = 0
         retimer = Retimer(self._retiming)
@@ -269,6 +322,8 @@ class Conversation:
         for number, picture in await asyncio.to_thread(list, frames) if blends else frames:
             if speech.shown_frames is not None and number >= speech.shown_frames:
                 return
+            if number == 0:
+                self._first_index = self._outbox.next_index
             await self._outbox.picture(speech, number, picture)
             if self.job.continues:
                 # A copy, since the picture is a part of its whole window.
@@ -292,18 +347,22 @@ class Conversation:
         """Returns utterance, number and first frame of the first window that has not begun."""
         index, speech, window = self._outbox.next_index, self._drawn, self._next_window
         if speech is not None:
+            # Until its first picture is there, idle frames may come before it.
+            begins = index if self._first_index is None else self._first_index
             frames = speech.frame_count
             if frames is None or window.start + window.overlap < frames:
                 first = self._retiming.first_showing(window.start)
-                return speech.number, window.index, self._first_index + first
-            index = self._first_index + (speech.shown_frames or 0)
+                return speech.number, window.index, begins + first
+            index = begins + (speech.shown_frames or 0)
         waiting = self._waiting[0] if self._waiting else None
         return self._utterances if waiting is None else waiting.number, 0, index
 
 
 @asynccontextmanager
-async def converse(gateway: Gateway, job: Job, limits: AudioLimits) -> AsyncGenerator[Conversation]:
-    """Opens a conversation and draws as long as the context lasts.
+async def converse(
+    gateway: Gateway, job: Job, limits: AudioLimits, now: Callable[[], float] = time.monotonic
+) -> AsyncGenerator[Conversation]:
+    """Opens a conversation and draws as long as the context lasts; ``now`` is a monotonic clock.
 
     Whatever goes wrong in it ends the context with that one error.
 
@@ -311,7 +370,9 @@ async def converse(gateway: Gateway, job: Job, limits: AudioLimits) -> AsyncGene
         InvalidFieldError: the portrait is no usable picture.
         EngineUnavailableError: a network cannot be run now.
     """
-    conversation = Conversation(gateway, job, await gateway.prepare(job), limits)
+    prepared = await gateway.prepare(job)
+    warp = await gateway.warp_life(job, prepared) if job.idle == "warp" else None
+    conversation = Conversation(gateway, job, prepared, limits, warp, now)
     try:
         async with asyncio.TaskGroup() as tasks:
             drawing = tasks.create_task(conversation.draw(tasks))

@@ -45,12 +45,15 @@ class Frame:
         utterance_id: of the utterance, from 0.
         audio_sample: of the client's own audio, at which it begins.
         picture: what is shown.
+        is_idle: whether nobody speaks. Then the utterance is the one that comes next, and the
+            sample the one at which the last frame of speech ends.
     """
 
     index: int
     utterance_id: int
     audio_sample: int
     picture: Picture
+    is_idle: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
 
+import numpy as np
+
 from server.access.access import Access
 from server.animation.cache import ByteCache
 from server.animation.clip import (
@@ -16,24 +18,29 @@ from server.animation.clip import (
 from server.animation.condition import Conditioner
 from server.animation.defaults import GenerationSettings
 from server.animation.economy import Economy
-from server.animation.generation import Direction, Directions, direct, seeded_noise
+from server.animation.generation import Direction, Directions, Noise, direct, seeded_noise
 from server.animation.pipeline import animate
 from server.animation.stitch import Clip
 from server.animation.tokens import PromptTokenizer
 from server.animation.variant import generation, needs_negative_text
 from server.animation.windows import first_window
 from server.arrays import FloatArray
-from server.audio.clock import FRAME_RATE, Clock
+from server.audio.clock import FRAME_RATE, MODEL_SAMPLES_PER_FRAME, Clock
+from server.audio.timeline import AudioBudget, AudioTimeline
 from server.errors import InvalidFieldError
 from server.pictures.portrait import Picture
 from server.recorder import SILENT, Recorder
 from server.sessions.admission import Admission
 from server.sessions.jobs import Job, Offer
+from server.sessions.life import WarpLife, warp_life
 from server.sessions.prepared import Prepared, prepare
 from server.sessions.speech import Speech
 from server.sessions.window_times import WindowTimes
 from server.triton.engine import Engine, Priority
 
+SILENT_FRAMES = 10 * FRAME_RATE
+"""After so many a new clip of silence begins, with the portrait unless frames continue: what
+windows drift by adds up."""
 MAX_DECODED_BYTES = 2**31 - 2**20
 """What a message to Triton or from it can hold: blended windows are decoded as one."""
 
@@ -143,6 +150,36 @@ class Gateway:
             )
         async for clip in clips:
             yield clip if speech.frame_count is None else clip.until(speech.frame_count)
+
+    async def warp_life(self, job: Job, prepared: Prepared) -> WarpLife:
+        """Returns the life of a job's portrait; see `life.warp_life`."""
+        return await warp_life(self._engine, prepared.picture, job.generation.seed)
+
+    async def silence(
+        self,
+        prepared: Prepared,
+        opening: Picture | None,
+        noise: Noise,
+        directions: Directions,
+        economy: Economy,
+    ) -> AsyncIterator[Clip]:
+        """Yields the frames of `SILENT_FRAMES` of silence, which begins as `clips` does."""
+        timeline = AudioTimeline(AudioBudget(SILENT_FRAMES * MODEL_SAMPLES_PER_FRAME))
+        await timeline.finish(np.zeros(0, np.float32), SILENT_FRAMES * MODEL_SAMPLES_PER_FRAME)
+        async for clip in animate(
+            economy.parting(self._engine),
+            prepared.conditioner,
+            prepared.picture,
+            timeline,
+            self.offer.windows,
+            directions,
+            noise,
+            opening=opening,
+            drift_levels=self.offer.settings.drift_levels,
+            economy=economy,
+            recorder=self.recorder,
+        ):
+            yield clip.until(SILENT_FRAMES)
 
     def total_frames(self, job: Job, samples: int) -> int:
         """Returns how many frames a job makes of some samples of speech.

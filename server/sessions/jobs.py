@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from server.animation.clip import ExactClip
 from server.animation.defaults import (
@@ -18,6 +19,7 @@ from server.audio.pcm import AudioFormat
 from server.manifest import Manifest, ManifestError
 from server.pictures.encoding import FrameEncoding
 from server.pictures.face import FaceBox
+from server.pictures.mesh import has_mesh
 from server.sessions.pacer import AT_ONCE, Pace
 from server.sessions.retiming import OWN_RATE, Retiming
 from server.settings import Settings
@@ -29,6 +31,12 @@ MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ = 8_000, 48_000
 MAX_SESSION_ID_BYTES = 128
 EXACT_WINDOW_FRAMES: dict[Variant, int] = {"flash": 81, "preview": 113}
 MAX_EXACT_WINDOW_FRAMES = 257
+
+
+IdleMode = Literal["still", "warp", "model"]
+"""Nothing, the portrait moved by a warp, or what the model makes of silence."""
+ALWAYS_IDLE: tuple[IdleMode, ...] = ("model", "still")
+"""Those that need no mesh of faces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,8 @@ class Job:
     generation: GenerationSettings
     continues: bool = False
     """Whether an utterance begins with the last frame shown before it."""
+    idle: IdleMode = "still"
+    """What is shown while nobody speaks."""
     pace: Pace = AT_ONCE
     """When frames leave, and what is told of it."""
     exact: ExactClip | None = None
@@ -143,6 +153,13 @@ class Offer:
     def shorter_windows(self) -> tuple[int, ...]:
         """Frames that windows may be shortened to where memory is short; none lowers nothing."""
         return self.windows.ladder if self.settings.lower_when_out_of_memory else ()
+
+    @property
+    def idle_modes(self) -> tuple[IdleMode, ...]:
+        """What may be shown while nobody speaks; the first is the default of who wants anything."""
+        return (
+            ("warp", *ALWAYS_IDLE) if has_mesh(frozenset(self.manifest.networks)) else ALWAYS_IDLE
+        )
 
     @property
     def styles(self) -> Mapping[str, str]:

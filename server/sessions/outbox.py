@@ -22,6 +22,7 @@ from server.sessions.events import (
     UtteranceBegan,
     UtteranceEnded,
 )
+from server.sessions.idle import Idle
 from server.sessions.pacer import Pacer
 from server.sessions.speech import Speech
 
@@ -48,15 +49,21 @@ class _Mark(Enum):
 class Outbox:
     """A queue that holds a bounded number of pictures, and the state of what has left it."""
 
-    def __init__(self, capacity: int, pacer: Pacer) -> None:
+    def __init__(self, capacity: int, pacer: Pacer, idle: Idle | None = None) -> None:
         """Begins empty.
 
         Args:
             capacity: pictures that may wait: a buffer of the pacer's at least.
             pacer: says when pictures may leave.
+            idle: gives frames for between utterances, if there are to be any.
         """
         self._capacity = capacity
         self._pacer = pacer
+        self._idle = idle
+        self._is_speaking = False
+        """Whether an utterance has begun to leave, and not ended."""
+        self._last_utterance = -1
+        """The last one that has begun to leave."""
         self._waiting: deque[_Drawn | Speech | Answer | _Mark] = deque()
         self._pictures = 0
         self._changed = asyncio.Event()
@@ -95,6 +102,15 @@ class Outbox:
         """
         self._answer(answer)
 
+    def wake(self) -> None:
+        """Says that there may be an idle frame."""
+        self._changed.set()
+
+    @property
+    def last_utterance(self) -> int:
+        """The last utterance that has begun to leave; -1 before the first."""
+        return self._last_utterance
+
     def interrupt(self) -> None:
         """Drops the pictures that wait, and says so.
 
@@ -104,7 +120,10 @@ class Outbox:
         kept = [item for item in self._waiting if not isinstance(item, (_Drawn, Speech))]
         self._waiting = deque(kept)
         self._pictures = 0
+        self._is_speaking = False
         self._pacer.dropped()
+        if self._idle is not None:
+            self._idle.interrupted(self._frames)
         self._answer(_Mark.INTERRUPTED)
 
     def end(self) -> None:
@@ -118,7 +137,12 @@ class Outbox:
                 yield told
             hold_s = self._hold_s()
             if hold_s > 0:
-                await self._until_changed(min(hold_s, self._pacer.rest_s))
+                idle_s = self._idle_s()
+                if self._idle is not None and idle_s <= 0:
+                    self._frames += 1
+                    yield await self._idle.frame(self._frames - 1, self._next_sample)
+                else:
+                    await self._until_changed(min(hold_s, idle_s, self._pacer.rest_s))
                 continue
             item = self._waiting.popleft()
             match item:
@@ -127,10 +151,13 @@ class Outbox:
                     self._pacer.left()
                     self._changed.set()
                     if item.number == 0:
+                        self._is_speaking, self._last_utterance = True, item.speech.number
                         begins = item.speech.first_sample
                         yield UtteranceBegan(item.speech.number, self._frames, begins)
-                    yield self._frame(item)
+                    frame = self._frame(item)
+                    yield frame if self._idle is None else await self._idle.spoken(frame)
                 case Speech():
+                    self._is_speaking = False
                     ends = item.first_sample + item.samples
                     yield UtteranceEnded(item.number, self._frames - 1, ends)
                 case _Mark.INTERRUPTED:
@@ -145,6 +172,12 @@ class Outbox:
         if not self._waiting:
             return math.inf
         return self._pacer.hold_s if isinstance(self._waiting[0], _Drawn) else 0.0
+
+    def _idle_s(self) -> float:
+        """Returns seconds until an idle frame is due; infinity where none is to be."""
+        if self._idle is None or self._is_speaking:
+            return math.inf
+        return self._idle.due_s(self._frames)
 
     async def _until_changed(self, timeout_s: float) -> None:
         self._changed.clear()

@@ -21,6 +21,8 @@ class Report:
     frame_rate: Fraction = MODEL_FRAME_RATE
     audio_samples: int = 0
     frames: int = 0
+    idle_frames: int = 0
+    """Those of the frames that were shown while nobody spoke."""
     windows: int = 0
     underruns: int = 0
     """Frames that were due and not made; see `server.sessions.pacer`."""
@@ -61,6 +63,16 @@ class Report:
         if self._first_frame_s is None:
             self._first_frame_s = now_s
 
+    def idle_frame_sent(self) -> None:
+        """Counts an idle frame."""
+        self.frames += 1
+        self.idle_frames += 1
+
+    @property
+    def spoken_frames(self) -> int:
+        """Frames of speech sent."""
+        return self.frames - self.idle_frames
+
     @property
     def audio_s(self) -> float:
         """Length of the audio received, in seconds."""
@@ -68,8 +80,8 @@ class Report:
 
     @property
     def media_s(self) -> float:
-        """Length of the frames sent, in seconds."""
-        return float(self.frames / self.frame_rate)
+        """Length of the frames of speech sent, in seconds."""
+        return float(self.spoken_frames / self.frame_rate)
 
     @property
     def first_frame_s(self) -> float:

@@ -162,7 +162,7 @@ class Talk:
         frame = await encoded(event, conversation.job.video_format, self._call.recorder)
         request = self._unanswered[0].request
         await self._send(messages.response(request, frame, self._warnings()))
-        self._call.frame_sent(conversation.report, event.utterance_id)
+        self._call.frame_sent(conversation.report, event)
 
     async def _answered(self, asked: _Asked) -> None:
         now_ns = time.monotonic_ns()

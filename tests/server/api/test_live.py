@@ -337,8 +337,6 @@ async def test_floats_that_are_no_numbers_are_refused(server: Served) -> None:
 
 TO_COME: dict[str, list[pb.AnimateRequest]] = {
     "avatar_id": [start(portrait=None, avatar_id="a")],
-    "idle_frames": [start(idle_frames=True)],
-    "idle_mode": [start(idle_mode=pb.IDLE_MODE_WARP)],
     "blink_over_speech": [start(blink_over_speech=True)],
     "webp": [start(video_format=pb.VideoFormat(encoding=pb.FRAME_ENCODING_WEBP))],
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -200,17 +201,28 @@ STEP = st.one_of(
 @given(
     steps=st.lists(STEP, max_size=25),
     engine_delay_s=st.sampled_from([0.0, 0.002]),
-    continues=st.booleans(),
+    opening=st.fixed_dictionaries(
+        {
+            "continue_from_last_frame": st.booleans(),
+            "idle_mode": st.sampled_from([pb.IDLE_MODE_STILL, pb.IDLE_MODE_MODEL]),
+        }
+    ),
 )
 def test_any_order_of_messages_at_any_time_keeps_the_rules(
-    tmp_path: Path, steps: list[int | str | float], engine_delay_s: float, continues: bool
+    tmp_path: Path,
+    steps: list[int | str | float],
+    engine_delay_s: float,
+    opening: dict[str, Any],
 ) -> None:
-    answers = asyncio.run(_perform(tmp_path, steps, engine_delay_s, continues))
+    answers = asyncio.run(_perform(tmp_path, steps, engine_delay_s, opening))
     _check(steps, answers)
 
 
 async def _perform(
-    folder: Path, steps: list[int | str | float], engine_delay_s: float, continues: bool
+    folder: Path,
+    steps: list[int | str | float],
+    engine_delay_s: float,
+    opening: dict[str, Any],
 ) -> list[pb.AnimateResponse]:
     engine = FakeEngine()
     engine.delay_s = engine_delay_s
@@ -218,7 +230,7 @@ async def _perform(
         call = server.stub.Animate()
 
         async def write() -> None:
-            await call.write(start(continue_from_last_frame=continues))
+            await call.write(start(**opening))
             for step in steps:
                 match step:
                     case int():
@@ -247,8 +259,10 @@ def _check(steps: list[int | str | float], answers: list[pb.AnimateResponse]) ->
     assert [frame.index for frame in sent] == list(range(len(sent)))
     times = [frame.presentation_time.ToNanoseconds() for frame in sent]
     assert times == [index * 40_000_000 for index in range(len(sent))]
+    _check_idle(sent)
+    spoken = [frame for frame in sent if frame.kind == pb.FRAME_KIND_SPEECH]
     for number, samples in enumerate(utterances):
-        of_it = [frame for frame in sent if frame.utterance_id == number]
+        of_it = [frame for frame in spoken if frame.utterance_id == number]
         due = -(-samples // FRAME)
         begins = sum(utterances[:number])
         assert len(of_it) <= due
@@ -267,6 +281,14 @@ def _check(steps: list[int | str | float], answers: list[pb.AnimateResponse]) ->
             assert answer.frame.utterance_id >= allowed
     assert answers[-1].summary.frames == len(sent)
     assert answers[-1].summary.audio_samples == sum(utterances)
+
+
+def _check_idle(sent: list[pb.Frame]) -> None:
+    """Idle frames are between utterances, and belong to the one that comes next."""
+    for before, frame in pairwise(sent):
+        assert frame.utterance_id >= before.utterance_id
+        if frame.kind == pb.FRAME_KIND_IDLE and before.kind == pb.FRAME_KIND_SPEECH:
+            assert frame.utterance_id > before.utterance_id
 
 
 def _utterances(steps: list[int | str | float]) -> tuple[list[int], set[int]]:
