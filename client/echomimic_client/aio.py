@@ -12,7 +12,7 @@ from echomimic_client.address import channel_options, check_target
 from echomimic_client.aio_streams import AsyncAnimation, AsyncAnswers
 from echomimic_client.audio import AudioFormat
 from echomimic_client.options import CallOptions, authorization, check, grpc_options
-from echomimic_client.results import ExactClip, Pace, Rendering, ServerInfo
+from echomimic_client.results import ExactClip, IdleMode, Pace, Rendering, ServerInfo
 from echomimic_client.sources import (
     AsyncSpeech,
     Portrait,
@@ -73,6 +73,7 @@ class AsyncAvatarClient:
         audio_format: AudioFormat | None = None,
         *,
         continue_from_last_frame: bool = False,
+        idle: IdleMode | None = None,
         pace: Pace | None = None,
         buffer_s: float | None = None,
         **options: Unpack[CallOptions],
@@ -87,6 +88,7 @@ class AsyncAvatarClient:
                 them beforehand.
             audio_format: how to read PCM; files and clips know it.
             continue_from_last_frame: begin later utterances with the frame shown last.
+            idle: what is sent while nobody speaks; None is nothing.
             pace: whether frames leave when they are due, or as they are made; None is the latter.
             buffer_s: how much of an utterance is made before it is played; None is the server's
                 default. Where either is stated, `BufferState` tells how full it is.
@@ -104,6 +106,7 @@ class AsyncAvatarClient:
             audio_format,
             options,
             continues=continue_from_last_frame,
+            idle=idle,
             pace=pace,
             buffer_s=buffer_s,
         )

@@ -11,6 +11,7 @@ from echomimic_client.options import CallOptions
 from echomimic_client.results import (
     FaceBox,
     GenerationSettings,
+    IdleMode,
     SamplerName,
     VideoFormat,
 )
@@ -85,6 +86,10 @@ FrameRate = Annotated[
 ]
 BlendFrames = Annotated[
     bool, typer.Option("--blend-frames", help="Blend frames between two of the model's.")
+]
+Idle = Annotated[
+    IdleMode | None,
+    typer.Option(help="What is shown until the speech begins: warp, model, or nothing, still."),
 ]
 Steps = Annotated[
     int | None,

@@ -12,7 +12,7 @@ from echomimic_client import wire
 from echomimic_client.address import channel_options, check_target
 from echomimic_client.audio import AudioFormat
 from echomimic_client.options import CallOptions, authorization, check, grpc_options
-from echomimic_client.results import ExactClip, Pace, Rendering, ServerInfo
+from echomimic_client.results import ExactClip, IdleMode, Pace, Rendering, ServerInfo
 from echomimic_client.sources import Chunk, Portrait, Speech, chunks_of, portrait_file, whole_speech
 from echomimic_client.status import call_errors
 from echomimic_client.streams import Animation, Answers, OnProgress
@@ -66,6 +66,7 @@ class AvatarClient:
         audio_format: AudioFormat | None = None,
         *,
         continue_from_last_frame: bool = False,
+        idle: IdleMode | None = None,
         pace: Pace | None = None,
         buffer_s: float | None = None,
         **options: Unpack[CallOptions],
@@ -78,6 +79,7 @@ class AvatarClient:
                 its own consumes; None leaves it to `send` and `end`.
             audio_format: how to read PCM; files and clips know it.
             continue_from_last_frame: begin later utterances with the frame shown last.
+            idle: what is sent while nobody speaks; None is nothing.
             pace: whether frames leave when they are due, or as they are made; None is the latter.
             buffer_s: how much of an utterance is made before it is played; None is the server's
                 default. Where either is stated, `BufferState` tells how full it is.
@@ -95,6 +97,7 @@ class AvatarClient:
             audio_format,
             options,
             continues=continue_from_last_frame,
+            idle=idle,
             pace=pace,
             buffer_s=buffer_s,
         )

@@ -22,6 +22,7 @@ from echomimic_client.arguments import (
     Film,
     FrameFolder,
     FrameRate,
+    Idle,
     JpegQuality,
     PortraitFile,
     Preset,
@@ -95,6 +96,7 @@ def stream(
     jpeg_quality: JpegQuality = JPEG_QUALITY,
     fps: FrameRate = SERVERS_FRAME_RATE,
     blend_frames: BlendFrames = False,
+    idle: Idle = None,
     steps: Steps = None,
     preset: Preset = None,
     audio_guidance: AudioGuidance = None,
@@ -145,6 +147,7 @@ def stream(
                 film=out is not None,
                 live=live,
                 chunk_ms=chunk_ms,
+                idle=idle,
                 on_picture=keep,
                 **options,
             )

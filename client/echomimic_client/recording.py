@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import chain
 
+import numpy as np
 from typing_extensions import Unpack
 
 from echomimic_client.audio import AudioClip, AudioFormat
@@ -16,7 +17,7 @@ from echomimic_client.errors import MissingExtraError
 from echomimic_client.options import CallOptions
 from echomimic_client.pacing import paced
 from echomimic_client.playback import playable_latency_s
-from echomimic_client.results import Frame, Picture, ServerWarning, Started
+from echomimic_client.results import Frame, IdleMode, Picture, ServerWarning, Started
 from echomimic_client.sources import Portrait
 from echomimic_client.speaking import SpokenText
 from echomimic_client.streams import Animation
@@ -51,6 +52,7 @@ def record(
     film: bool,
     live: bool,
     chunk_ms: int,
+    idle: IdleMode | None = None,
     on_picture: OnPicture,
     **options: Unpack[CallOptions],
 ) -> Recording:
@@ -63,6 +65,7 @@ def record(
         film: make an MP4 of it.
         live: send it at the speed of speaking, not at once.
         chunk_ms: length of a piece of audio.
+        idle: what is filmed until the speech begins.
         on_picture: is shown every frame as it comes.
         options: see `CallOptions`.
 
@@ -75,7 +78,7 @@ def record(
     stopwatch = _Stopwatch(speech.format)
     chunks = speech.chunks(chunk_ms)
     audio = stopwatch.sent(paced(chunks, speech.format) if live else chunks)
-    animation = client.animate(portrait, audio, speech.format, **options)
+    animation = client.animate(portrait, audio, speech.format, idle=idle, **options)
     pictures = _shown(stopwatch.received(animation), on_picture)
     mp4 = _film(pictures, stopwatch, animation) if film else b""
     for _ in pictures:
@@ -109,7 +112,9 @@ def _film(pictures: Iterator[Picture], stopwatch: "_Stopwatch", animation: Anima
     rate = stopwatch.format.sample_rate_hz
     writer = Mp4Writer(width, height, animation.started.frames_per_second, rate)
     writer.add_pictures(chain((first,), pictures))
-    return writer.finish(stopwatch.clip().mono())
+    # Sound begins with the first frame of speech.
+    silence = round(stopwatch.speech_s * rate)
+    return writer.finish(np.pad(stopwatch.clip().mono(), (silence, 0)))
 
 
 class _Stopwatch:
@@ -122,7 +127,9 @@ class _Stopwatch:
         self.format = audio_format
         self.first_audio_s = 0.0
         self.arrivals: list[tuple[float, float]] = []
-        """(arrival, presentation time) of each frame."""
+        """(arrival, presentation time in the speech) of each of its frames."""
+        self.speech_s = 0.0
+        """Presentation time of the first frame of speech."""
         self._changed = threading.Condition()
         self._reached_s = 0.0
         self._sent = bytearray()
@@ -145,8 +152,11 @@ class _Stopwatch:
     def received(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         try:
             for frame in frames:
-                self.arrivals.append((time.monotonic(), frame.pts_s))
-                self._let_go(frame.pts_s)
+                if frame.kind == "speech":
+                    if not self.arrivals:
+                        self.speech_s = frame.pts_s
+                    self.arrivals.append((time.monotonic(), frame.pts_s - self.speech_s))
+                    self._let_go(self.arrivals[-1][1])
                 yield frame
         finally:
             self._let_go(math.inf)

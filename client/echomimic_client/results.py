@@ -15,6 +15,7 @@ FrameEncoding = Literal["jpeg", "png", "rgb"]
 SamplerName = Literal["flow_unipc", "flow_euler", "flow_dpmpp"]
 TeaCachePolicy = Literal["exact_branches", "upstream"]
 FrameKind = Literal["speech", "idle"]
+IdleMode = Literal["still", "warp", "model"]
 Pace = Literal["as_fast_as_possible", "realtime"]
 UtterancePhase = Literal["began", "ended"]
 Picture = NDArray[np.uint8]
@@ -261,6 +262,8 @@ class Started:
     generation: GenerationSettings
     windows: Windows
     limits: Limits
+    idle: IdleMode
+    """What is sent while nobody speaks."""
     pace: Pace
     buffer_s: float
     """How much of an utterance is made before it is played."""
@@ -280,15 +283,17 @@ class Summary:
     audio_duration_s: float
     windows: int
     first_frame_latency_s: float
-    """From the first audio received to the first frame sent."""
+    """From the first audio received to the first frame of speech sent."""
     wall_time_s: float
-    """From the first audio received to the last frame sent."""
+    """From the first audio received to the last frame of speech sent."""
     realtime_factor: float
-    """Seconds of frames for each second of wall time."""
+    """Seconds of frames of speech for each second of wall time."""
     playable_latency_s: float
     """From the first audio received to the moment from which playback never stalls."""
     underruns: int
     """Frames that were due and not made; counted where a pace or a buffer was stated."""
+    idle_frames: int
+    """Those of the frames in which nobody speaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +339,8 @@ class ServerInfo:
     settings: tuple[Setting, ...]
     presets: dict[str, int]
     """Steps by name."""
+    idle_modes: tuple[IdleMode, ...]
+    """What may be sent while nobody speaks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from echomimic_client.results import (
     Frame,
     FrameEncoding,
     GenerationSettings,
+    IdleMode,
     Interrupted,
     Limits,
     Model,
@@ -55,6 +56,12 @@ _PICTURES: dict[FrameEncoding, pb.FrameEncoding] = {
     "png": pb.FRAME_ENCODING_PNG,
     "rgb": pb.FRAME_ENCODING_RGB,
 }
+_IDLE_MODES: dict[IdleMode, pb.IdleMode] = {
+    "still": pb.IDLE_MODE_STILL,
+    "warp": pb.IDLE_MODE_WARP,
+    "model": pb.IDLE_MODE_MODEL,
+}
+_IDLE_MODE_NAMES: dict[int, IdleMode] = {value: name for name, value in _IDLE_MODES.items()}
 _PACES: dict[Pace, pb.Pace] = {
     "as_fast_as_possible": pb.PACE_AS_FAST_AS_POSSIBLE,
     "realtime": pb.PACE_REALTIME,
@@ -80,12 +87,14 @@ def start_request(
     options: CallOptions,
     *,
     continues: bool,
+    idle: IdleMode | None,
     pace: Pace | None,
     buffer_s: float | None,
 ) -> pb.AnimateRequest:
     """Returns the first message of an Animate stream."""
     start = pb.Start(
         continue_from_last_frame=continues,
+        idle_mode=pb.IDLE_MODE_UNSPECIFIED if idle is None else _IDLE_MODES[idle],
         pace=pb.PACE_UNSPECIFIED if pace is None else _PACES[pace],
         **_common(portrait, audio_format, options),
     )
@@ -152,6 +161,7 @@ def read_started(message: pb.Started) -> Started:
         generation=_read_generation(message.generation),
         windows=_read_windows(message.windows),
         limits=_read(Limits, message.limits),
+        idle=_IDLE_MODE_NAMES.get(message.idle_mode, "still"),
         pace="realtime" if message.pace == pb.PACE_REALTIME else "as_fast_as_possible",
         buffer_s=_seconds(message.buffer),
     )
@@ -181,6 +191,7 @@ def read_server_info(message: pb.GetServerInfoResponse) -> ServerInfo:
         free_prompts=message.free_prompts,
         settings=tuple(map(_read_setting, message.settings)),
         presets={preset.name: preset.steps for preset in message.presets},
+        idle_modes=tuple(_IDLE_MODE_NAMES[m] for m in message.idle_modes if m in _IDLE_MODE_NAMES),
     )
 
 

@@ -152,6 +152,7 @@ async def test_server_info_leaves_out_what_this_client_does_not_know() -> None:
     assert info.default_generation.steps == 8
     assert info.default_generation.negative_prompt is None
     assert (info.styles, info.presets) == ({"natural": "daylight"}, {"fast": 6})
+    assert info.idle_modes == ("warp", "still")
     assert info.settings == (
         Setting("steps", "Denoising steps.", 1, 50, changes_in_stream=True),
         Setting("seed", "The seed of the noise.", None, None, changes_in_stream=False),

@@ -20,7 +20,7 @@ from client.demo.media import PORTRAIT
 from echomimic_client.audio import read_audio
 from echomimic_client.program import app
 from tests.client.test_address import http_server
-from tests.support.fake_service import FIELD_REFUSED, MP4, FakeService, served
+from tests.support.fake_service import FIELD_REFUSED, IDLE_FRAMES, MP4, FakeService, served
 from tests.support.fake_speech import colour
 from tests.support.paths import ROOT
 from tests.support.speech_clips import unhurried
@@ -70,6 +70,22 @@ def test_the_program_writes_a_film_with_sound(
         assert (film.duration or 0) / 1e6 == pytest.approx(30_001 / 22_050, abs=1 / 25)
         sound = np.concatenate([f.to_ndarray()[0] for f in film.decode(audio=0)])
         assert np.abs(sound[5_000:-10_000]).max() == pytest.approx(0.4, abs=0.02)
+
+
+def test_life_before_the_speech_is_filmed_in_silence(tmp_path: Path, speech_file: Path) -> None:
+    out = tmp_path / "film.mp4"
+    service = FakeService()
+    with served(service) as address:
+        result = run(address, speech_file, out, "--idle", "warp")
+    assert result.exit_code == 0, result.stderr
+    assert service.start.idle_mode == pb.IDLE_MODE_WARP
+    with av.open(io.BytesIO(out.read_bytes()), "r") as film:
+        assert len(list(film.decode(video=0))) == IDLE_FRAMES + 35
+    with av.open(io.BytesIO(out.read_bytes()), "r") as film:
+        sound = np.concatenate([f.to_ndarray()[0] for f in film.decode(audio=0)])
+    silence = IDLE_FRAMES * 48_000 // 25
+    assert np.abs(sound[: silence - 2_048]).max() < 0.02
+    assert np.abs(sound[silence + 2_048 :][:5_000]).max() > 0.3
 
 
 def test_every_option_reaches_the_server(tmp_path: Path, speech_file: Path) -> None:

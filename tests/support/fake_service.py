@@ -22,6 +22,8 @@ from grpc_status import rpc_status
 
 from tests.support.fake_speech import SIZE, FakeSpeech, summary
 
+IDLE_FRAMES = 5
+"""Sent first where any are asked for."""
 MP4 = bytes(range(256)) * 40
 GENERATION = pb.GenerationSettings(
     prompt="a portrait",
@@ -102,6 +104,8 @@ class FakeService(pb_grpc.AvatarServiceServicer):
         warning = pb.Warning(reason="PORTRAIT_SMALL", message="the portrait is small")
         yield pb.AnimateResponse(warning=warning)
         speech = FakeSpeech(self.start.audio_format, video)
+        if self.start.idle_mode in (pb.IDLE_MODE_WARP, pb.IDLE_MODE_MODEL):
+            yield from speech.idle(IDLE_FRAMES)
         for request in requests:
             kind = request.WhichOneof("message")
             self.heard.append(kind or "")
@@ -167,6 +171,7 @@ class FakeService(pb_grpc.AvatarServiceServicer):
             ],
             styles=[pb.Style(name="natural", prompt="daylight")],
             presets=[pb.Preset(name="fast", steps=6)],
+            idle_modes=[pb.IDLE_MODE_WARP, pb.IDLE_MODE_STILL, 99],  # pyright: ignore[reportArgumentType]
         )
 
     def _updated(self, update: pb.Update, speech: FakeSpeech) -> pb.AnimateResponse:

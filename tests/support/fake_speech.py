@@ -30,6 +30,15 @@ class FakeSpeech:
     samples: int = 0
     """Of the running utterance; 0 means that there is none."""
 
+    def idle(self, frames: int) -> Iterator[pb.AnimateResponse]:
+        """Some frames before anything is said."""
+        for _ in range(frames):
+            frame = self._frame()
+            frame.kind, frame.utterance_id = pb.FRAME_KIND_IDLE, self.utterance + 1
+            frame.first_audio_sample = self.first_sample
+            yield pb.AnimateResponse(frame=frame)
+            self.frames += 1
+
     def said(self, data: bytes) -> Iterator[pb.AnimateResponse]:
         samples = len(data) // (SAMPLE_BYTES[self.audio.encoding] * (self.audio.channels or 1))
         if samples and not self.samples:
