@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -87,6 +88,11 @@ def speed_table(made: Mapping[str, Path]) -> str:
 
 
 @torch.inference_mode()
+def _decoded(engine: OnnxEngine, latents: Any) -> Any:
+    frames: Any = engine._session("vae_decoder").run(["frames"], {"latents": latents})[0]
+    return frames[0]
+
+
 def picture_table(checkpoint: Checkpoint, made: Mapping[str, Path]) -> str:
     """Compares decoders with drawn films, and with each other, on the films' own latents."""
     engines = {name: OnnxEngine(made[name]) for name in (OWN, "taew2_1")}
@@ -98,10 +104,7 @@ def picture_table(checkpoint: Checkpoint, made: Mapping[str, Path]) -> str:
         span = slice(-FRAMES, None)
         drawn = clip.face.draw(moved.openings[span].tolist(), moved.widths[span].tolist())
         latents = encoder(torch.from_numpy(drawn)[None], torch.zeros(1, 0)).numpy()
-        own, light = (
-            engine._session("vae_decoder").run(["frames"], {"latents": latents})[0][0]
-            for engine in engines.values()
-        )
+        own, light = (_decoded(engine, latents) for engine in engines.values())
         figures.append([psnr(own, drawn), psnr(light, drawn), psnr(light, own)])
     own, light, between = np.mean(figures, axis=0)
     return table(
