@@ -54,7 +54,7 @@ def demonstrate(repository: Path, triton_venv: Path, out: Path) -> Recording:
         info = client.server_info()
         recording, shots = film(client, clip)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "demo.mp4").write_bytes(recording.mp4)
+    (out / "demo.mp4").write_bytes(recording.film)
     with Image.open(PORTRAIT) as portrait:
         contact_sheet(portrait, shots).save(out / "demo.png")
     (out / "demo.json").write_text(json.dumps(facts(info, recording, clip), indent=2) + "\n")
@@ -76,7 +76,7 @@ def film(client: AvatarClient, clip: AudioClip) -> tuple[Recording, list[tuple[f
             client,
             PORTRAIT.read_bytes(),
             clip,
-            film=True,
+            film="mp4",
             live=True,
             chunk_ms=CHUNK_MS,
             video=VideoFormat("jpeg", jpeg_quality=JPEG_QUALITY),

@@ -11,6 +11,7 @@ from echomimic_client import wire
 from echomimic_client.address import channel_options, check_target
 from echomimic_client.aio_streams import AsyncAnimation, AsyncAnswers
 from echomimic_client.audio import AudioFormat
+from echomimic_client.film_kinds import FilmKind
 from echomimic_client.options import CallOptions, authorization, check, grpc_options
 from echomimic_client.results import ExactClip, IdleMode, Pace, Rendering, ServerInfo
 from echomimic_client.sources import (
@@ -22,7 +23,7 @@ from echomimic_client.sources import (
     whole_speech,
 )
 from echomimic_client.status import call_errors
-from echomimic_client.streams import OnProgress
+from echomimic_client.streams import OnBytes, OnProgress
 
 
 class AsyncAvatarClient:
@@ -123,27 +124,31 @@ class AsyncAvatarClient:
         speech: Speech,
         audio_format: AudioFormat | None = None,
         *,
+        kind: FilmKind = "mp4",
         exact: ExactClip | None = None,
         on_progress: OnProgress | None = None,
+        on_bytes: OnBytes | None = None,
         **options: Unpack[CallOptions],
     ) -> Rendering:
-        """Returns an MP4 with sound, made on the server.
+        """Returns a film with sound, made on the server.
 
         Args:
             portrait: a picture file's path or bytes, or a picture [height, width, 3].
             speech: a sound file's path, a clip or PCM, all of it.
             audio_format: how to read PCM; files and clips know it.
+            kind: of the film. A GIF has no sound; a fragmented MP4 can be played while it comes.
             exact: make the clip as the authors' program does.
             on_progress: is told how far it is.
+            on_bytes: is given the film piece by piece, as it comes.
             options: see `CallOptions`.
 
         Raises:
             CallError: the call failed.
             AudioFileError, OSError, ValueError: as `animate`.
         """
-        output = pb.RENDER_OUTPUT_MP4
+        output = wire.FILMS[kind]
         call = self._render(portrait, speech, audio_format, options, exact, output)
-        return await call.film(on_progress)
+        return await call.film(on_progress, on_bytes)
 
     def render_frames(
         self,

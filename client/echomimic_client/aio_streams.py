@@ -24,7 +24,7 @@ from echomimic_client.results import (
 )
 from echomimic_client.sending import MAX_WAITING, Composer, outliving
 from echomimic_client.sources import Chunk
-from echomimic_client.streams import OnProgress
+from echomimic_client.streams import OnBytes, OnProgress
 from echomimic_client.transcript import Transcript
 
 
@@ -83,15 +83,18 @@ class AsyncAnswers(Transcript):
         finally:
             await self.close()
 
-    async def film(self, on_progress: OnProgress | None) -> Rendering:
-        """Returns the MP4 of a Render call."""
-        mp4 = bytearray()
+    async def film(self, on_progress: OnProgress | None, on_bytes: OnBytes | None) -> Rendering:
+        """Returns the film of a Render call."""
+        film = bytearray()
         while (response := await self._read()) is not None:
             event = self.take(response)
             if on_progress is not None and isinstance(event, Progress):
                 on_progress(event)
-            mp4 += response.mp4_chunk.data
-        return Rendering(bytes(mp4), self.started, tuple(self.warnings), self.summary)
+            data = wire.film_bytes(response)
+            if on_bytes is not None and data:
+                on_bytes(data)
+            film += data
+        return Rendering(bytes(film), self.started, tuple(self.warnings), self.summary)
 
     async def _read(self) -> Any:
         with self.receiving():

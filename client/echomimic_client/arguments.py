@@ -67,7 +67,9 @@ Text = Annotated[
 VoiceName = Annotated[
     str, typer.Option(metavar="MODULE:FUNCTION", help="Who speaks it, if not espeak-ng.")
 ]
-Film = Annotated[Path | None, typer.Option(dir_okay=False, help="The MP4 to write.")]
+Film = Annotated[
+    Path | None, typer.Option(dir_okay=False, help="The film to write: .mp4, .webm or .gif.")
+]
 FrameFolder = Annotated[
     Path | None, typer.Option(file_okay=False, help="A folder for the frames, a file each.")
 ]
@@ -76,8 +78,13 @@ SizeOption = Annotated[
     Size | None,
     typer.Option(parser=parse_size, metavar="WxH", help="One of the server's, as 512x512."),
 ]
-Encoding = Annotated[Literal["jpeg", "png"], typer.Option(help="What the frames' files are.")]
-JpegQuality = Annotated[int, typer.Option(min=1, max=100, help="Quality of the frames.")]
+Encoding = Annotated[
+    Literal["jpeg", "png", "webp", "h264"],
+    typer.Option(help="What the frames' files are; one after the other h264 ones are a video."),
+]
+JpegQuality = Annotated[
+    int, typer.Option(min=1, max=100, help="Quality of frames as jpeg or webp.")
+]
 FrameRate = Annotated[
     Fraction,
     typer.Option(

@@ -41,6 +41,7 @@ from echomimic_client.arguments import (
 from echomimic_client.audio import AudioClip, read_audio
 from echomimic_client.connecting import connected
 from echomimic_client.errors import ClientError
+from echomimic_client.film_kinds import FilmKind, kind_of
 from echomimic_client.progress import frame_bar
 from echomimic_client.quiet import silent_libraries
 from echomimic_client.recording import Recording, record
@@ -57,7 +58,12 @@ from echomimic_client.speaking import say as spoken
 from echomimic_client.voice import DEFAULT_VOICE
 
 SERVERS_FRAME_RATE = Fraction(0)
-SUFFIXES: dict[FrameEncoding, str] = {"jpeg": "jpg", "png": "png"}
+SUFFIXES: dict[FrameEncoding, str] = {
+    "jpeg": "jpg",
+    "png": "png",
+    "webp": "webp",
+    "h264": "h264",
+}
 
 
 class Commands(TyperGroup):
@@ -107,12 +113,13 @@ def stream(
     face_box: Face = None,
     deadline_s: Deadline = None,
 ) -> None:
-    """Animates a portrait with speech over a stream; writes an MP4 with sound, frames, or both.
+    """Animates a portrait with speech over a stream; writes a film with sound, frames, or both.
 
     This is what happens without a command. What is left out takes the server's default.
     """
     if out is None and frames is None:
         raise typer.BadParameter("say where to: --out FILE, --frames FOLDER, or both")
+    kind = out and film_kind(out)
     options = call_options(
         VideoFormat(frame_encoding, *(size or (0, 0)), jpeg_quality, fps, blend_frames),
         GenerationSettings(
@@ -144,7 +151,7 @@ def stream(
                 client,
                 image,
                 said,
-                film=out is not None,
+                film=kind,
                 live=live,
                 chunk_ms=chunk_ms,
                 idle=idle,
@@ -152,7 +159,7 @@ def stream(
                 **options,
             )
         if out is not None:
-            out.write_bytes(recording.mp4)
+            out.write_bytes(recording.film)
     show_warnings(recording.warnings)
     typer.echo(f"{out or frames}: {summary(recording)}")
 
@@ -188,7 +195,7 @@ def render(
     face_box: Face = None,
     deadline_s: Deadline = None,
 ) -> None:
-    """Lets the server make the whole clip: an MP4 with sound, or frames."""
+    """Lets the server make the whole clip: a film with sound, or frames."""
     if (out is None) == (frames is None):
         raise typer.BadParameter("say where to: --out FILE or --frames FOLDER")
     if match_colors and not exact:
@@ -207,21 +214,23 @@ def render(
         face_box,
         deadline_s,
     )
+    kind = out and film_kind(out)
     clip_mode = ExactClip(match_colors=match_colors) if exact else None
     with one_line_errors():
         said, image = speech(audio, say, voice), portrait.read_bytes()
         clip = said if isinstance(said, AudioClip) else said.clip()
         with connected(server) as client, frame_bar(clip.frames_at(fps)) as show:
-            if out is not None:
+            if out is not None and kind is not None:
                 result = client.render(
                     image,
                     clip,
+                    kind=kind,
                     exact=clip_mode,
                     on_progress=lambda progress: show(progress.frames),
                     **options,
                 )
                 out.parent.mkdir(parents=True, exist_ok=True)
-                out.write_bytes(result.mp4)
+                out.write_bytes(result.film)
             elif frames is not None:
                 frames.mkdir(parents=True, exist_ok=True)
                 result = client.render_frames(image, clip, exact=clip_mode, **options)
@@ -238,6 +247,14 @@ def info(*, server: Server = ADDRESS, deadline_s: Deadline = 10.0) -> None:
     """Tells what a server runs and offers, as JSON."""
     with one_line_errors(), connected(server) as client:
         typer.echo(json.dumps(asdict(client.server_info(deadline_s=deadline_s)), indent=2))
+
+
+def film_kind(path: Path) -> FilmKind:
+    """Returns the kind of film that a file's name asks for."""
+    try:
+        return kind_of(path)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def speech(audio: Path | None, text: str | None, voice: str) -> AudioClip | SpokenText:

@@ -9,13 +9,16 @@ from importlib.util import find_spec
 from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import Unpack
 
 from echomimic_client.audio import AudioClip, AudioFormat
 from echomimic_client.blocking import AvatarClient
 from echomimic_client.errors import MissingExtraError
+from echomimic_client.film_kinds import FilmKind
 from echomimic_client.options import CallOptions
 from echomimic_client.pacing import paced
+from echomimic_client.pictures import FrameDecoder
 from echomimic_client.playback import playable_latency_s
 from echomimic_client.results import Frame, IdleMode, Picture, ServerWarning, Started
 from echomimic_client.sources import Portrait
@@ -31,7 +34,7 @@ OnPicture = Callable[[Frame, Picture], None]
 class Recording:
     """A finished film, and how it came."""
 
-    mp4: bytes
+    film: bytes
     """Empty where no film was asked for."""
     started: Started
     warnings: tuple[ServerWarning, ...]
@@ -49,7 +52,7 @@ def record(
     portrait: Portrait,
     speech: AudioClip | SpokenText,
     *,
-    film: bool,
+    film: FilmKind | None,
     live: bool,
     chunk_ms: int,
     idle: IdleMode | None = None,
@@ -62,7 +65,7 @@ def record(
         client: a connection to the server.
         portrait: what `AvatarClient.animate` takes.
         speech: a clip, or a text, which is animated while it is spoken.
-        film: make an MP4 of it.
+        film: the kind of film to make of it, if any.
         live: send it at the speed of speaking, not at once.
         chunk_ms: length of a piece of audio.
         idle: what is filmed until the speech begins.
@@ -70,24 +73,24 @@ def record(
         options: see `CallOptions`.
 
     Raises:
-        MissingExtraError: nothing here writes MP4 files.
+        MissingExtraError: nothing here writes films, or decodes H.264 frames.
         CallError: the call failed.
     """
-    if film and find_spec("av") is None:
-        raise MissingExtraError("an MP4 file needs the extra `mp4` installed here")
+    if film is not None and find_spec("av") is None:
+        raise MissingExtraError("a film needs the extra `mp4` installed here")
     stopwatch = _Stopwatch(speech.format)
     chunks = speech.chunks(chunk_ms)
     audio = stopwatch.sent(paced(chunks, speech.format) if live else chunks)
     animation = client.animate(portrait, audio, speech.format, idle=idle, **options)
     pictures = _shown(stopwatch.received(animation), on_picture)
-    mp4 = _film(pictures, stopwatch, animation) if film else b""
+    data = b"" if film is None else _film(film, pictures, stopwatch, animation)
     for _ in pictures:
         pass
     arrivals = [
         (arrival_s - stopwatch.first_audio_s, pts_s) for arrival_s, pts_s in stopwatch.arrivals
     ]
     return Recording(
-        mp4=mp4,
+        film=data,
         started=animation.started,
         warnings=tuple(animation.warnings),
         frames=animation.summary.frames,
@@ -98,23 +101,27 @@ def record(
 
 
 def _shown(frames: Iterable[Frame], on_picture: OnPicture) -> Iterator[Picture]:
+    decoder = FrameDecoder()
     for frame in frames:
-        picture = frame.to_numpy()
+        picture = decoder.picture(frame)
         on_picture(frame, picture)
         yield picture
 
 
-def _film(pictures: Iterator[Picture], stopwatch: "_Stopwatch", animation: Animation) -> bytes:
-    from echomimic_client.mp4 import Mp4Writer
+def _film(
+    kind: FilmKind, pictures: Iterator[Picture], stopwatch: "_Stopwatch", animation: Animation
+) -> bytes:
+    from echomimic_client.films import FilmWriter
 
     first = next(pictures)
     height, width = first.shape[:2]
-    rate = stopwatch.format.sample_rate_hz
-    writer = Mp4Writer(width, height, animation.started.frames_per_second, rate)
-    writer.add_pictures(chain((first,), pictures))
-    # Sound begins with the first frame of speech.
-    silence = round(stopwatch.speech_s * rate)
-    return writer.finish(np.pad(stopwatch.clip().mono(), (silence, 0)))
+    fps, rate = animation.started.frames_per_second, stopwatch.format.sample_rate_hz
+    writer = FilmWriter(kind, width, height, fps, rate)
+    film = bytearray()
+    for number, picture in enumerate(chain((first,), pictures)):
+        begin, end = (n * rate * fps.denominator // fps.numerator for n in (number, number + 1))
+        film += writer.add(picture, stopwatch.sound(begin, end))
+    return bytes(film) + b"".join(writer.finish())
 
 
 class _Stopwatch:
@@ -134,9 +141,17 @@ class _Stopwatch:
         self._reached_s = 0.0
         self._sent = bytearray()
 
-    def clip(self) -> AudioClip:
-        """Returns what was sent."""
-        return AudioClip(self.format, bytes(self._sent))
+    def clip(self, begin: int = 0, end: int | None = None) -> AudioClip:
+        """Returns what was sent, or the samples of it between two positions."""
+        size = self.format.bytes_per_sample
+        piece = slice(begin * size, None if end is None else end * size)
+        return AudioClip(self.format, bytes(self._sent[piece]))
+
+    def sound(self, begin: int, end: int) -> NDArray[np.float32]:
+        """Returns the samples of the film between two positions; speech begins with its frames."""
+        silent = round(self.speech_s * self.format.sample_rate_hz) if self.arrivals else end
+        heard = self.clip(max(0, begin - silent), max(0, end - silent)).mono()
+        return np.pad(heard, (min(max(0, silent - begin), end - begin), 0))
 
     def sent(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         for chunk in chunks:

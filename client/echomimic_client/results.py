@@ -11,7 +11,7 @@ from PIL import Image
 
 from echomimic_client.audio import AudioFormat
 
-FrameEncoding = Literal["jpeg", "png", "rgb"]
+FrameEncoding = Literal["jpeg", "png", "rgb", "webp", "h264"]
 SamplerName = Literal["flow_unipc", "flow_euler", "flow_dpmpp"]
 TeaCachePolicy = Literal["exact_branches", "upstream"]
 FrameKind = Literal["speech", "idle"]
@@ -113,7 +113,14 @@ class Frame:
     """Whether it can be decoded without the frames before it."""
 
     def to_numpy(self) -> Picture:
-        """Returns the picture [height, width, 3], RGB."""
+        """Returns the picture [height, width, 3], RGB.
+
+        Raises:
+            ValueError: it is H.264, of which `echomimic_client.pictures.FrameDecoder` takes every
+                frame.
+        """
+        if self.encoding == "h264":
+            raise ValueError("an H.264 frame is no picture by itself; use FrameDecoder")
         if self.encoding == "rgb":
             return np.frombuffer(self.data, np.uint8).reshape(self.height, self.width, 3)
         with Image.open(io.BytesIO(self.data)) as image:
@@ -347,7 +354,8 @@ class ServerInfo:
 class Rendering:
     """A finished film."""
 
-    mp4: bytes
+    film: bytes
+    """The file: an MP4, or what was asked for."""
     started: Started
     warnings: tuple[ServerWarning, ...]
     summary: Summary

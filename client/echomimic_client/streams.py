@@ -23,8 +23,10 @@ from echomimic_client.results import (
 from echomimic_client.sending import Composer, RequestQueue
 from echomimic_client.sources import Chunk
 from echomimic_client.transcript import Transcript
+from echomimic_client.wire import film_bytes
 
 OnProgress = Callable[[Progress], object]
+OnBytes = Callable[[bytes], object]
 
 
 class Answers(Transcript):
@@ -61,16 +63,19 @@ class Answers(Transcript):
             self.take(response)
         return self.started
 
-    def film(self, on_progress: OnProgress | None) -> Rendering:
-        """Returns the MP4 of a Render call."""
-        mp4 = bytearray()
+    def film(self, on_progress: OnProgress | None, on_bytes: OnBytes | None) -> Rendering:
+        """Returns the film of a Render call."""
+        film = bytearray()
         with self.receiving():
             for response in self._call:
                 event = self.take(response)
                 if on_progress is not None and isinstance(event, Progress):
                     on_progress(event)
-                mp4 += response.mp4_chunk.data
-        return Rendering(bytes(mp4), self.started, tuple(self.warnings), self.summary)
+                data = film_bytes(response)
+                if on_bytes is not None and data:
+                    on_bytes(data)
+                film += data
+        return Rendering(bytes(film), self.started, tuple(self.warnings), self.summary)
 
     def __iter__(self) -> Iterator[Frame]:
         """Yields the frames as they come; errors are those of `events`."""

@@ -10,6 +10,7 @@ from echomimic.v1 import avatar_service_pb2 as pb
 from google.protobuf.message import Message
 
 from echomimic_client.audio import AudioClip, AudioFormat, SampleEncoding
+from echomimic_client.film_kinds import FilmKind
 from echomimic_client.options import DEFAULT_GENERATION, DEFAULT_VIDEO, CallOptions
 from echomimic_client.results import (
     BufferState,
@@ -43,6 +44,12 @@ Result = TypeVar(
     "Result", Limits, Summary, Windows, Interrupted, UpdateRefused, ServerWarning, Progress
 )
 
+FILMS: dict[FilmKind, pb.RenderOutput] = {
+    "mp4": pb.RENDER_OUTPUT_MP4,
+    "fragmented_mp4": pb.RENDER_OUTPUT_FRAGMENTED_MP4,
+    "webm": pb.RENDER_OUTPUT_WEBM,
+    "gif": pb.RENDER_OUTPUT_GIF,
+}
 END_OF_UTTERANCE = pb.AnimateRequest(end_of_utterance=pb.EndOfUtterance())
 INTERRUPT = pb.AnimateRequest(interrupt=pb.Interrupt())
 END = pb.AnimateRequest(end=pb.End())
@@ -55,6 +62,8 @@ _PICTURES: dict[FrameEncoding, pb.FrameEncoding] = {
     "jpeg": pb.FRAME_ENCODING_JPEG,
     "png": pb.FRAME_ENCODING_PNG,
     "rgb": pb.FRAME_ENCODING_RGB,
+    "webp": pb.FRAME_ENCODING_WEBP,
+    "h264": pb.FRAME_ENCODING_H264,
 }
 _IDLE_MODES: dict[IdleMode, pb.IdleMode] = {
     "still": pb.IDLE_MODE_STILL,
@@ -121,13 +130,18 @@ def render_request(
     exact: ExactClip | None,
     output: pb.RenderOutput,
 ) -> pb.RenderRequest:
-    """Returns the request for an MP4, or for frames."""
+    """Returns the request for a film, or for frames."""
     return pb.RenderRequest(
         audio=clip.data,
         output=output,
         exact_clip=None if exact is None else pb.ExactClip(**_stated(exact)),
         **_common(portrait, clip.format, options),
     )
+
+
+def film_bytes(message: pb.RenderResponse) -> bytes:
+    """Returns what a message has of a film, if anything."""
+    return message.mp4_chunk.data or message.file_chunk.data
 
 
 def read_event(message: pb.AnimateResponse | pb.RenderResponse) -> Event | None:

@@ -9,11 +9,11 @@ from echomimic.v1 import avatar_service_pb2 as pb
 
 from server.api import responses
 from server.api.calls import Call
-from server.api.frames import encoded
+from server.api.frames import Frames
 from server.api.requests import read_generation, read_start
 from server.errors import InvalidFieldError
 from server.sessions.conversation import Conversation, converse
-from server.sessions.events import Frame
+from server.sessions.events import Frame, Interrupted
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Job
 from server.sessions.speech import AudioLimits
@@ -55,12 +55,15 @@ async def _read_start(gateway: Gateway, call: Call) -> Job:
 
 
 async def _answer(call: Call, conversation: Conversation, variant: Variant) -> None:
+    frames = Frames(conversation.job.video_format, call.recorder)
     async for event in conversation.events():
         if isinstance(event, Frame):
-            frame = await encoded(event, conversation.job.video_format, call.recorder)
-            await call.send(pb.AnimateResponse(frame=frame), unasked=event.is_idle)
+            message = pb.AnimateResponse(frame=await frames.message(event))
+            await call.send(message, unasked=event.is_idle)
             call.frame_sent(conversation.report, event)
         else:
+            if isinstance(event, Interrupted):
+                frames.restart()
             await call.send(responses.event(event, variant))
 
 

@@ -1,17 +1,15 @@
-"""The Render call: a complete piece of speech to frames, or to an MP4 with sound."""
+"""The Render call: a complete piece of speech to frames, or to a film with sound."""
 
-import asyncio
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 from echomimic.v1 import avatar_service_pb2 as pb
 
 from server.api import responses
 from server.api.calls import Call
-from server.api.frames import encoded
+from server.api.films import check_film, send_film
+from server.api.frames import Frames
 from server.api.requests import read_render
 from server.audio.clock import Clock
-from server.audio.decoder import PcmDecoder
 from server.errors import InvalidFieldError, MissingExtraError
 from server.sessions.conversation import Conversation, converse
 from server.sessions.events import Frame, Notice
@@ -19,10 +17,6 @@ from server.sessions.gateway import Gateway
 from server.sessions.jobs import Job
 from server.sessions.speech import AudioLimits
 
-if TYPE_CHECKING:
-    from echomimic_client.mp4 import Mp4Writer
-
-CHUNK_BYTES = 1 << 20
 EXACT_MODULES = ("cv2", "pyloudnorm")
 
 
@@ -54,13 +48,12 @@ async def render(gateway: Gateway, call: Call) -> None:
         if request.output == pb.RENDER_OUTPUT_FRAMES:
             await _send_frames(call, conversation)
         else:
-            await _send_mp4(call, conversation, total, request.audio)
+            await send_film(call, conversation, total, request.audio, request.output)
         await call.send(pb.RenderResponse(summary=responses.summary(conversation.report)))
 
 
 def _check_extras(request: pb.RenderRequest, job: Job) -> None:
-    if request.output != pb.RENDER_OUTPUT_FRAMES and find_spec("av") is None:
-        raise MissingExtraError("MP4 output", "mp4")
+    check_film(request.output)
     if job.exact is not None and not all(find_spec(name) for name in EXACT_MODULES):
         raise MissingExtraError("an exact clip", "exact")
 
@@ -76,55 +69,14 @@ def _shortened(job: Job, frames: int, samples: int) -> tuple[Notice, ...]:
 
 
 async def _send_frames(call: Call, conversation: Conversation) -> None:
+    frames = Frames(conversation.job.video_format, call.recorder)
     async for event in conversation.events():
         match event:
             case Frame():
-                frame = await encoded(event, conversation.job.video_format, call.recorder)
-                await call.send(pb.RenderResponse(frame=frame))
+                await call.send(pb.RenderResponse(frame=await frames.message(event)))
                 call.frame_sent(conversation.report, event)
             case Notice():
                 await call.send(pb.RenderResponse(warning=responses.warning(event)))
             case _:
                 # A clip is one utterance, from beginning to end.
                 pass
-
-
-async def _send_mp4(call: Call, conversation: Conversation, total: int, audio: bytes) -> None:
-    job, report = conversation.job, conversation.report
-    writer = await asyncio.to_thread(_mp4_writer, job)
-    windows = 0
-    async for event in conversation.events():
-        match event:
-            case Frame():
-                await asyncio.to_thread(writer.add_pictures, event.picture[None])
-                call.frame_sent(report, event)
-                if report.windows > windows or report.frames == total:
-                    windows = report.windows
-                    progress = pb.Progress(frames=report.frames, total_frames=total)
-                    await call.send(pb.RenderResponse(progress=progress))
-            case Notice():
-                await call.send(pb.RenderResponse(warning=responses.warning(event)))
-            case _:
-                pass
-    decoder = PcmDecoder(job.audio_format)
-    samples = await asyncio.to_thread(decoder.push, audio, field="audio")
-    heard = Clock(
-        job.audio_format.sample_rate_hz, job.video_format.retiming.frame_rate
-    ).first_sample(total)
-    data = await asyncio.to_thread(writer.finish, samples[:heard])
-    for start in range(0, len(data), CHUNK_BYTES):
-        chunk = pb.Mp4Chunk(data=data[start : start + CHUNK_BYTES])
-        await call.send(pb.RenderResponse(mp4_chunk=chunk))
-
-
-def _mp4_writer(job: Job) -> "Mp4Writer":
-    # Loading FFmpeg takes a moment, and not every installation has it.
-    from echomimic_client.mp4 import Mp4Writer
-
-    video_format = job.video_format
-    return Mp4Writer(
-        video_format.width,
-        video_format.height,
-        video_format.retiming.frame_rate,
-        job.audio_format.sample_rate_hz,
-    )

@@ -13,7 +13,7 @@ from server.animation.teacache import Policy
 from server.animation.variant import in_exact_clip
 from server.audio.clock import NANOSECONDS
 from server.audio.pcm import AudioFormat, SampleEncoding
-from server.errors import InvalidFieldError, NotBuiltError
+from server.errors import InvalidFieldError, MissingExtraError, NotBuiltError
 from server.pictures.encoding import FrameEncoding
 from server.pictures.face import FaceBox
 from server.sessions import jobs
@@ -37,6 +37,8 @@ FRAME_ENCODINGS: dict[pb.FrameEncoding, FrameEncoding] = {
     pb.FRAME_ENCODING_JPEG: FrameEncoding.JPEG,
     pb.FRAME_ENCODING_PNG: FrameEncoding.PNG,
     pb.FRAME_ENCODING_RGB: FrameEncoding.RGB,
+    pb.FRAME_ENCODING_WEBP: FrameEncoding.WEBP,
+    pb.FRAME_ENCODING_H264: FrameEncoding.H264,
 }
 SAMPLERS: dict[pb.Sampler, SamplerName] = {
     pb.SAMPLER_FLOW_UNIPC: "flow_unipc",
@@ -47,17 +49,11 @@ TEACACHE_POLICIES: dict[pb.TeaCachePolicy, Policy] = {
     pb.TEA_CACHE_POLICY_EXACT_BRANCHES: "per_branch",
     pb.TEA_CACHE_POLICY_UPSTREAM: "shared",
 }
-RENDER_OUTPUTS_TO_COME = (
-    pb.RENDER_OUTPUT_FRAGMENTED_MP4,
-    pb.RENDER_OUTPUT_WEBM,
-    pb.RENDER_OUTPUT_GIF,
-)
 IDLE_MODES: dict[pb.IdleMode, IdleMode] = {
     pb.IDLE_MODE_STILL: "still",
     pb.IDLE_MODE_WARP: "warp",
     pb.IDLE_MODE_MODEL: "model",
 }
-FRAME_ENCODINGS_TO_COME = (pb.FRAME_ENCODING_WEBP, pb.FRAME_ENCODING_H264)
 
 
 def read_start(message: pb.AnimateRequest, offer: Offer) -> Job:
@@ -88,14 +84,8 @@ def read_render(request: pb.RenderRequest, offer: Offer) -> Job:
         InvalidFieldError: a field cannot be used.
         NotBuiltError: it asks for what this version does not have.
     """
-    if request.output in RENDER_OUTPUTS_TO_COME:
-        raise NotBuiltError(f"output {pb.RenderOutput.Name(request.output)}")
-    if request.output not in (
-        pb.RENDER_OUTPUT_UNSPECIFIED,
-        pb.RENDER_OUTPUT_MP4,
-        pb.RENDER_OUTPUT_FRAMES,
-    ):
-        raise InvalidFieldError("output", "is unknown; ask for MP4 or FRAMES")
+    if request.output not in pb.RenderOutput.values():
+        raise InvalidFieldError("output", "is unknown; ask for MP4, WEBM, GIF or FRAMES")
     job = _read_job(request, offer, prefix="")
     exact = _exact_clip(request, job, offer)
     if exact is None:
@@ -247,11 +237,11 @@ def _audio_format(message: pb.AudioFormat, field: str) -> AudioFormat:
 
 
 def _video_format(message: pb.VideoFormat, offer: Offer, field: str) -> VideoFormat:
-    if message.encoding in FRAME_ENCODINGS_TO_COME:
-        raise NotBuiltError(f"{field}.encoding {pb.FrameEncoding.Name(message.encoding)}")
     encoding = FRAME_ENCODINGS.get(message.encoding or pb.FRAME_ENCODING_JPEG)
     if encoding is None:
-        raise InvalidFieldError(f"{field}.encoding", "is unknown; ask for JPEG, PNG or RGB")
+        raise InvalidFieldError(f"{field}.encoding", "is unknown; GetServerInfo lists them")
+    if not encoding.is_offered:
+        raise MissingExtraError(f"{field}.encoding H264", "mp4")
     size = (message.width, message.height)
     if size == (0, 0):
         size = offer.sizes[0]

@@ -87,7 +87,7 @@ def _exact_windows(exact: ExactClip, offer: Offer) -> WindowSpec:
     return WindowSpec((frames,), overlap, audio_lookahead=0, audio_left_context=0)
 
 
-def frame(frame: Frame, data: bytes, video_format: VideoFormat) -> pb.Frame:
+def frame(frame: Frame, data: bytes, video_format: VideoFormat, *, is_key: bool) -> pb.Frame:
     """Returns a frame, encoded, with its place in the call and in time."""
     return pb.Frame(
         index=frame.index,
@@ -101,7 +101,7 @@ def frame(frame: Frame, data: bytes, video_format: VideoFormat) -> pb.Frame:
         width=video_format.width,
         height=video_format.height,
         data=data,
-        key_frame=True,
+        key_frame=is_key,
     )
 
 
@@ -203,7 +203,9 @@ def server_info(offer: Offer, times: WindowTimes) -> pb.GetServerInfoResponse:
             for name, entry in offer.manifest.networks.items()
         ],
         sizes=[pb.Size(width=width, height=height) for width, height in offer.sizes],
-        frame_encodings=[_FRAME_ENCODING[encoding] for encoding in FrameEncoding],
+        frame_encodings=[
+            _FRAME_ENCODING[encoding] for encoding in FrameEncoding if encoding.is_offered
+        ],
         samplers=[_SAMPLER[name] for name in OFFERED_SAMPLERS],
         default_generation=_generation(offer.generation, offer.manifest.variant),
         windows=_windows(offer.windows, times.advised_buffer_s(kind, offer.windows)),

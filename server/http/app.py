@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from server.http.examples import render_examples
-from server.http.post import JPEGS, Mp4, Pictures, Post, Still
+from server.http.post import FILMS, JPEGS, Film, Pictures, Post, Still
 from server.http.problems import MEDIA_TYPE
 from server.http.requests import AnimateParts, RenderBody, RenderParts
 from server.http.socket import Socket
@@ -78,14 +78,20 @@ def make_app(gateway: Gateway, works: Callable[[], bool]) -> FastAPI:
 
     @app.post(
         "/v1/animate",
-        summary="A portrait that speaks, as an MP4 or frame by frame",
+        summary="A portrait that speaks, as a film or frame by frame",
         response_class=Response,
-        responses={200: {"content": {"video/mp4": {}, JPEGS: {}}}, "default": PROBLEM},
+        responses={
+            200: {"content": {kind: {} for kind in (*FILMS, JPEGS)}},
+            "default": PROBLEM,
+        },
         openapi_extra=_body({"multipart/form-data": {"schema": _schema(AnimateParts)}}),
     )
-    async def animate(request: Request) -> Response:
-        """Answers with what `Accept` asks for: `video/mp4`, or `multipart/x-mixed-replace`."""
-        return answered(Pictures if JPEGS in request.headers.get("accept", "") else Mp4, request)
+    async def animate(request: Request, live: str = "false") -> Response:
+        """Answers with what `Accept` asks for: a film, or `multipart/x-mixed-replace`.
+
+        With `live=true` a `video/mp4` is fragmented, and comes while it is made.
+        """
+        return answered(Pictures if JPEGS in request.headers.get("accept", "") else Film, request)
 
     speaker = Speaker(settings)
 

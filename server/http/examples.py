@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import soundfile  # pyright: ignore[reportMissingTypeStubs]
 
-from server.pictures.encoding import FrameEncoding, encode_frame
+from server.pictures.encoding import FrameEncoding, encode_picture
 
 SIDE, RATE_HZ, SAMPLES = 64, 8000, 320
 
@@ -20,7 +20,7 @@ def render_examples() -> dict[str, dict[str, Any]]:
     wav = io.BytesIO()
     soundfile.write(wav, sound, RATE_HZ, format="WAV")  # pyright: ignore[reportUnknownMemberType]
     audio = _base64(wav.getvalue())
-    jpeg = _base64(encode_frame(picture, FrameEncoding.JPEG, 80))
+    jpeg = _base64(encode_picture(picture, FrameEncoding.JPEG, 80))
     return {
         "file": {"summary": "A picture file", "value": {"image": jpeg, "audio": audio}},
         "pcm": {

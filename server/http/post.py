@@ -1,4 +1,4 @@
-"""A POST: one body in, one answer out, which is a frame, an MP4, or frames one after the other."""
+"""A POST: one body in, one answer out, which is a frame, a film, or frames one after the other."""
 
 # The libraries' own annotations are partial.
 # pyright: reportUnknownMemberType=false
@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Send
 
 from server.api.calls import Call
-from server.api.frames import encoded
+from server.api.frames import Frames
 from server.api.render import render
 from server.api.requests import read_render
 from server.errors import InvalidFieldError
@@ -32,6 +32,12 @@ from server.settings import Settings
 
 BOUNDARY = "frame"
 JPEGS = "multipart/x-mixed-replace"
+FILMS = {
+    "video/mp4": pb.RENDER_OUTPUT_MP4,
+    "video/webm": pb.RENDER_OUTPUT_WEBM,
+    "image/gif": pb.RENDER_OUTPUT_GIF,
+}
+"""Of several that are accepted, the first of these."""
 _ENCODING = "FRAME_ENCODING_"
 
 
@@ -113,18 +119,38 @@ class Post(Exchange):
         return b""
 
 
-class Mp4(Post):
-    """Answers with an MP4."""
+class Film(Post):
+    """Answers with a film of the kind that `Accept` names, an MP4 unless it names another.
+
+    With ``live=true`` in the query an MP4 is fragmented, and comes while it is made.
+    """
 
     async def read_request(self, body: Mapping[str, Any]) -> pb.RenderRequest:
         """Returns what a body asks for."""
-        return await read_clip(body, self._settings, mp4=True)
+        output, _ = self._kind()
+        return await read_clip(body, self._settings, output)
 
     async def write(self, message: pb.RenderResponse) -> None:
-        """Sends what is of the file."""
-        if message.WhichOneof("message") == "mp4_chunk":
-            await self._begin({"content-type": "video/mp4"})
-            await self._add(message.mp4_chunk.data)
+        """Sends what is of the film."""
+        data = message.mp4_chunk.data or message.file_chunk.data
+        if data:
+            await self._begin({"content-type": self._kind()[1]})
+            await self._add(data)
+
+    def _kind(self) -> tuple[pb.RenderOutput, str]:
+        accept = self._request.headers.get("accept", "")
+        output, media_type = next(
+            ((output, kind) for kind, output in FILMS.items() if kind in accept),
+            (pb.RENDER_OUTPUT_MP4, "video/mp4"),
+        )
+        live = self._request.query_params.get("live", "false")
+        if live not in ("true", "false"):
+            raise InvalidFieldError("live", "is neither true nor false")
+        if live == "false":
+            return output, media_type
+        if output != pb.RENDER_OUTPUT_MP4:
+            raise InvalidFieldError("live", f"is for video/mp4, and Accept names {media_type}")
+        return pb.RENDER_OUTPUT_FRAGMENTED_MP4, media_type
 
 
 class Pictures(Post):
@@ -132,7 +158,7 @@ class Pictures(Post):
 
     async def read_request(self, body: Mapping[str, Any]) -> pb.RenderRequest:
         """Returns what a body asks for."""
-        return await read_clip(body, self._settings, mp4=False)
+        return await read_clip(body, self._settings, pb.RENDER_OUTPUT_FRAMES)
 
     async def write(self, message: pb.RenderResponse) -> None:
         """Sends what is a frame."""
@@ -141,8 +167,9 @@ class Pictures(Post):
         await self._begin({"content-type": f"{JPEGS}; boundary={BOUNDARY}"})
         frame = message.frame
         kind = pb.FrameEncoding.Name(frame.encoding).removeprefix(_ENCODING).lower()
+        of = "video" if frame.encoding == pb.FRAME_ENCODING_H264 else "image"
         head = (
-            f"--{BOUNDARY}\r\nContent-Type: image/{kind}\r\nContent-Length: {len(frame.data)}\r\n"
+            f"--{BOUNDARY}\r\nContent-Type: {of}/{kind}\r\nContent-Length: {len(frame.data)}\r\n"
             f"X-Frame-Index: {frame.index}\r\nX-Audio-Sample: {frame.first_audio_sample}\r\n\r\n"
         )
         await self._add(head.encode() + frame.data + b"\r\n")
@@ -188,8 +215,8 @@ class Still(Post):
                 raise InvalidFieldError("frame_index", f"is past the last of {total} frames")
             async for event in conversation.events():
                 if isinstance(event, Frame) and event.index == self._asked.frame_index:
-                    frame = await encoded(event, conversation.job.video_format, call.recorder)
-                    await call.send(pb.RenderResponse(frame=frame))
+                    frames = Frames(conversation.job.video_format, call.recorder)
+                    await call.send(pb.RenderResponse(frame=await frames.message(event)))
                     call.frame_sent(conversation.report, event)
                     return
 

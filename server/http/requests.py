@@ -23,7 +23,7 @@ from server.api.requests import AUDIO_ENCODINGS
 from server.audio.files import read_file
 from server.audio.pcm import AudioFormat, SampleEncoding
 from server.errors import InvalidFieldError
-from server.pictures.encoding import FrameEncoding, encode_frame
+from server.pictures.encoding import FrameEncoding, encode_picture
 from server.settings import Settings
 
 SETTINGS_FIELDS = ("client_session_id", "video_format", "generation", "exact_clip")
@@ -106,7 +106,9 @@ async def read_still(body: Mapping[str, Any], settings: Settings) -> tuple[pb.Re
     return request, asked
 
 
-async def read_clip(body: Mapping[str, Any], settings: Settings, *, mp4: bool) -> pb.RenderRequest:
+async def read_clip(
+    body: Mapping[str, Any], settings: Settings, output: pb.RenderOutput
+) -> pb.RenderRequest:
     """Reads what `/v1/animate` is asked for.
 
     Raises:
@@ -116,7 +118,7 @@ async def read_clip(body: Mapping[str, Any], settings: Settings, *, mp4: bool) -
     parts = checked(AnimateParts, body)
     request = await asyncio.to_thread(_request, parts, parts.audio, settings)
     request.portrait.image = parts.portrait
-    request.output = pb.RENDER_OUTPUT_MP4 if mp4 else pb.RENDER_OUTPUT_FRAMES
+    request.output = output
     return request
 
 
@@ -208,7 +210,7 @@ def _picture(image: str | list[Any]) -> bytes:
         raise InvalidFieldError("image", "is no list of rows of pixels of three numbers")
     if not ((pixels >= 0) & (pixels <= 255)).all():
         raise InvalidFieldError("image", "has numbers that are not between 0 and 255")
-    return encode_frame(pixels.astype(np.uint8), FrameEncoding.PNG, 0)
+    return encode_picture(pixels.astype(np.uint8), FrameEncoding.PNG, 0)
 
 
 def _file_in(folder: Path | None, name: str, limit: int) -> bytes:

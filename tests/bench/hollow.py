@@ -24,7 +24,7 @@ from echomimic_client.results import VideoFormat
 from server import memory
 from server.audio.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
 from server.manifest import Manifest, read_manifest
-from server.pictures.encoding import FrameEncoding, encode_frame
+from server.pictures.encoding import FrameEncoding, encode_picture
 from server.pictures.portrait import cropped
 from server.recorder import Recorder
 from server.sessions.jobs import window_spec
@@ -236,7 +236,7 @@ def jpeg_s(picture: Any) -> float:
     spent: list[float] = []
     for _ in range(JPEGS):
         began_s = time.process_time()
-        encode_frame(picture, FrameEncoding.JPEG, QUALITY)
+        encode_picture(picture, FrameEncoding.JPEG, QUALITY)
         spent.append(time.process_time() - began_s)
     return median(spent)
 

@@ -1,5 +1,6 @@
 """The client's calls, over real gRPC, against a server without a model."""
 
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -9,11 +10,14 @@ import numpy as np
 import pytest
 from echomimic.v1 import avatar_service_pb2 as pb
 
+from echomimic_client import wire
 from echomimic_client.aio import AsyncAvatarClient
 from echomimic_client.audio import AudioFormat
 from echomimic_client.blocking import AvatarClient
-from echomimic_client.errors import CallError
-from echomimic_client.results import FrameEncoding, GenerationSettings, Setting, VideoFormat
+from echomimic_client.errors import CallError, MissingExtraError
+from echomimic_client.film_kinds import FilmKind
+from echomimic_client.pictures import FrameDecoder
+from echomimic_client.results import Frame, FrameEncoding, GenerationSettings, Setting, VideoFormat
 from tests.support import serving as gateway
 from tests.support.fake_engine import FakeEngine
 from tests.support.fake_service import (
@@ -115,7 +119,9 @@ def test_what_is_asked_for_reaches_the_server_and_the_rest_is_absent() -> None:
     )
 
 
-@pytest.mark.parametrize(("encoding", "tolerance"), [("jpeg", 3), ("png", 0), ("rgb", 0)])
+@pytest.mark.parametrize(
+    ("encoding", "tolerance"), [("jpeg", 3), ("png", 0), ("rgb", 0), ("webp", 6)]
+)
 def test_a_frame_of_any_encoding_becomes_a_picture(encoding: FrameEncoding, tolerance: int) -> None:
     speech = clip()
     with served(FakeService()) as address, AvatarClient(address) as client:
@@ -127,6 +133,43 @@ def test_a_frame_of_any_encoding_becomes_a_picture(encoding: FrameEncoding, tole
     assert np.abs(picture.astype(int) - colour(7)).max() <= tolerance
 
 
+async def test_h264_frames_become_pictures_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def shown(encoding: FrameEncoding) -> list[Frame]:
+        video = VideoFormat(encoding)
+        return [f async for f in client.animate(gateway.portrait(), clip(), video=video)]
+
+    async with (
+        gateway.served(FakeEngine(), tmp_path, gateway.small_windows()) as running,
+        AsyncAvatarClient(running.address) as client,
+    ):
+        plain, encoded = await shown("rgb"), await shown("h264")
+    decoder = FrameDecoder()
+    pictures = [decoder.picture(frame) for frame in encoded]
+    assert [frame.key_frame for frame in encoded[:3]] == [True, False, False]
+    assert [p.mean() for p in pictures] == pytest.approx(
+        [frame.to_numpy().mean() for frame in plain], abs=4
+    )
+    with pytest.raises(ValueError, match="use FrameDecoder"):
+        encoded[0].to_numpy()
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingExtraError, match="`mp4`"):
+        FrameDecoder().picture(encoded[0])
+
+
+@pytest.mark.parametrize("kind", ["webm", "gif", "fragmented_mp4"])
+async def test_a_film_of_another_kind_comes_in_pieces(kind: FilmKind) -> None:
+    service, pieces = FakeService(), list[bytes]()
+    with served(service) as address:
+        with AvatarClient(address) as client:
+            film = client.render(FACE, clip(), kind=kind, on_bytes=pieces.append).film
+        async with AsyncAvatarClient(address) as client:
+            again = await client.render(FACE, clip(), kind=kind, on_bytes=pieces.append)
+    assert b"".join(pieces) == film + again.film == 2 * MP4
+    assert service.render.output == wire.FILMS[kind]
+
+
 async def test_a_rendering_is_put_together_from_its_pieces() -> None:
     speech, service = clip(), FakeService()
     with served(service) as address:
@@ -134,7 +177,7 @@ async def test_a_rendering_is_put_together_from_its_pieces() -> None:
             rendering = client.render(FACE, speech)
         async with AsyncAvatarClient(address) as client:
             assert await client.render(FACE, speech) == rendering
-    assert rendering.mp4 == MP4
+    assert rendering.film == MP4
     assert rendering.summary.realtime_factor == 1.25
     assert service.render.audio == speech.data
     assert service.render.output == pb.RENDER_OUTPUT_MP4

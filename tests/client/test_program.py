@@ -117,6 +117,28 @@ def test_a_style_and_a_preset_reach_the_server_by_name(tmp_path: Path, speech_fi
     )
 
 
+@pytest.mark.parametrize("kind", ["webm", "gif"])
+def test_a_film_is_what_its_name_says(tmp_path: Path, speech_file: Path, kind: str) -> None:
+    out, service = tmp_path / f"film.{kind}", FakeService()
+    with served(service) as address:
+        streamed = run(address, speech_file, out)
+        with av.open(str(out), "r") as film:
+            assert kind in film.format.name
+            assert len(list(film.decode(video=0))) == 35
+        words = ["render", "--portrait", str(PORTRAIT), "--audio", str(speech_file)]
+        words += ["--out", str(out), "--server", address]
+        rendered = CliRunner().invoke(app, words)
+    assert (streamed.exit_code, rendered.exit_code) == (0, 0), streamed.stderr + rendered.stderr
+    assert out.read_bytes() == MP4
+    assert pb.RenderOutput.Name(service.render.output).endswith(kind.upper())
+
+
+def test_a_film_of_no_kind_is_a_wrong_call(tmp_path: Path, speech_file: Path) -> None:
+    result = run("127.0.0.1:1", speech_file, tmp_path / "film.avi")
+    assert result.exit_code == 2
+    assert ".webm" in result.stderr
+
+
 def test_a_refusal_is_one_line_and_leaves_no_file(tmp_path: Path, speech_file: Path) -> None:
     with served(FakeService(refuse=FIELD_REFUSED)) as address:
         result = run(address, speech_file, tmp_path / "film.mp4")
@@ -246,7 +268,7 @@ def test_a_missing_extra_is_named_before_any_work(
     monkeypatch.setattr("echomimic_client.recording.find_spec", lambda _: None)
     result = run("127.0.0.1:1", speech_file, tmp_path / "film.mp4")
     assert result.exit_code == 1
-    assert result.stderr == "error: an MP4 file needs the extra `mp4` installed here\n"
+    assert result.stderr == "error: a film needs the extra `mp4` installed here\n"
 
 
 def test_ctrl_c_ends_it_quietly(
@@ -255,7 +277,7 @@ def test_ctrl_c_ends_it_quietly(
     def interrupted(*_: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("echomimic_client.mp4.Mp4Writer", interrupted)
+    monkeypatch.setattr("echomimic_client.films.FilmWriter", interrupted)
     with served(FakeService()) as address:
         result = run(address, speech_file, tmp_path / "film.mp4")
     assert result.exit_code == 130

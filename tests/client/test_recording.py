@@ -27,7 +27,7 @@ async def test_more_speech_than_a_server_keeps_may_be_sent_at_once(
                 client,
                 PORTRAIT,
                 speech,
-                film=False,
+                film=None,
                 live=False,
                 chunk_ms=40,
                 on_picture=lambda *_: None,
@@ -36,5 +36,5 @@ async def test_more_speech_than_a_server_keeps_may_be_sent_at_once(
     async with gateway.served(engine, tmp_path, settings) as running:
         done = await asyncio.to_thread(film, running.address)
     assert done.frames == speech.frame_count
-    assert done.mp4 == b""
+    assert done.film == b""
     assert done.playable_latency_s >= done.first_frame_s > 0

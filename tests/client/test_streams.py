@@ -269,7 +269,7 @@ async def test_what_a_call_is_told_reaches_the_server() -> None:
             made = client.render_frames(FACE, speech, exact=exact, **options)
             assert [f async for f in made] == frames
             check(service.render)
-    assert (again.mp4, film.started.request_id) == (film.mp4, "mine")
+    assert (again.film, film.started.request_id) == (film.film, "mine")
     assert seen == [Progress(1, 2)]
     assert len(frames) == speech.frame_count
 

@@ -167,7 +167,7 @@ async def test_the_mouth_moves_before_the_last_word_is_spoken(tmp_path: Path) ->
                 client,
                 PORTRAIT,
                 say("one two three", VOICE),
-                film=True,
+                film="mp4",
                 live=False,
                 chunk_ms=40,
                 on_picture=see,

@@ -145,7 +145,7 @@ def renders(http: httpx2.Client, client: AvatarClient, fps: int = 25) -> None:
     assert posted.status_code == 200, posted.text
     rendered = client.render(PORTRAIT, read_audio(speech))
     assert rendered.started.frames_per_second == fps
-    for film in (posted.content, rendered.mp4):
+    for film in (posted.content, rendered.film):
         with av.open(io.BytesIO(film), mode="r") as file:
             pictures = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
             assert file.streams.video[0].average_rate == fps

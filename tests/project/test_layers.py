@@ -25,6 +25,11 @@ SOURCES = {
     if "backends" not in path.parts  # Programs of Triton's, in its environment.
 }
 
+SHARED = tuple(
+    f"echomimic_client.{name}" for name in ("film_kinds", "films", "playback", "voice", "espeak")
+)
+"""What is the client's, and others use: modules that know no others of it."""
+
 LAYERS = (
     ("server.__main__",),
     ("server.app", "server.commands"),
@@ -47,18 +52,12 @@ LAYERS = (
         "server.recorder",
         "server.settings",
     ),
-    (
-        "server.triton.contract",
-        "echomimic_client.mp4",
-        "echomimic_client.playback",
-        "echomimic_client.voice",
-    ),
+    ("server.triton.contract", *SHARED),
 )
 """From top to bottom. Each imports from those below it only; neighbours do not know each other."""
 
 CLIENT = {name for name in SOURCES if within(name, "echomimic_client")}
-SHARED = {f"echomimic_client{name}" for name in ("", ".mp4", ".playback", ".voice", ".espeak")}
-"""What is the client's, and others use: modules that know no others."""
+UNSHARED = CLIENT - {"echomimic_client", *SHARED}
 
 OUR_OWN_API = {
     name
@@ -70,13 +69,13 @@ OUR_OWN_API = {
 WEB = ("fastapi", "starlette", "uvicorn", "websockets")
 
 FORBIDDEN = {
-    "server": ("client", "export", "tests", "torch", *(CLIENT - SHARED)),
+    "server": ("client", "export", "tests", "torch", *UNSHARED),
     "client": ("server", "export", "tests", "torch"),
     "echomimic_client": ("client", "server", "export", "tests", "torch"),
-    **dict.fromkeys(SHARED - {"echomimic_client"}, ("echomimic", "grpc", *CLIENT)),
+    **dict.fromkeys(SHARED, ("echomimic", "grpc", *UNSHARED)),
     "export": (
         "client",
-        *(CLIENT - SHARED),
+        *UNSHARED,
         "server.__main__",
         "server.app",
         "server.api",

@@ -94,7 +94,7 @@ def _speak(client: AvatarClient, clip: AudioClip, *, live: bool) -> Recording:
         client,
         PORTRAIT.read_bytes(),
         clip,
-        film=False,
+        film=None,
         live=live,
         chunk_ms=CHUNK_MS,
         video=VideoFormat("jpeg"),

@@ -141,8 +141,11 @@ class FakeService(pb_grpc.AvatarServiceServicer):
             yield pb.RenderResponse(summary=summary(len(frames)))
             return
         yield pb.RenderResponse(progress=pb.Progress(frames=1, total_frames=2))
-        yield pb.RenderResponse(mp4_chunk=pb.Mp4Chunk(data=MP4[:1000]))
-        yield pb.RenderResponse(mp4_chunk=pb.Mp4Chunk(data=MP4[1000:]))
+        for piece in (MP4[:1000], MP4[1000:]):
+            if request.output in (pb.RENDER_OUTPUT_WEBM, pb.RENDER_OUTPUT_GIF):
+                yield pb.RenderResponse(file_chunk=pb.FileChunk(data=piece))
+            else:
+                yield pb.RenderResponse(mp4_chunk=pb.Mp4Chunk(data=piece))
         yield pb.RenderResponse(summary=summary(2))
 
     def GetServerInfo(  # noqa: N802
@@ -154,7 +157,7 @@ class FakeService(pb_grpc.AvatarServiceServicer):
             variant="flash",
             models=[pb.Model(name="denoiser", backend="onnxruntime", precision="fp32")],
             sizes=[pb.Size(width=SIZE[0], height=SIZE[1])],
-            frame_encodings=[pb.FRAME_ENCODING_PNG, pb.FRAME_ENCODING_WEBP],
+            frame_encodings=[pb.FRAME_ENCODING_PNG, 99],  # pyright: ignore[reportArgumentType]
             samplers=[pb.SAMPLER_FLOW_EULER],
             default_generation=GENERATION,
             windows=WINDOWS,

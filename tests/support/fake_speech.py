@@ -113,5 +113,6 @@ def _encode(picture: np.ndarray, encoding: pb.FrameEncoding) -> bytes:
     if encoding == pb.FRAME_ENCODING_RGB:
         return picture.tobytes()
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG" if encoding == pb.FRAME_ENCODING_PNG else "JPEG")
+    forms = {pb.FRAME_ENCODING_PNG: "PNG", pb.FRAME_ENCODING_WEBP: "WEBP"}
+    Image.fromarray(picture).save(file, forms.get(encoding, "JPEG"))
     return file.getvalue()

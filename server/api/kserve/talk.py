@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from server.api.calls import Call, facts_of_video
-from server.api.frames import encoded
+from server.api.frames import Frames
 from server.api.kserve import messages
 from server.api.kserve.messages import Request
 from server.api.kserve.model import AUDIO, Statistics
@@ -132,10 +132,11 @@ class Talk:
         self.open.set()
         async with asyncio.TaskGroup() as tasks:
             feeding = tasks.create_task(self._feed(conversation))
+            frames = Frames(conversation.job.video_format, self._call.recorder)
             async for event in conversation.events():
                 match event:
                     case Frame():
-                        await self._frame(conversation, event)
+                        await self._frame(conversation, frames, event)
                     case Notice():
                         self._notices.append(event)
                     case _:
@@ -156,10 +157,10 @@ class Talk:
                 break
         await conversation.end()
 
-    async def _frame(self, conversation: Conversation, event: Frame) -> None:
+    async def _frame(self, conversation: Conversation, frames: Frames, event: Frame) -> None:
         while self._unanswered[0].end <= event.audio_sample:
             await self._answered(self._unanswered.popleft())
-        frame = await encoded(event, conversation.job.video_format, self._call.recorder)
+        frame = await frames.message(event)
         request = self._unanswered[0].request
         await self._send(messages.response(request, frame, self._warnings()))
         self._call.frame_sent(conversation.report, event)

@@ -82,6 +82,51 @@ async def test_an_mp4_has_every_frame_and_the_sound(server: Served) -> None:
     assert np.abs(sound).max() > 0.05
 
 
+@pytest.mark.parametrize(
+    ("output", "field"),
+    [
+        (pb.RENDER_OUTPUT_FRAGMENTED_MP4, "mp4_chunk"),
+        (pb.RENDER_OUTPUT_WEBM, "file_chunk"),
+        (pb.RENDER_OUTPUT_GIF, "file_chunk"),
+    ],
+)
+async def test_every_kind_of_film_has_every_frame_in_order(
+    server: Served, output: pb.RenderOutput, field: str
+) -> None:
+    rendered = await render(server, request(output=pb.RENDER_OUTPUT_FRAMES))
+    shades = [np.frombuffer(a.frame.data, np.uint8).mean() for a in rendered if a.HasField("frame")]
+    answers = await render(server, request(output=output))
+    assert [answer.progress.frames for answer in answers if answer.HasField("progress")][-1] == 25
+    data = b"".join(getattr(answer, field).data for answer in answers)
+    with av.open(io.BytesIO(data), "r") as file:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+        assert len(file.streams.audio) == (output != pb.RENDER_OUTPUT_GIF)
+    assert [picture.mean() for picture in pictures] == pytest.approx(shades, abs=4)
+    assert answers[-1].summary.frames == 25
+
+
+async def test_a_fragmented_mp4_comes_while_it_is_made(server: Served) -> None:
+    call = server.stub.Render(request(output=pb.RENDER_OUTPUT_FRAGMENTED_MP4, seconds=4))
+    kinds = [answer.WhichOneof("message") async for answer in call]
+    # Windows are told as they are made: most of the film comes before the last.
+    last = max(n for n, kind in enumerate(kinds) if kind == "progress")
+    assert kinds[:last].count("mp4_chunk") > 50
+    assert kinds[last:].count("mp4_chunk") < 10
+
+
+@pytest.mark.parametrize("encoding", [pb.FRAME_ENCODING_WEBP, pb.FRAME_ENCODING_H264])
+async def test_rendered_frames_have_the_encoding_that_is_asked_for(
+    server: Served, encoding: pb.FrameEncoding
+) -> None:
+    video = pb.VideoFormat(encoding=encoding)
+    frames_only = pb.RENDER_OUTPUT_FRAMES
+    answers = await render(server, request(output=frames_only, video_format=video))
+    rendered = [answer.frame for answer in answers if answer.HasField("frame")]
+    assert len(rendered) == 25
+    assert {frame.encoding for frame in rendered} == {encoding}
+    assert rendered[0].key_frame
+
+
 async def test_without_the_extra_an_mp4_is_a_failed_precondition(
     server: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +151,6 @@ BAD: dict[str, tuple[dict[str, Any], grpc.StatusCode, str]] = {
         "portrait.image",
     ),
     "output": ({"output": 99}, grpc.StatusCode.INVALID_ARGUMENT, "output"),
-    "webm": ({"output": pb.RENDER_OUTPUT_WEBM}, grpc.StatusCode.UNIMPLEMENTED, ""),
     "avatar": ({"portrait": None, "avatar_id": "a"}, grpc.StatusCode.UNIMPLEMENTED, ""),
     "too long": ({"audio": bytes(RATE * 12)}, grpc.StatusCode.RESOURCE_EXHAUSTED, ""),
 }

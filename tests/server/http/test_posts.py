@@ -114,6 +114,37 @@ async def test_the_answer_is_an_mp4_unless_pictures_are_asked_for(site: Site) ->
         assert len(file.streams.audio) == 1
 
 
+@pytest.mark.parametrize(
+    ("accept", "query", "container", "sounds"),
+    [
+        ("video/webm", "", "matroska,webm", 1),
+        ("image/gif", "", "gif", 0),
+        ("video/mp4", "?live=true", "mov,mp4,m4a,3gp,3g2,mj2", 1),
+        ("*/*", "?live=false", "mov,mp4,m4a,3gp,3g2,mj2", 1),
+    ],
+)
+async def test_the_answer_is_the_film_that_is_accepted(
+    site: Site, accept: str, query: str, container: str, sounds: int
+) -> None:
+    headers = {"accept": accept}
+    answer = await site.http.post(f"/v1/animate{query}", files=parts(), headers=headers)
+    assert answer.headers["content-type"] == accept.replace("*/*", "video/mp4")
+    assert (b"moof" in answer.content) == (query == "?live=true")
+    with av.open(io.BytesIO(answer.content), "r") as file:
+        assert file.format.name == container
+        assert len(list(file.decode(video=0))) == FRAMES
+        assert len(file.streams.audio) == sounds
+
+
+@pytest.mark.parametrize(
+    ("accept", "query"), [("video/webm", "?live=true"), ("video/mp4", "?live=7")]
+)
+async def test_only_an_mp4_can_be_live(site: Site, accept: str, query: str) -> None:
+    headers = {"accept": accept}
+    answer = await site.http.post(f"/v1/animate{query}", files=parts(), headers=headers)
+    assert (answer.status_code, answer.json()["field"]) == (400, "live")
+
+
 async def test_settings_are_a_render_requests(site: Site) -> None:
     data = {"settings": json.dumps({"video_format": {"encoding": "FRAME_ENCODING_PNG"}})}
     answer = await site.http.post("/v1/animate", files=parts(), data=data, headers=PICTURES)
