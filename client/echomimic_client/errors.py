@@ -5,6 +5,7 @@ ClientError
 |- VoiceError           a text cannot be spoken
 |- AddressError         an address that cannot be meant
 |- CallEndedError       something was sent on a call that has ended
+|- ScreenError          there is nothing to play a stream on, or it was closed
 |- MissingExtraError    this installation lacks an optional package
 `- CallError            the server refused a call or broke it off, or cannot be reached
 """
@@ -32,6 +33,10 @@ class AddressError(ClientError):
 
 class CallEndedError(ClientError):
     """Something was sent on a call that has ended; its reader learns why."""
+
+
+class ScreenError(ClientError):
+    """There is nothing to play a stream on, or it was closed."""
 
 
 class MissingExtraError(ClientError):

@@ -114,6 +114,10 @@ class PlayerClock:
             return self._end_s - self.position_s
         return max(0.0, self.dry_s - now_s)
 
+    def at_s(self, now_s: float) -> float:
+        """Returns the presentation time that is played, or where playback waits."""
+        return self._end_s - self.level_s(now_s)
+
     def _begin_if_filled(self, now_s: float) -> None:
         length_s = self._end_s - self.position_s
         wanted_s = 0.0 if self._is_complete else self._buffer_s

@@ -1,7 +1,8 @@
 """The program `animate`: a portrait and a sound file to a film, live or at once."""
 
 import json
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from fractions import Fraction
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from typer.core import TyperGroup
 
 from echomimic_client.arguments import (
@@ -42,21 +44,26 @@ from echomimic_client.audio import AudioClip, read_audio
 from echomimic_client.connecting import connected
 from echomimic_client.errors import ClientError
 from echomimic_client.film_kinds import FilmKind, kind_of
+from echomimic_client.playing import Player, watch
 from echomimic_client.progress import frame_bar
 from echomimic_client.quiet import silent_libraries
-from echomimic_client.recording import Recording, record
+from echomimic_client.recording import OnPicture, Recording, record
 from echomimic_client.results import (
     ExactClip,
     Frame,
     FrameEncoding,
     GenerationSettings,
+    Picture,
     ServerWarning,
     VideoFormat,
 )
+from echomimic_client.screens import screen, sound_of
 from echomimic_client.speaking import SpokenText
 from echomimic_client.speaking import say as spoken
 from echomimic_client.voice import DEFAULT_VOICE
 
+BUFFER_S = 2.5
+"""What servers wait for by default."""
 SERVERS_FRAME_RATE = Fraction(0)
 SUFFIXES: dict[FrameEncoding, str] = {
     "jpeg": "jpg",
@@ -97,6 +104,13 @@ def stream(
     chunk_ms: Annotated[
         int, typer.Option(min=1, help="Milliseconds of audio in one message.")
     ] = 40,
+    play: Annotated[
+        bool,
+        typer.Option("--play", help="Show it while it comes, in a window or in the terminal."),
+    ] = False,
+    buffer_s: Annotated[
+        float, typer.Option(min=0, max=10, help="With --play: seconds to wait for before it.")
+    ] = BUFFER_S,
     size: SizeOption = None,
     frame_encoding: Encoding = "jpeg",
     jpeg_quality: JpegQuality = JPEG_QUALITY,
@@ -117,8 +131,8 @@ def stream(
 
     This is what happens without a command. What is left out takes the server's default.
     """
-    if out is None and frames is None:
-        raise typer.BadParameter("say where to: --out FILE, --frames FOLDER, or both")
+    if out is None and frames is None and not play:
+        raise typer.BadParameter("say where to: --out FILE, --frames FOLDER, or --play")
     kind = out and film_kind(out)
     options = call_options(
         VideoFormat(frame_encoding, *(size or (0, 0)), jpeg_quality, fps, blend_frames),
@@ -140,28 +154,38 @@ def stream(
         for folder in (out.parent if out else None, frames):
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
-        with connected(server) as client, frame_bar(frame_count) as show:
+        if play:
+            said = whole(said)
+        with (
+            connected(server) as client,
+            frame_bar(frame_count, is_shown=not play) as show,
+        ):
 
             def keep(frame: Frame, _: Any) -> None:
                 show(frame.index + 1)
                 if frames is not None:
                     write_frame(frames, frame)
 
-            recording = record(
-                client,
-                image,
-                said,
-                film=kind,
-                live=live,
-                chunk_ms=chunk_ms,
-                idle=idle,
-                on_picture=keep,
-                **options,
-            )
+            def made(player: Player | None) -> Recording:
+                return record(
+                    client,
+                    image,
+                    said,
+                    film=kind,
+                    live=live,
+                    chunk_ms=chunk_ms,
+                    idle=idle,
+                    on_picture=keep if player is None else shown_too(player, keep),
+                    on_started=player and player.start,
+                    buffer_s=player and buffer_s,
+                    **options,
+                )
+
+            recording = played(made, whole(said), buffer_s) if play else made(None)
         if out is not None:
             out.write_bytes(recording.film)
     show_warnings(recording.warnings)
-    typer.echo(f"{out or frames}: {summary(recording)}")
+    typer.echo(f"{out or frames or 'played'}: {summary(recording)}")
 
 
 @app.command()
@@ -218,7 +242,7 @@ def render(
     clip_mode = ExactClip(match_colors=match_colors) if exact else None
     with one_line_errors():
         said, image = speech(audio, say, voice), portrait.read_bytes()
-        clip = said if isinstance(said, AudioClip) else said.clip()
+        clip = whole(said)
         with connected(server) as client, frame_bar(clip.frames_at(fps)) as show:
             if out is not None and kind is not None:
                 result = client.render(
@@ -247,6 +271,31 @@ def info(*, server: Server = ADDRESS, deadline_s: Deadline = 10.0) -> None:
     """Tells what a server runs and offers, as JSON."""
     with one_line_errors(), connected(server) as client:
         typer.echo(json.dumps(asdict(client.server_info(deadline_s=deadline_s)), indent=2))
+
+
+def whole(said: AudioClip | SpokenText) -> AudioClip:
+    """Returns speech in one piece, which a player can begin anywhere in."""
+    return said if isinstance(said, AudioClip) else said.clip()
+
+
+def shown_too(player: Player, keep: OnPicture) -> OnPicture:
+    """Gives each frame to a player as well."""
+
+    def both(frame: Frame, picture: Picture) -> None:
+        keep(frame, picture)
+        player.add(frame, time.monotonic())
+
+    return both
+
+
+def played(made: Callable[[Player], Recording], clip: AudioClip, buffer_s: float) -> Recording:
+    """Shows a recording while it is made, with the clip's sound where there is any."""
+    sound, why_not = sound_of(clip)
+    if why_not:
+        typer.echo(why_not, err=True)
+    player = Player(buffer_s, sound)
+    with screen(Console()) as shows:
+        return watch(lambda: made(player), player, shows)
 
 
 def film_kind(path: Path) -> FilmKind:

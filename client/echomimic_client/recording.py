@@ -57,6 +57,8 @@ def record(
     chunk_ms: int,
     idle: IdleMode | None = None,
     on_picture: OnPicture,
+    on_started: Callable[[Started], object] | None = None,
+    buffer_s: float | None = None,
     **options: Unpack[CallOptions],
 ) -> Recording:
     """Animates a portrait and films it with the sound of what is said.
@@ -70,6 +72,8 @@ def record(
         chunk_ms: length of a piece of audio.
         idle: what is filmed until the speech begins.
         on_picture: is shown every frame as it comes.
+        on_started: is told the settings in force, before the first frame.
+        buffer_s: how much is made before it is played, for the server to warn where it is too slow.
         options: see `CallOptions`.
 
     Raises:
@@ -81,7 +85,11 @@ def record(
     stopwatch = _Stopwatch(speech.format)
     chunks = speech.chunks(chunk_ms)
     audio = stopwatch.sent(paced(chunks, speech.format) if live else chunks)
-    animation = client.animate(portrait, audio, speech.format, idle=idle, **options)
+    animation = client.animate(
+        portrait, audio, speech.format, idle=idle, buffer_s=buffer_s, **options
+    )
+    if on_started is not None:
+        on_started(animation.wait_until_started())
     pictures = _shown(stopwatch.received(animation), on_picture)
     data = b"" if film is None else _film(film, pictures, stopwatch, animation)
     for _ in pictures:

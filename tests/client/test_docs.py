@@ -59,7 +59,7 @@ def test_every_python_example_runs(number: int, address: str, tmp_path: Path) ->
 def test_every_command_runs(address: str) -> None:
     lines = [line for block in blocks("sh") for line in block.splitlines()]
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("animate")]
-    assert len(commands) == 6
+    assert len(commands) == 7
     for words in commands:
         live = [word for word in words if word != "--live"]
         result = CliRunner().invoke(app, [*live, "--server", address])
