@@ -13,7 +13,8 @@ from echomimic_client.aio_streams import AsyncAnimation, AsyncAnswers
 from echomimic_client.audio import AudioFormat
 from echomimic_client.film_kinds import FilmKind
 from echomimic_client.options import CallOptions, authorization, check, grpc_options
-from echomimic_client.results import ExactClip, IdleMode, Pace, Rendering, ServerInfo
+from echomimic_client.portraits import PortraitReport, read_report
+from echomimic_client.results import ExactClip, Framing, IdleMode, Pace, Rendering, ServerInfo
 from echomimic_client.sources import (
     AsyncSpeech,
     Portrait,
@@ -162,6 +163,35 @@ class AsyncAvatarClient:
         """Returns the frames of complete speech as they are made; arguments as of `render`."""
         output = pb.RENDER_OUTPUT_FRAMES
         return self._render(portrait, speech, audio_format, options, exact, output)
+
+    async def check_portrait(
+        self,
+        portrait: Portrait,
+        *,
+        size: tuple[int, int] = (0, 0),
+        framing: Framing = "fill",
+        strict: bool = False,
+        deadline_s: float | None = None,
+    ) -> PortraitReport:
+        """Returns what could be better about a portrait.
+
+        Args:
+            portrait: a picture file's path or bytes, or a picture [height, width, 3].
+            size: of the frames to come, one of the server's; zeros are its default.
+            framing: which part is to be shown.
+            strict: whether warnings make it unusable.
+            deadline_s: when the call shall fail, in seconds from now; None is never.
+
+        Raises:
+            CallError: the call failed, as for what is no picture.
+            OSError: the portrait cannot be read.
+        """
+        request = wire.check_request(portrait_file(portrait), framing, size, strict=strict)
+        with call_errors(self._target):
+            answer = await self._stub.CheckPortrait(
+                request, timeout=deadline_s, metadata=authorization(self._api_key)
+            )
+        return read_report(answer)
 
     async def server_info(self, *, deadline_s: float | None = None) -> ServerInfo:
         """Returns what the server runs and offers.

@@ -10,6 +10,7 @@ import typer
 from echomimic_client.options import CallOptions
 from echomimic_client.results import (
     FaceBox,
+    Framing,
     GenerationSettings,
     IdleMode,
     SamplerName,
@@ -124,6 +125,12 @@ Face = Annotated[
     FaceBox | None,
     typer.Option(parser=parse_face_box, metavar="L,T,R,B", help="The face, for preview models."),
 ]
+FramingOption = Annotated[
+    Framing, typer.Option(help="Show as much of the portrait as fits, or head and shoulders.")
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse a portrait about which there are warnings.")
+]
 Deadline = Annotated[
     float | None, typer.Option(min=0.001, help="Seconds after which the call fails.")
 ]
@@ -133,12 +140,17 @@ def call_options(
     video: VideoFormat,
     generation: GenerationSettings,
     face_box: FaceBox | None,
+    framing: Framing,
     deadline_s: float | None,
+    *,
+    strict: bool,
 ) -> CallOptions:
     """Puts together what a call is told."""
     return {
         "video": video,
         "generation": generation,
         "face_box": face_box,
+        "framing": framing,
+        "strict": strict,
         "deadline_s": deadline_s,
     }

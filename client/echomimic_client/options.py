@@ -2,7 +2,7 @@
 
 from typing import Any, TypedDict
 
-from echomimic_client.results import FaceBox, GenerationSettings, VideoFormat
+from echomimic_client.results import FaceBox, Framing, GenerationSettings, VideoFormat
 
 DEFAULT_VIDEO = VideoFormat()
 DEFAULT_GENERATION = GenerationSettings()
@@ -14,6 +14,10 @@ class CallOptions(TypedDict, total=False):
 
     face_box: FaceBox | None
     """Where the face is; the preview variant only, and found there if absent."""
+    framing: Framing
+    """Which part of the portrait is shown."""
+    strict: bool
+    """Whether warnings about the portrait refuse it."""
     video: VideoFormat
     """What the frames shall look like."""
     generation: GenerationSettings

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from echomimic_client.annotated import annotated
 from echomimic_client.arguments import (
     ADDRESS,
     JPEG_QUALITY,
@@ -24,6 +25,7 @@ from echomimic_client.arguments import (
     Film,
     FrameFolder,
     FrameRate,
+    FramingOption,
     Idle,
     JpegQuality,
     PortraitFile,
@@ -35,6 +37,7 @@ from echomimic_client.arguments import (
     SizeOption,
     SpeechFile,
     Steps,
+    Strict,
     StyleCfg,
     Text,
     VoiceName,
@@ -125,6 +128,8 @@ def stream(
     seed: Seed = None,
     sampler: Sampler = None,
     face_box: Face = None,
+    framing: FramingOption = "fill",
+    strict: Strict = False,
     deadline_s: Deadline = None,
 ) -> None:
     """Animates a portrait with speech over a stream; writes a film with sound, frames, or both.
@@ -146,7 +151,9 @@ def stream(
             seed=seed,
         ),
         face_box,
+        framing,
         deadline_s,
+        strict=strict,
     )
     with one_line_errors():
         said, image = speech(audio, say, voice), portrait.read_bytes()
@@ -217,6 +224,8 @@ def render(
     seed: Seed = None,
     sampler: Sampler = None,
     face_box: Face = None,
+    framing: FramingOption = "fill",
+    strict: Strict = False,
     deadline_s: Deadline = None,
 ) -> None:
     """Lets the server make the whole clip: a film with sound, or frames."""
@@ -236,7 +245,9 @@ def render(
             seed=seed,
         ),
         face_box,
+        framing,
         deadline_s,
+        strict=strict,
     )
     kind = out and film_kind(out)
     clip_mode = ExactClip(match_colors=match_colors) if exact else None
@@ -264,6 +275,36 @@ def render(
     show_warnings(result.warnings)
     done = result.summary
     typer.echo(f"{out or frames}: {done.frames} frames, {done.realtime_factor:.2f} x real time")
+
+
+@app.command()
+def check(
+    portrait: Annotated[Path, typer.Argument(help="A picture file.")],
+    *,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="A picture to write, of what was found.")
+    ] = None,
+    server: Server = ADDRESS,
+    size: SizeOption = None,
+    framing: FramingOption = "fill",
+    strict: Strict = False,
+    deadline_s: Deadline = 60.0,
+) -> None:
+    """Tells what could be better about a portrait; ends with status 1 if it is not usable."""
+    with one_line_errors():
+        data = portrait.read_bytes()
+        with connected(server) as client:
+            report = client.check_portrait(
+                data, size=size or (0, 0), framing=framing, strict=strict, deadline_s=deadline_s
+            )
+        if out is not None:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            annotated(data, report).save(out)
+    for each in report.checks:
+        typer.echo(each)
+    if not report.usable:
+        typer.echo(f"error: {portrait} is not usable", err=True)
+        raise typer.Exit(1)
 
 
 @app.command()

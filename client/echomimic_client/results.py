@@ -17,6 +17,8 @@ TeaCachePolicy = Literal["exact_branches", "upstream"]
 FrameKind = Literal["speech", "idle"]
 IdleMode = Literal["still", "warp", "model"]
 Pace = Literal["as_fast_as_possible", "realtime"]
+Framing = Literal["fill", "head_and_shoulders"]
+"""As much of a portrait as has the frames' shape, or the head with its shoulders."""
 UtterancePhase = Literal["began", "ended"]
 Picture = NDArray[np.uint8]
 

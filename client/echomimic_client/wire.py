@@ -18,6 +18,7 @@ from echomimic_client.results import (
     ExactClip,
     Frame,
     FrameEncoding,
+    Framing,
     GenerationSettings,
     IdleMode,
     Interrupted,
@@ -71,6 +72,10 @@ _IDLE_MODES: dict[IdleMode, pb.IdleMode] = {
     "model": pb.IDLE_MODE_MODEL,
 }
 _IDLE_MODE_NAMES: dict[int, IdleMode] = {value: name for name, value in _IDLE_MODES.items()}
+FRAMINGS: dict[Framing, pb.PortraitFraming] = {
+    "fill": pb.PORTRAIT_FRAMING_UNSPECIFIED,
+    "head_and_shoulders": pb.PORTRAIT_FRAMING_HEAD_AND_SHOULDERS,
+}
 _PACES: dict[Pace, pb.Pace] = {
     "as_fast_as_possible": pb.PACE_AS_FAST_AS_POSSIBLE,
     "realtime": pb.PACE_REALTIME,
@@ -209,6 +214,14 @@ def read_server_info(message: pb.GetServerInfoResponse) -> ServerInfo:
     )
 
 
+def check_request(
+    portrait: bytes, framing: Framing, size: tuple[int, int], *, strict: bool
+) -> pb.CheckPortraitRequest:
+    """Asks what could be better about a portrait."""
+    message = pb.Portrait(image=portrait, framing=FRAMINGS[framing], strict=strict)
+    return pb.CheckPortraitRequest(portrait=message, width=size[0], height=size[1])
+
+
 def _common(portrait: bytes, audio_format: AudioFormat, options: CallOptions) -> dict[str, Any]:
     video = options.get("video", DEFAULT_VIDEO)
     face_box = options.get("face_box")
@@ -217,6 +230,8 @@ def _common(portrait: bytes, audio_format: AudioFormat, options: CallOptions) ->
         "portrait": pb.Portrait(
             image=portrait,
             face_box=None if face_box is None else pb.FaceBox(**_stated(face_box)),
+            strict=options.get("strict", False),
+            framing=FRAMINGS[options.get("framing", "fill")],
         ),
         "audio_format": pb.AudioFormat(
             encoding=_SAMPLES[audio_format.encoding],

@@ -16,10 +16,12 @@ from server.audio.pcm import AudioFormat, SampleEncoding
 from server.errors import InvalidFieldError, MissingExtraError, NotBuiltError
 from server.pictures.encoding import FrameEncoding
 from server.pictures.face import FaceBox
+from server.pictures.framing import Framing
 from server.sessions import jobs
 from server.sessions.jobs import IdleMode, Job, Offer, VideoFormat
 from server.sessions.pacer import Pace
 from server.sessions.retiming import OWN_RATE, Retiming
+from server.sessions.sitter import Sitter
 from server.sessions.stating import SHORTHANDS, Stated, check_range, with_stated
 from server.settings import (
     FRAME_RATE_DENOMINATORS,
@@ -53,6 +55,10 @@ IDLE_MODES: dict[pb.IdleMode, IdleMode] = {
     pb.IDLE_MODE_STILL: "still",
     pb.IDLE_MODE_WARP: "warp",
     pb.IDLE_MODE_MODEL: "model",
+}
+FRAMINGS: dict[pb.PortraitFraming, Framing] = {
+    pb.PORTRAIT_FRAMING_UNSPECIFIED: Framing.FILL,
+    pb.PORTRAIT_FRAMING_HEAD_AND_SHOULDERS: Framing.HEAD_AND_SHOULDERS,
 }
 
 
@@ -90,6 +96,9 @@ def read_render(request: pb.RenderRequest, offer: Offer) -> Job:
     exact = _exact_clip(request, job, offer)
     if exact is None:
         return job
+    if job.framing is not Framing.FILL:
+        problem = "goes with no exact clip, which shows the whole portrait; leave it out"
+        raise InvalidFieldError("portrait.framing", problem)
     if request.video_format.frames_per_second and job.video_format.retiming != OWN_RATE:
         raise InvalidFieldError(
             "video_format.frames_per_second", "is 25 for an exact clip; leave it out"
@@ -137,11 +146,14 @@ def _read_job(message: pb.Start | pb.RenderRequest, offer: Offer, *, prefix: str
         raise InvalidFieldError(
             f"{prefix}client_session_id", f"is longer than {jobs.MAX_SESSION_ID_BYTES} bytes"
         )
+    sitter = _portrait(message, offer, prefix)
     return Job(
         client_session_id=session_id,
-        portrait=_portrait(message, offer, prefix),
-        portrait_field=f"{prefix}portrait.image",
-        face_box=_face_box(message.portrait, offer, f"{prefix}portrait.face_box"),
+        portrait=sitter.data,
+        portrait_field=sitter.field,
+        face_box=sitter.face_box,
+        framing=sitter.framing,
+        strict=sitter.strict,
         audio_format=_audio_format(message.audio_format, f"{prefix}audio_format"),
         video_format=_video_format(message.video_format, offer, f"{prefix}video_format"),
         generation=with_stated(
@@ -150,24 +162,49 @@ def _read_job(message: pb.Start | pb.RenderRequest, offer: Offer, *, prefix: str
     )
 
 
-def _portrait(message: pb.Start | pb.RenderRequest, offer: Offer, prefix: str) -> bytes:
+def _portrait(message: pb.Start | pb.RenderRequest, offer: Offer, prefix: str) -> Sitter:
     match message.WhichOneof("avatar"):
         case None:
             raise InvalidFieldError(f"{prefix}portrait", "is missing; send a portrait file")
         case "avatar_id":
             raise NotBuiltError(f"{prefix}avatar_id")
         case _:
-            pass
-    for field in ("strict", "framing"):
-        if getattr(message.portrait, field):
-            raise NotBuiltError(f"{prefix}portrait.{field}")
-    image = message.portrait.image
+            return read_sitter(message.portrait, offer, f"{prefix}portrait")
+
+
+def read_sitter(portrait: pb.Portrait, offer: Offer, field: str) -> Sitter:
+    """Reads a portrait, but for its file.
+
+    Raises:
+        InvalidFieldError: a field cannot be used.
+    """
     limit = offer.settings.max_portrait_bytes
-    if len(image) > limit:
+    if len(portrait.image) > limit:
         raise InvalidFieldError(
-            f"{prefix}portrait.image", f"has {len(image)} bytes; send at most {limit}"
+            f"{field}.image", f"has {len(portrait.image)} bytes; send at most {limit}"
         )
-    return image
+    framing = FRAMINGS.get(portrait.framing)
+    if framing is None:
+        raise InvalidFieldError(f"{field}.framing", "is unknown; ask for HEAD_AND_SHOULDERS")
+    return Sitter(
+        portrait.image,
+        f"{field}.image",
+        _face_box(portrait, offer, f"{field}.face_box"),
+        framing,
+        portrait.strict,
+    )
+
+
+def read_check(request: pb.CheckPortraitRequest, offer: Offer) -> tuple[Sitter, tuple[int, int]]:
+    """Reads what is to be checked, and the size of the frames to come.
+
+    Raises:
+        InvalidFieldError: a field cannot be used.
+    """
+    if not request.HasField("portrait"):
+        raise InvalidFieldError("portrait", "is missing; send a portrait file")
+    size = _size(request.width, request.height, offer, "width")
+    return read_sitter(request.portrait, offer, "portrait"), size
 
 
 def _exact_clip(request: pb.RenderRequest, job: Job, offer: Offer) -> ExactClip | None:
@@ -242,14 +279,7 @@ def _video_format(message: pb.VideoFormat, offer: Offer, field: str) -> VideoFor
         raise InvalidFieldError(f"{field}.encoding", "is unknown; GetServerInfo lists them")
     if not encoding.is_offered:
         raise MissingExtraError(f"{field}.encoding H264", "mp4")
-    size = (message.width, message.height)
-    if size == (0, 0):
-        size = offer.sizes[0]
-    if size not in offer.sizes:
-        offered = ", ".join(f"{width}x{height}" for width, height in offer.sizes)
-        raise InvalidFieldError(
-            f"{field}.width", f"{size[0]}x{size[1]} is not offered; ask for one of {offered}"
-        )
+    size = _size(message.width, message.height, offer, f"{field}.width")
     check_range(message.jpeg_quality, 0, 100, f"{field}.jpeg_quality")
     rate = _frame_rate(message, offer, field)
     return VideoFormat(
@@ -258,6 +288,15 @@ def _video_format(message: pb.VideoFormat, offer: Offer, field: str) -> VideoFor
         jpeg_quality=message.jpeg_quality or jobs.DEFAULT_JPEG_QUALITY,
         retiming=Retiming(rate, blends=message.blend_frames),
     )
+
+
+def _size(width: int, height: int, offer: Offer, field: str) -> tuple[int, int]:
+    if not width and not height:
+        return offer.sizes[0]
+    if (width, height) not in offer.sizes:
+        offered = ", ".join(f"{width}x{height}" for width, height in offer.sizes)
+        raise InvalidFieldError(field, f"{width}x{height} is not offered; ask for one of {offered}")
+    return width, height
 
 
 def _frame_rate(message: pb.VideoFormat, offer: Offer, field: str) -> Fraction:

@@ -11,9 +11,11 @@ from echomimic.v1 import avatar_service_pb2 as pb
 from server.api import responses
 from server.api.animate import animate
 from server.api.calls import Call
+from server.api.judgements import judgement
 from server.api.methods import add_service
 from server.api.render import render
-from server.errors import NotBuiltError
+from server.api.requests import read_check
+from server.errors import InvalidFieldError, NotBuiltError
 from server.sessions.gateway import Gateway
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AvatarService"]
@@ -31,6 +33,7 @@ class AvatarService:
             "Animate": animate,
             "Render": render,
             "GetServerInfo": _get_server_info,
+            "CheckPortrait": check_portrait,
         }
 
     def add_to(self, server: grpc.aio.Server) -> None:
@@ -41,6 +44,17 @@ class AvatarService:
         if method not in self._methods:
             raise NotBuiltError(method)
         await self._methods[method](self._gateway, call)
+
+
+async def check_portrait(gateway: Gateway, call: Call) -> None:
+    """Serves one CheckPortrait call."""
+    with gateway.admission.opening(call.caller):
+        request = await call.read(pb.CheckPortraitRequest, gateway.offer.settings.start_timeout_s)
+        if request is None:
+            raise InvalidFieldError("message", "is missing: the call ended without a request")
+        sitter, size = read_check(request, gateway.offer)
+    async with gateway.admission.place(call.caller):
+        await call.send(judgement(await gateway.judge(sitter, size)))
 
 
 async def _get_server_info(gateway: Gateway, call: Call) -> None:

@@ -15,9 +15,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from server.http.examples import render_examples
-from server.http.post import FILMS, JPEGS, Film, Pictures, Post, Still
+from server.http.post import FILMS, JPEGS, Check, Film, Pictures, Post, Still
 from server.http.problems import MEDIA_TYPE
-from server.http.requests import AnimateParts, RenderBody, RenderParts
+from server.http.requests import AnimateParts, CheckParts, RenderBody, RenderParts
 from server.http.socket import Socket
 from server.http.speech import Speaker, Speech, SpeechBody
 from server.http.studio import add_studio
@@ -105,6 +105,17 @@ def make_app(gateway: Gateway, works: Callable[[], bool]) -> FastAPI:
     async def speech(request: Request) -> Response:
         """Answers with 16-bit samples, little-endian, one channel; `content-type` has the rate."""
         return _Answer(lambda send: Speech(request, send, settings, speaker).run(gateway))
+
+    @app.post(
+        "/v1/portraits/check",
+        summary="What could be better about a portrait",
+        response_class=JSONResponse,
+        responses={"default": PROBLEM},
+        openapi_extra=_body({"multipart/form-data": {"schema": _schema(CheckParts)}}),
+    )
+    async def check(request: Request) -> Response:
+        """Answers with a CheckPortraitResponse in protobuf's JSON."""
+        return answered(Check, request)
 
     @app.websocket("/v1/stream")
     async def stream(websocket: WebSocket) -> None:

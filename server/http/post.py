@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from echomimic.v1 import avatar_service_pb2 as pb
+from google.protobuf import json_format
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Send
 
@@ -19,11 +20,12 @@ from server.api.calls import Call
 from server.api.frames import Frames
 from server.api.render import render
 from server.api.requests import read_render
+from server.api.service import check_portrait
 from server.errors import InvalidFieldError
 from server.http import problems
 from server.http.bodies import read_body
 from server.http.call import END, Exchange, serve
-from server.http.requests import Asked, read_clip, read_still
+from server.http.requests import Asked, read_check, read_clip, read_still
 from server.sessions.conversation import converse
 from server.sessions.events import Frame
 from server.sessions.gateway import Gateway
@@ -176,6 +178,26 @@ class Pictures(Post):
 
     def _last_bytes(self) -> bytes:
         return f"--{BOUNDARY}--\r\n".encode()
+
+
+class Check(Post):
+    """Answers with what there is to say of a portrait."""
+
+    async def read_request(self, body: Mapping[str, Any]) -> pb.CheckPortraitRequest:
+        """Returns what a body asks for."""
+        return read_check(body)
+
+    async def work(self, gateway: Gateway, call: Call) -> None:
+        """Looks at the portrait."""
+        await check_portrait(gateway, call)
+
+    async def write(self, message: pb.CheckPortraitResponse) -> None:
+        """Sends it all, in protobuf's JSON."""
+        data = json_format.MessageToDict(
+            message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+        await self._begin({"content-type": "application/json"})
+        await self._add(json.dumps(data).encode())
 
 
 class Still(Post):

@@ -26,7 +26,7 @@ from server.errors import InvalidFieldError
 from server.pictures.encoding import FrameEncoding, encode_picture
 from server.settings import Settings
 
-SETTINGS_FIELDS = ("client_session_id", "video_format", "generation", "exact_clip")
+SETTINGS_FIELDS = ("client_session_id", "video_format", "generation", "exact_clip", "portrait")
 """Fields of a RenderRequest that `settings` may hold."""
 B = TypeVar("B", bound=BaseModel)
 M = TypeVar("M", bound=Message)
@@ -77,6 +77,18 @@ class RenderParts(Asked):
     )
 
 
+class CheckParts(BaseModel, extra="forbid"):
+    """The multipart body of `/v1/portraits/check`."""
+
+    portrait: bytes = Field(description="A picture file.", json_schema_extra={"format": "binary"})
+    strict: bool = Field(False, description="Whether warnings make it unusable.")
+    framing: Literal["head_and_shoulders"] | None = Field(
+        None, description="Which part is to be shown; by default as much as has the frame's shape."
+    )
+    width: int = Field(0, ge=0, lt=2**31, description="Of the frames to come; 0 is the default.")
+    height: int = Field(0, ge=0, lt=2**31, description="Likewise.")
+
+
 class AnimateParts(Asked):
     """The multipart body of `/v1/animate`."""
 
@@ -122,6 +134,21 @@ async def read_clip(
     return request
 
 
+def read_check(body: Mapping[str, Any]) -> pb.CheckPortraitRequest:
+    """Reads what `/v1/portraits/check` is asked for.
+
+    Raises:
+        InvalidFieldError: a field cannot be used.
+    """
+    parts = checked(CheckParts, body)
+    request = pb.CheckPortraitRequest(width=parts.width, height=parts.height)
+    request.portrait.image = parts.portrait
+    request.portrait.strict = parts.strict
+    if parts.framing is not None:
+        request.portrait.framing = pb.PORTRAIT_FRAMING_HEAD_AND_SHOULDERS
+    return request
+
+
 def read_message(text: Mapping[str, Any]) -> pb.AnimateRequest:
     """Reads a message of a stream, in protobuf's JSON.
 
@@ -159,6 +186,8 @@ def _request(asked: Asked, audio: bytes | None, settings: Settings) -> pb.Render
         if described.name not in SETTINGS_FIELDS:
             problem = f"cannot be set here; settings hold {', '.join(SETTINGS_FIELDS)}"
             raise InvalidFieldError(f"settings.{described.name}", problem)
+    if request.portrait.image:
+        raise InvalidFieldError("settings.portrait.image", "is a part of its own: send the file")
     field = "audio" if asked.audio_file is None else "audio_file"
     if asked.audio_file is not None:
         if audio is not None:

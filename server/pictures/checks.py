@@ -29,6 +29,11 @@ HIDDEN = 0.2
 """Share of an iris under a reflection from which on the eye is not seen."""
 
 
+NOT_CHECKED = (
+    "not checked: there is no face to look at, or the server's models were exported without a mesh"
+)
+
+
 class Outcome(Enum):
     """What came of a check."""
 
@@ -101,6 +106,13 @@ class Finding:
     rule: Rule
     outcome: Outcome
     measured: float | None
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        if self.outcome is Outcome.NOT_CHECKED:
+            return NOT_CHECKED
+        return "" if self.outcome is Outcome.PASSED else self.rule.advice
 
     @property
     def notice(self) -> Notice:

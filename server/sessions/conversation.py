@@ -186,7 +186,9 @@ class Conversation:
 
         What is encoded without speech is encoded meanwhile.
         """
+        judging = tasks.create_task(self._judge())
         beside = [
+            judging,
             tasks.create_task(self._updates.settle()),
             tasks.create_task(self._gateway.encode(self.job, self._prepared)),
         ]
@@ -195,10 +197,16 @@ class Conversation:
                 await self._draw_until_interrupted(speech, tasks)
             if self._updates.is_waiting:
                 await self._updates.settled()
+            await judging
         finally:
             for task in beside:
                 task.cancel()
         self._outbox.end()
+
+    async def _judge(self) -> None:
+        """Says what could be better about the portrait, which takes longer than to begin."""
+        for notice in await self._prepared.judge():
+            self._outbox.answer(notice)
 
     async def _draw_until_interrupted(self, speech: Speech, tasks: asyncio.TaskGroup) -> None:
         self._drawn = speech

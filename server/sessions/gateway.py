@@ -32,8 +32,10 @@ from server.pictures.portrait import Picture
 from server.recorder import SILENT, Recorder
 from server.sessions.admission import Admission
 from server.sessions.jobs import Job, Offer
+from server.sessions.judging import Judgement, judge
 from server.sessions.life import WarpLife, warp_life
 from server.sessions.prepared import Prepared, prepare
+from server.sessions.sitter import Sitter
 from server.sessions.speech import Speech
 from server.sessions.window_times import WindowTimes
 from server.triton.engine import Engine, Priority
@@ -80,6 +82,10 @@ class Gateway:
     async def prepare(self, job: Job) -> Prepared:
         """Returns who is animated; see `prepared.prepare`."""
         return await prepare(self._engine, self._conditioner.for_stream(), self.offer, job)
+
+    async def judge(self, sitter: Sitter, frame_px: tuple[int, int]) -> Judgement:
+        """Returns what there is to say of a portrait; see `judging.judge`."""
+        return await judge(self._engine, self.offer, sitter, frame_px)
 
     async def direction(
         self, settings: GenerationSettings, prepared: Prepared, priority: Priority

@@ -1,7 +1,9 @@
 """Who is animated: the portrait at output size, and where in it speech acts."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from PIL import Image
 
@@ -19,16 +21,18 @@ from server.pictures.face import (
     find_face,
     is_shown,
 )
+from server.pictures.face_finder import Box
+from server.pictures.framing import framed
 from server.pictures.portrait import (
     RECOMMENDED_SIDE_PX,
     Picture,
     Placement,
     crop_notices,
-    cropped,
     read_portrait,
     whole,
 )
 from server.sessions.jobs import Job, Offer
+from server.sessions.judging import Judging
 from server.triton.engine import Engine, Priority
 
 
@@ -41,20 +45,23 @@ class Prepared:
         face_mask: where audio acts, [height / 16, width / 16].
         notices: what could be better about it.
         conditioner: encodes it, and keeps what this stream uses.
+        judge: finds out beside everything else what more is to be told of it; raises
+            `InvalidFieldError` where that is too much.
     """
 
     picture: Picture
     face_mask: FloatArray
     notices: tuple[Notice, ...]
     conditioner: Conditioner
+    judge: Callable[[], Awaitable[Sequence[Notice]]]
 
 
 async def prepare(engine: Engine, conditioner: Conditioner, offer: Offer, job: Job) -> Prepared:
     """Decodes a job's portrait, and finds the face in it if the variant needs it.
 
     Raises:
-        InvalidFieldError: it is no usable picture.
-        EngineUnavailableError: the face detector cannot be run now.
+        InvalidFieldError: it is no usable picture, or one that warnings make unusable.
+        EngineUnavailableError, ExecutionError: what looks for faces cannot be run now.
     """
     portrait = await asyncio.to_thread(
         read_portrait,
@@ -66,15 +73,32 @@ async def prepare(engine: Engine, conditioner: Conditioner, offer: Offer, job: J
     looks = offer.manifest.variant == "preview" and box is None
     if looks:
         box = await find_face(engine, image, Priority.FIRST_FRAME)
-    picture, placement = await asyncio.to_thread(_placed, image, job, offer)
+    sitter = job.sitter
+    judging = Judging(engine, offer, sitter, image)
+    if job.exact is not None:
+        shown, on_face = (0.0, 0.0, float(image.width), float(image.height)), True
+    else:
+        shown, on_face = await judging.shown(job.video_format.size)
+    picture, placement = await asyncio.to_thread(_placed, image, shown, job, offer)
     if box is not None and not is_shown(box, placement):
         if not looks:
             raise _box_not_shown(job, image.size, placement)
         box = None
-    notices = portrait.notices + _size_notices(image.size) + crop_notices(image.size, placement)
+    notices = portrait.notices + _size_notices(image.size)
+    if not on_face:
+        notices += crop_notices(image.size, placement)
     if looks and box is None:
         notices += (FACE_NOT_FOUND,)
-    return Prepared(picture, _mask(job, box, placement), notices, conditioner)
+    told = {notice.reason for notice in notices}
+    if sitter.strict:
+        await judging.notices(shown)
+    return Prepared(
+        picture,
+        _mask(job, box, placement),
+        notices,
+        conditioner,
+        partial(judging.notices, shown, told),
+    )
 
 
 FACE_NOT_FOUND = Notice(
@@ -91,17 +115,17 @@ def _size_notices(portrait_px: tuple[int, int]) -> tuple[Notice, ...]:
     return (Notice("PORTRAIT_SMALL", message),)
 
 
-def _placed(image: Image.Image, job: Job, offer: Offer) -> tuple[Picture, Placement]:
+def _placed(image: Image.Image, shown: Box, job: Job, offer: Offer) -> tuple[Picture, Placement]:
     size = job.video_format.size
     if job.exact is None:
-        return cropped(image, *size)
+        return framed(image, shown, size)
     return whole(image, size, offer.manifest.variant, field=job.portrait_field)
 
 
 def _box_not_shown(
     job: Job, portrait_px: tuple[int, int], placement: Placement
 ) -> InvalidFieldError:
-    field = f"{job.portrait_field.removesuffix('image')}face_box"
+    field = job.sitter.beside("face_box")
     (width, height), shown = portrait_px, f"{placement.width} x {placement.height}"
     return InvalidFieldError(
         field,

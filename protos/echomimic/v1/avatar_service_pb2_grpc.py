@@ -111,8 +111,7 @@ class AvatarServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckPortrait(self, request, context):
-        """Looks at a portrait and says what could be better about it, and where its face is. Not built yet:
-        UNIMPLEMENTED.
+        """Looks at a portrait and says what could be better about it, and where its face is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

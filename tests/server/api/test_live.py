@@ -432,20 +432,7 @@ async def test_what_comes_later_is_refused_as_unimplemented(server: Served, name
     assert refusal(caught.value).code == grpc.StatusCode.UNIMPLEMENTED
 
 
-@pytest.mark.parametrize(
-    "asked", [{"strict": True}, {"framing": pb.PORTRAIT_FRAMING_HEAD_AND_SHOULDERS}]
-)
-async def test_what_comes_later_of_portraits_is_unimplemented(
-    server: Served, asked: dict[str, Any]
-) -> None:
-    opening = start()
-    opening.start.portrait.MergeFrom(pb.Portrait(**asked))
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await animate(server, [opening])
-    assert refusal(caught.value).code == grpc.StatusCode.UNIMPLEMENTED
-
-
-@pytest.mark.parametrize("method", ["CreateAvatar", "DeleteAvatar", "CheckPortrait"])
+@pytest.mark.parametrize("method", ["CreateAvatar", "DeleteAvatar"])
 async def test_avatars_are_unimplemented(server: Served, method: str) -> None:
     request = getattr(pb, f"{method}Request")()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
