@@ -93,6 +93,7 @@ report: $(EXPORT)/ready-dev $(TRITON)/ready ## Measure again what docs/ states
 	$(EXPORT)/bin/python -m tests.reports.live $(DEMO_REPOSITORY)
 	$(EXPORT)/bin/python -m tests.reports.ladder $(DEMO_REPOSITORY)
 	$(EXPORT)/bin/python -m tests.reports.drift $(DEMO_REPOSITORY)
+	$(EXPORT)/bin/python -m tests.reports.portraits
 	$(EXPORT)/bin/python -m tests.reports.teacache $(DEMO_REPOSITORY)
 	$(EXPORT)/bin/python -m tests.reports.batching $(DEMO_REPOSITORY)
 	$(EXPORT)/bin/python -m tests.reports.health $(DEMO_REPOSITORY)

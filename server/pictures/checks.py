@@ -206,7 +206,7 @@ def _sharpness(view: FaceView) -> float | None:
         return None
     down, across = np.gradient(view.luma)
     slopes = np.hypot(down, across)[view.face]
-    darkest, brightest = np.percentile(view.luma[view.face], (1, 99))
+    darkest, brightest = np.percentile(view.luma[view.face], (0.2, 99.8))
     return float(np.percentile(slopes, 99) / max(brightest - darkest, 1.0))
 
 
