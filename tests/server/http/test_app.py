@@ -59,7 +59,7 @@ async def test_the_page_describes_every_path(tmp_path: Path) -> None:
     async with site(tmp_path) as http:
         assert "swagger" in (await http.get("/docs")).text
         described = (await http.get("/openapi.json")).json()
-    paths = {"/render", "/v1/animate", "/v1/speech", "/healthz", "/readyz"}
+    paths = {"/render", "/v1/animate", "/v1/portraits/check", "/v1/speech", "/healthz", "/readyz"}
     assert set(described["paths"]) == paths
     shown = described["paths"]["/render"]["post"]["requestBody"]["content"]
     assert shown["application/json"]["examples"] == render_examples()
