@@ -14,17 +14,17 @@ import numpy as np
 
 from server.animation.eye_warp import EyeWarp
 from server.animation.idle_motion import HEAD_X, HEAD_Y, ROLL, TURN, Pose
-from server.pictures.fine import FinePicture, Floats, Pixels, colors, pixels
+from server.pictures.fine import GROUP, FinePicture, Floats, colors, fill, words
 from server.pictures.mesh import FaceMesh
 from server.pictures.portrait import Picture
 
 WIDEST_OPEN = 0.39
 """People's eyes are open by less than that of their length; lids of drawn ones are elsewhere."""
-HEAD = (0.62, 0.73)
+HEAD = (0.6, 0.7)
 """Half the axes of the ellipse that moves as a whole, in widths and heights of the face."""
 RAISED = 0.12
 """How far its middle is above that of the face, in heights of the face."""
-REACH = 1.5
+REACH = 1.4
 """At how many times its axes nothing moves any more."""
 STRIP = 32
 """Rows that are drawn at a time: as many as stay in a core's cache."""
@@ -62,7 +62,8 @@ class _Part:
     """A part of the picture, with what of its pixels does not depend on the pose.
 
     Attributes:
-        canvas: where it is drawn.
+        rows: of the picture.
+        columns: likewise.
         x: of its columns from the middle of the head, in pixels, [1, columns].
         y: of its rows, likewise, [rows, 1].
         fine_x: of its columns in the fine picture, [1, columns].
@@ -71,7 +72,8 @@ class _Part:
         turns: likewise for each that the middle of the face moves.
     """
 
-    canvas: Pixels
+    rows: slice
+    columns: slice
     x: Floats
     y: Floats
     fine_x: Floats
@@ -101,11 +103,12 @@ class FaceWarp:
         """Measures the face.
 
         Args:
-            picture: uint8 [height, width, 3].
+            picture: uint8 [height, width, 3], whose width is a multiple of 4.
             mesh: of the face in it.
         """
         self._head = _head(mesh)
-        self._canvas = pixels(picture.copy())
+        self._canvas = picture.copy()
+        self._words = words(self._canvas)
         self._fine = FinePicture(picture, self._head.part(picture.shape), self._head.margin)
         self._strips = list(self._in_strips())
         self.moves_eyes = all(eye.openness < WIDEST_OPEN for eye in mesh.eyes)
@@ -116,11 +119,13 @@ class FaceWarp:
     def draw(self, pose: Pose) -> Picture:
         """Returns the picture in a pose; not to be called by two threads at once."""
         for strip in self._strips:
-            strip.canvas[:] = self._fine.look_up(*strip.before(pose, self._head.face))
+            found = self._fine.look_up(*strip.before(pose, self._head.face))
+            first, end = (at * 3 // GROUP for at in (strip.columns.start, strip.columns.stop))
+            fill(self._words[strip.rows, first:end], found)
         if pose.closure or pose.gaze != (0, 0):
             for eye, part in self._eyes:
                 self._draw_eye(eye, part, pose)
-        return colors(self._canvas.copy())
+        return self._canvas.copy()
 
     def _draw_eye(self, eye: EyeWarp, part: _Part, pose: Pose) -> None:
         x, y = self._fine.in_picture(*part.before(pose, self._head.face))
@@ -129,7 +134,7 @@ class FaceWarp:
         for layer in eye.layers(x[moves], y[moves], pose):
             found = self._fine.look_up(*self._fine.places(layer.x, layer.y))
             seen += layer.cover[:, None] * (colors(found) - seen)
-        part.canvas[moves] = pixels(np.rint(seen).astype(np.uint8))
+        self._canvas[part.rows, part.columns][moves] = np.rint(seen)
 
     def _in_strips(self) -> Iterator[_Part]:
         """Yields all that moves, some rows at a time."""
@@ -138,8 +143,9 @@ class FaceWarp:
             strip = slice(top, min(top + STRIP, rows.stop))
             moving = np.flatnonzero(self._part(strip, columns).moves.any(axis=0))
             if len(moving):
-                first, last = columns.start + moving[0], columns.start + moving[-1]
-                yield self._part(strip, slice(int(first), int(last) + 1))
+                first, end = columns.start + int(moving[0]), columns.start + int(moving[-1]) + 1
+                whole = slice(first // GROUP * GROUP, -(-end // GROUP) * GROUP)
+                yield self._part(strip, whole)
 
     def _around(self, eye: EyeWarp) -> _Part:
         """Returns the part in which an eye is, wherever the head moves."""
@@ -165,7 +171,7 @@ class FaceWarp:
         near = ((REACH - radius) / (REACH - 1)).clip(0, 1)
         moves = factor * near * near * (3 - 2 * near)
         turns = factor * np.square((1 - np.square(radius)).clip(min=0))
-        return _Part(self._canvas[rows, columns], x, y, fine_x, fine_y, moves, turns)
+        return _Part(rows, columns, x, y, fine_x, fine_y, moves, turns)
 
 
 def _head(mesh: FaceMesh) -> _Head:
