@@ -156,7 +156,8 @@ def _still(
     runs: Callable[[str], Run], portrait: NDArray[np.uint8], shape: Shape
 ) -> NDArray[np.float32]:
     """Returns the latents of a film in which nothing moves."""
-    film = torch.from_numpy(portrait)[None, None].expand(1, shape.video_frames, -1, -1, -1)
+    # Copied, since torch warns about arrays that cannot be written to.
+    film = torch.from_numpy(portrait.copy())[None, None].expand(1, shape.video_frames, -1, -1, -1)
     latents = runs("vae_encoder")({"known": film, "grey": torch.zeros(1, 0)})["latents"]
     return latents.astype(np.float32)
 

@@ -221,14 +221,14 @@ def test_the_denoiser_is_calibrated_anew_for_other_speech_only(
     export(CALIBRATION)
     assert "denoiser: calibrating" in said
     kinds = {name: entry.precision for name, entry in read_manifest(repository).networks.items()}
-    assert kinds == {"time_modulation": "fp32", "denoiser": "fp8"}
+    assert {"time_modulation": "fp32", "denoiser": "fp8"}.items() <= kinds.items()
     export(CALIBRATION)
-    assert said == ["time_modulation: kept", "denoiser: kept"]
+    assert said[-2:] == ["time_modulation: kept", "denoiser: kept"]
     other = tmp_path / "other.wav"
     soundfile.write(other, np.random.default_rng(0).standard_normal(16000) / 9, 16000)
     with pytest.raises(KeyboardInterrupt):
         export(Calibration(CALIBRATION.portrait, other), stop)
-    assert said[:2] == ["time_modulation: kept", "denoiser: calibrating"]
+    assert said.index("denoiser: calibrating") == said.index("time_modulation: kept") + 1
 
 
 def test_a_portrait_or_speech_of_no_use_is_one_line(tmp_path: Path) -> None:
