@@ -41,7 +41,7 @@ class Sound(Protocol):
     """What is heard with the frames."""
 
     def play(self, from_s: float) -> None:
-        """Begins at a presentation time."""
+        """Begins at a moment of the speech."""
         ...
 
     def stop(self) -> None:
@@ -60,7 +60,9 @@ class Player:
         self._clock = PlayerClock(buffer_s, 0.0)
         self._waiting: deque[Frame] = deque()
         self._decoder = FrameDecoder()
-        self._is_playing = self._is_closed = False
+        self._said_from_s: float | None = None
+        """When the speech begins; None before its first frame has come."""
+        self._is_heard = self._is_closed = False
 
     def start(self, started: Started) -> None:
         """Takes note of what the frames will be like; before the first of them."""
@@ -77,6 +79,8 @@ class Player:
                 raise ScreenError("nobody looked any more, so the rest was not made")
             self._waiting.append(frame)
             self._clock.add(frame.pts_s, now_s)
+            if frame.kind == "speech" and self._said_from_s is None:
+                self._said_from_s = frame.pts_s
 
     def complete(self, now_s: float) -> None:
         """Takes note that there are no more frames."""
@@ -98,23 +102,30 @@ class Player:
     def due(self, now_s: float) -> Picture | None:
         """Returns the frame to be shown now, if it is another one; of several the last.
 
-        The sound begins with the first frame, stops where frames are missing, and goes on with the
-        next one.
+        The sound begins with the first frame of speech, stops where frames are missing, and goes on
+        with the next one.
         """
         with self._changing:
             self._clock.look(now_s)
             due: list[Frame] = []
             while self._waiting and self._clock.due_s(self._waiting[0].pts_s) <= now_s:
                 due.append(self._waiting.popleft())
-            is_playing, at_s = self._clock.is_playing, self._clock.at_s(now_s)
-        if is_playing != self._is_playing:
-            self._is_playing = is_playing
-            if is_playing:
-                self._sound.play(at_s)
+            said_s = self._said_s(now_s)
+        if (said_s is not None) != self._is_heard:
+            self._is_heard = said_s is not None
+            if said_s is not None:
+                self._sound.play(said_s)
             else:
                 self._sound.stop()
         pictures = [self._decoder.picture(frame) for frame in due]
         return pictures[-1] if pictures else None
+
+    def _said_s(self, now_s: float) -> float | None:
+        """Returns how much has been said, or None while nothing is to be heard."""
+        if not self._clock.is_playing or self._said_from_s is None:
+            return None
+        said_s = self._clock.at_s(now_s) - self._said_from_s
+        return said_s if said_s >= 0 else None
 
     def line(self, now_s: float) -> str:
         """Returns in a line how it goes."""

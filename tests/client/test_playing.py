@@ -23,7 +23,7 @@ from echomimic_client import program
 from echomimic_client.audio import AudioClip, AudioFormat
 from echomimic_client.errors import ScreenError
 from echomimic_client.playing import Player, watch
-from echomimic_client.results import Frame, Picture
+from echomimic_client.results import Frame, FrameKind, Picture
 from echomimic_client.screens import Silence, Speaker, Terminal, Window, screen, sound_of
 from tests.support.fake_service import FakeService, served
 from tests.support.fake_speech import colour
@@ -31,9 +31,9 @@ from tests.support.fake_speech import colour
 STARTED = cast("Any", SimpleNamespace(frames_per_second=Fraction(25)))
 
 
-def frame(index: int) -> Frame:
+def frame(index: int, kind: FrameKind = "speech") -> Frame:
     data = bytes([index]) * 12
-    return Frame(index, 0, index / 25, 640 * index, 2, 2, "speech", "rgb", data)
+    return Frame(index, 0, index / 25, 640 * index, 2, 2, kind, "rgb", data)
 
 
 class Heard:
@@ -99,6 +99,19 @@ def test_a_screen_that_looks_late_shows_the_last_frame_that_is_due() -> None:
     assert picture is not None
     assert picture[0, 0, 0] == 5
     assert heard.told == [0.21]
+
+
+def test_the_sound_waits_for_the_speech_behind_idle_frames() -> None:
+    heard = Heard()
+    player = Player(0.08, heard)
+    player.start(STARTED)
+    for n in range(5):
+        player.add(frame(n, "idle"), 0.0)
+    assert [index for _, index in shown(player, 0.15)] == [0, 1, 2, 3]
+    assert heard.told == []
+    player.add(frame(5), 0.15)
+    assert [index for _, index in shown(player, 0.22, from_s=0.15)] == [4, 5]
+    assert heard.told == [0.0]
 
 
 class Screen:
