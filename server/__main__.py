@@ -13,7 +13,8 @@ from server.api.listener import ListenError
 from server.app import serve
 from server.commands import COMMANDS, stated
 from server.manifest import ManifestError
-from server.settings import PLAIN_VARIABLES, changed, mistyped, origins, outdated
+from server.origins import changed, mistyped, origins, outdated
+from server.settings import PLAIN_VARIABLES
 from server.triton.errors import TritonStartError
 
 

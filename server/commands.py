@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
 from server.access.keys import NAME, digest, new_key
-from server.settings import Settings, origins
+from server.origins import origins
+from server.settings import Settings
 
 
 def stated(words: list[str]) -> Settings | None:

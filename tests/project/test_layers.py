@@ -33,6 +33,7 @@ SHARED = tuple(
 LAYERS = (
     ("server.__main__",),
     ("server.app", "server.commands"),
+    ("server.origins",),
     ("server.metrics",),
     ("server.http",),
     ("server.api",),

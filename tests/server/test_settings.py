@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from server import commands
 from server.access.keys import Keys
-from server.settings import Settings, changed, mistyped, origins, outdated
+from server.origins import changed, mistyped, origins, outdated
+from server.settings import Settings
 from tests.support.serving import small_windows
 
 
