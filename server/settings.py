@@ -336,7 +336,8 @@ class Settings(BaseSettings):
     lower_when_out_of_memory: bool = Field(
         False,
         description="Whether a stream that memory has no room for goes on with less, and a "
-        "warning: the branches of a step one after the other, then shorter windows; else it is "
+        "warning: the branches of a step one after the other, a lighter decoder if the repository "
+        "has one beside, shorter windows, then the next smaller size, enlarged; else it is "
         "refused.",
     )
 

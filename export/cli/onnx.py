@@ -9,6 +9,7 @@ from export.cli.console import console
 from export.cli.options import (
     AskedVariant,
     Decoder,
+    LightBeside,
     Threads,
     parse_decoder,
     parse_size,
@@ -53,6 +54,7 @@ def onnx(
         typer.Option(help="Of the VAE, likewise: bf16 or fp32 where its weights overflow in fp16."),
     ] = None,
     decoder: Decoder = None,
+    light_decoder: LightBeside = None,
     whole_vae: Annotated[
         bool,
         typer.Option(
@@ -125,6 +127,7 @@ def onnx(
     styles = dict(parse_style(text) for text in style or ())
     others = _others(text_precision, image_precision, vae_precision)
     light = None if decoder is None else parse_decoder(decoder)
+    beside = None if light_decoder is None else parse_decoder(light_decoder)
     _check_calibration(precision, portrait, speech)
 
     import torch
@@ -144,7 +147,11 @@ def onnx(
         torch.set_num_threads(threads)
     checkpoint = Checkpoint(checkpoint_dir, variant)
     check(checkpoint)
-    vae = VaeChoice(None if light is None else LightDecoder(*light), whole_vae)
+    vae = VaeChoice(
+        light=LightDecoder(*light) if light else None,
+        whole=whole_vae,
+        beside=LightDecoder(*beside) if beside else None,
+    )
     plan = make_plan(
         checkpoint,
         machine_bytes() if memory_gb is None else round(memory_gb * 1e9),
@@ -159,7 +166,7 @@ def onnx(
         return
     prompts = bank(checkpoint.variant, styles) if style_bank else None
     calibration = Calibration(portrait, speech) if portrait and speech else None
-    with progress(count_stages(checkpoint.variant, prompts, calibration)) as report:
+    with progress(count_stages(checkpoint.variant, prompts, calibration, vae)) as report:
         export_repository(
             checkpoint,
             repository,
@@ -185,6 +192,7 @@ def _others(
         "image_encoder": image,
         "vae_encoder": vae,
         "vae_decoder": vae,
+        "vae_decoder_light": vae,
     }
     others: dict[str, Precision] = {
         name: precision for name, precision in asked.items() if precision is not None

@@ -18,6 +18,14 @@ Decoder = Annotated[
         "taew2_1 or lighttaew2_1.",
     ),
 ]
+LightBeside = Annotated[
+    str | None,
+    typer.Option(
+        "--light-decoder",
+        help="KIND=FILE: a lighter decoder beside the other one, for streams that memory is short "
+        "for.",
+    ),
+]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes every core.")]
 
 

@@ -10,7 +10,13 @@ from export.networks.denoiser import denoiser, denoiser_cached, preview_denoiser
 from export.networks.exportable import Build
 from export.networks.image_encoder import image_encoder
 from export.networks.text_encoder import text_encoder
-from export.networks.vae import AS_PUBLISHED, VaeChoice, vae_decoder, vae_encoder
+from export.networks.vae import (
+    AS_PUBLISHED,
+    VaeChoice,
+    vae_decoder,
+    vae_decoder_light,
+    vae_encoder,
+)
 from export.precision.policy import AS_ASKED, IN_32_BITS, Precision, precision_of
 from server.triton.contract import Variant
 
@@ -29,7 +35,9 @@ BUILDS: Mapping[Variant, Mapping[str, Build]] = {
     "preview": {**FLASH, "audio_encoder": preview_audio_encoder, "denoiser": preview_denoiser},
 }
 """What builds the networks of each variant."""
-VAE = ("vae_encoder", "vae_decoder")
+LIGHT: Mapping[str, Build] = {"vae_decoder_light": vae_decoder_light}
+"""What is built beside them, where it is asked for."""
+VAE = ("vae_encoder", "vae_decoder", *LIGHT)
 
 
 def networks(
@@ -53,7 +61,9 @@ def networks(
     """
     builds = dict(BUILDS[checkpoint.variant])
     builds["denoiser"] = partial(builds["denoiser"], riflex=riflex)
-    for name in VAE:
+    if vae.beside is not None:
+        builds |= LIGHT
+    for name in builds.keys() & VAE:
         builds[name] = partial(builds[name], how=vae)
     return {
         name: build

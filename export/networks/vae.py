@@ -1,4 +1,4 @@
-"""The Wan VAE of a checkpoint, and decoders that take its decoder's place."""
+"""The Wan VAE of a checkpoint, and decoders in the place of its own, or beside it."""
 
 import hashlib
 from dataclasses import dataclass
@@ -56,10 +56,17 @@ class VaeChoice:
         light: what takes the place of the checkpoint's own decoder.
         whole: all frames of a window in one pass, with no loop in the graph: what it runs in grows
             with the window then.
+        beside: what is exported beside the decoder, for streams that memory is short for.
     """
 
     light: LightDecoder | None = None
     whole: bool = False
+    beside: LightDecoder | None = None
+
+    def decoder(self, network: str) -> LightDecoder | None:
+        """Returns the lighter decoder that a network is, if it is one."""
+        decoders = {contract.VAE_DECODER.name: self.light, contract.LIGHT_DECODER.name: self.beside}
+        return decoders.get(network)
 
     def loop(self, coder: Coder) -> Loop | None:
         """Returns the parts in which an encoder or decoder is exported, if it is in parts."""
@@ -92,15 +99,29 @@ def vae_decoder(
     checkpoint: Checkpoint, precision: Precision = "fp32", how: VaeChoice = AS_PUBLISHED
 ) -> Exportable:
     """The decoder of the Wan VAE, or a lighter one."""
-
-    def inputs(shape: Shape) -> Inputs:
-        return {"latents": torch.randn(shape.latents)}
-
     if how.light is None:
         module = VaeDecoder(wan_vae(checkpoint, precision))
     else:
         module = light_decoder(how.light, precision, checkpoint.device)
-    return Exportable(contract.VAE_DECODER, module, inputs, how.loop(module))
+    return Exportable(contract.VAE_DECODER, module, _latents, how.loop(module))
+
+
+def vae_decoder_light(
+    checkpoint: Checkpoint, precision: Precision = "fp32", how: VaeChoice = AS_PUBLISHED
+) -> Exportable:
+    """The lighter decoder beside the usual one.
+
+    Raises:
+        CheckpointError: none is chosen.
+    """
+    if how.beside is None:
+        raise CheckpointError("no lighter decoder is chosen")
+    module = light_decoder(how.beside, precision, checkpoint.device)
+    return Exportable(contract.LIGHT_DECODER, module, _latents, how.loop(module))
+
+
+def _latents(shape: Shape) -> Inputs:
+    return {"latents": torch.randn(shape.latents)}
 
 
 def light_decoder(

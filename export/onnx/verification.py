@@ -27,7 +27,7 @@ from export.repository.model_config import MODEL_FILE
 from export.repository.origin import noted_decoder
 from server.animation.samplers.sampler import make_sampler
 from server.manifest import Manifest, ManifestError, read_manifest
-from server.triton.contract import NETWORKS, cast
+from server.triton.contract import LIGHT_DECODER, SERVED, VAE_DECODER, cast
 
 Arrays = dict[str, NDArray[np.float64]]
 Run = Callable[[Inputs], Arrays]
@@ -104,8 +104,9 @@ def verify(
         raise ManifestError(
             f"{repository} has no {', '.join(sorted(missing))}, only {', '.join(present)}"
         )
-    decoder = noted_decoder(repository / "vae_decoder" / VERSION)
-    if decoder is not None and described.networks["vae_decoder"].precision == "bf16":
+    light = LIGHT_DECODER.name if LIGHT_DECODER.name in described.networks else VAE_DECODER.name
+    decoder = noted_decoder(repository / light / VERSION)
+    if decoder is not None and described.networks[light].precision == "bf16":
         raise ManifestError(
             f"{repository} has the decoder {decoder} in bf16, which ONNX Runtime does not compute "
             "on a CPU: export it with --vae-precision fp16 or fp32 to compare it"
@@ -144,12 +145,15 @@ def verify(
     if portrait is not None:
         latents = _still(exactly, portrait, shape)
         expected = _video(exactly, latents)
-    return Verification(errors, psnr_db, decoder, _psnr(_video(as_served, latents), expected))
+    lightly = _video(as_served, latents, light)
+    return Verification(errors, psnr_db, decoder, _psnr(lightly, expected))
 
 
-def _video(runs: Callable[[str], Run], latents: NDArray[np.float32]) -> NDArray[np.float64]:
+def _video(
+    runs: Callable[[str], Run], latents: NDArray[np.float32], decoder: str = VAE_DECODER.name
+) -> NDArray[np.float64]:
     """Returns video [B, 3, F, H, W]."""
-    return runs("vae_decoder")({"latents": torch.from_numpy(latents)})["video"]
+    return runs(decoder)({"latents": torch.from_numpy(latents)})["video"]
 
 
 def _still(
@@ -223,7 +227,7 @@ def _served(repository: Path, checkpoint: Checkpoint, described: Manifest, name:
     precision = described.networks[name].precision
     if precision == "bf16":
         return _torch(networks(checkpoint, "bf16")[name](checkpoint))
-    network = NETWORKS[described.variant][name].on_the_wire(precision)
+    network = SERVED[described.variant][name].on_the_wire(precision)
     session = open_session(repository / name / VERSION / MODEL_FILE)
     names = [output.name for output in session.get_outputs()]
 

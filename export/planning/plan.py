@@ -26,6 +26,7 @@ OPTIONS: Mapping[str, str] = {
     "image_encoder": "--image-precision",
     "vae_encoder": "--vae-precision",
     "vae_decoder": "--vae-precision",
+    "vae_decoder_light": "--vae-precision",
     "denoiser": "--precision",
 }
 
@@ -99,7 +100,7 @@ def make_plan(
         CheckpointError: the checkpoint cannot be used.
     """
     planned: list[PlannedNetwork] = []
-    for name in networks(checkpoint):
+    for name in networks(checkpoint, vae=vae):
         only_encodes = style_bank and name == "text_encoder"
         choices = _choices(name, asked, others)
         ways = (

@@ -51,8 +51,8 @@ def file_bytes(
         CheckpointError: the checkpoint cannot be used.
     """
     outline = replace(checkpoint, device="meta")
-    if network == "vae_decoder" and vae.light is not None:
-        return weights_bytes(light_decoder(vae.light, precision))
+    if (light := vae.decoder(network)) is not None:
+        return weights_bytes(light_decoder(light, precision))
     if network in VAE_PARTS:
         # The modules that are exported look at values.
         wan = wan_vae(outline, precision)

@@ -39,8 +39,10 @@ from server.animation.styles import write_styles
 from server.manifest import Manifest, NetworkEntry
 from server.triton.contract import (
     FACE_DETECTOR,
+    LIGHT_DECODER,
     NETWORKS,
     PORTRAIT_NETWORKS,
+    SERVED,
     Network,
     Variant,
     fingerprint,
@@ -64,10 +66,14 @@ class Report(Protocol):
 
 
 def count_stages(
-    variant: Variant, prompts: Mapping[str, str] | None, calibration: Calibration | None
+    variant: Variant,
+    prompts: Mapping[str, str] | None,
+    calibration: Calibration | None,
+    vae: VaeChoice = AS_PUBLISHED,
 ) -> int:
     """Returns how many stages an export reports, if it keeps nothing."""
-    stages = STAGES * len(NETWORKS[variant]) + len(PORTRAIT_NETWORKS)
+    networks = len(NETWORKS[variant]) + (vae.beside is not None)
+    stages = STAGES * networks + len(PORTRAIT_NETWORKS)
     return stages + (prompts is not None) + (calibration is not None)
 
 
@@ -124,6 +130,8 @@ def export_repository(
         write_styles(repository / STYLES_FILE, encoded)
         del builds["text_encoder"]
         shutil.rmtree(repository / "text_encoder", ignore_errors=True)
+    if vae.beside is None:
+        shutil.rmtree(repository / LIGHT_DECODER.name, ignore_errors=True)
     workload = Workload(checkpoint.variant, sizes, WINDOWS)
     digest = checkpoint.digest()
     packaged = {network: portrait_network(name) for name, network in PORTRAIT_NETWORKS.items()}
@@ -134,6 +142,7 @@ def export_repository(
     for name, build in builds.items():
         narrow = precisions[name]
         calibrated = calibration if narrow == "fp8" else None
+        light = vae.decoder(name)
         origin = Origin(
             checkpoint=digest,
             precision=narrow,
@@ -141,7 +150,7 @@ def export_repository(
             halves=halves,
             calibration=None if calibrated is None else calibrated.digest(),
             exporter=exporter_digest(checkpoint.variant, name),
-            decoder=vae.light.name() if vae.light and name == "vae_decoder" else None,
+            decoder=None if light is None else light.name(),
             whole=vae.whole and name in VAE,
         )
         folder = repository / name
@@ -163,7 +172,7 @@ def export_repository(
                 origin=origin,
             )
             gc.collect()
-        write_config(NETWORKS[checkpoint.variant][name], folder, workload, narrow, digest)
+        write_config(SERVED[checkpoint.variant][name], folder, workload, narrow, digest)
     names = [*builds, *(network.name for network in packaged)]
     shutil.copyfile(tokenizer, repository / manifest.TOKENIZER)
     description = Manifest(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from export import sources
 from export.models.denoiser.config import Riflex
-from export.networks.catalogue import BUILDS
+from export.networks.catalogue import BUILDS, LIGHT
 from export.precision.policy import Precision
 from server.triton.contract import Variant
 
@@ -71,7 +71,7 @@ def noted_decoder(folder: Path) -> str | None:
 
 def exporter_digest(variant: Variant, network: str) -> str:
     """Returns a digest of the code that decides how a network's file turns out."""
-    return sources.digest(BUILDS[variant][network].__module__, TRACING)
+    return sources.digest({**BUILDS[variant], **LIGHT}[network].__module__, TRACING)
 
 
 def tool_versions() -> Mapping[str, str]:

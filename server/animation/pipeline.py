@@ -26,8 +26,9 @@ from server.audio.normalizer import RunningNormalizer
 from server.audio.timeline import AudioTimeline
 from server.errors import OutOfMemoryError
 from server.pictures.portrait import Picture
+from server.pictures.resizing import resized
 from server.recorder import SILENT, Recorder
-from server.triton.contract import VAE_DECODER, latent_frames
+from server.triton.contract import PATCH, latent_frames
 from server.triton.engine import Engine, Priority
 
 
@@ -53,8 +54,8 @@ async def animate(
     have a priority of their own. What windows are told of the frames before them is held to the
     portrait as ``drift_levels`` say; see `Anchor`. Each window is made as ``directions`` say when
     its audio is there, out of noise that goes on from window to window. One that memory has no room
-    for is made again, shorter, or refused, as ``economy`` says. The recorder is told how long each
-    stage of a window takes.
+    for is made again, shorter or smaller, or refused, as ``economy`` says; its frames leave in the
+    size of the portrait all the same. The recorder is told how long each stage of a window takes.
     """
     normalize = RunningNormalizer()
     stitcher = Stitcher(spec.overlap)
@@ -71,14 +72,15 @@ async def animate(
         try:
             # First, since it needs no audio and the wait for that is the longest.
             condition = await _condition(
-                conditioner, picture, opening, stitcher, anchor, window, priority
+                conditioner, picture, opening, stitcher, anchor, window, priority, economy
             )
             stopwatch.lap("condition")
             window = await _fitted(timeline, window, spec)
             segment = await next_segment(timeline, window, spec, normalize)
             stopwatch.lap("audio")
             direction = directions(window)
-            hearing = await hear(engine, direction.generation.audio, segment, window, priority)
+            audio = direction.generation.audio.at(*(n // PATCH for n in condition.shape[3:]))
+            hearing = await hear(engine, audio, segment, window, priority)
             stopwatch.lap("features")
             latents = await generate(
                 engine,
@@ -91,14 +93,13 @@ async def animate(
                 recorder=recorder,
             )
             stopwatch.lap("denoise")
-            decoded = await engine.run(
-                VAE_DECODER, {"latents": latents}, ["frames"], priority=priority
-            )
+            decoded = await economy.decode(engine, latents, priority)
             stopwatch.lap("decode")
         except OutOfMemoryError as error:
-            window = economy.shortened(window, error)
+            window = economy.lowered(window, error)
             continue
-        clip = await asyncio.to_thread(stitcher.add, window, decoded["frames"][0])
+        shown = await asyncio.to_thread(resized, decoded, (picture.shape[1], picture.shape[0]))
+        clip = await asyncio.to_thread(stitcher.add, window, shown)
         stopwatch.lap("stitch")
         yield replace(clip, work=stopwatch.finish(window.frames))
         priority = Priority.NORMAL
@@ -130,9 +131,12 @@ async def _condition(
     anchor: Anchor,
     window: Window,
     priority: Priority,
+    economy: Economy,
 ) -> NDArray[np.float32]:
     if window.overlap == 0 and opening is None:
-        return await conditioner.first_window(picture, window.frames, priority)
+        (sized,) = await asyncio.to_thread(economy.sized, picture[None])
+        return await conditioner.first_window(sized, window.frames, priority)
     shown = stitcher.held if opening is None or window.overlap > 0 else opening[None]
-    known = await asyncio.to_thread(anchor.hold, shown)
+    held = await asyncio.to_thread(anchor.hold, shown)
+    known = await asyncio.to_thread(economy.sized, held)
     return await conditioner.window(known, window.frames, priority)

@@ -7,7 +7,7 @@ the last hidden state at Wav2Vec2's own rate, and hears on the face alone.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,6 +41,10 @@ class AudioPath(Protocol):
         """The denoiser that hears so."""
         ...
 
+    def at(self, rows: int, columns: int) -> "AudioPath":
+        """Returns the way to pictures of so many tokens, no more than they usually have."""
+        ...
+
     def clip_speech(self, samples: Samples, frames: int) -> Samples:
         """Returns what the authors encode of a whole clip, of which some frames are made."""
         ...
@@ -64,6 +68,11 @@ class FlashAudio:
     """Features [frames, 12, audio_width]."""
 
     denoiser = DENOISER
+
+    def at(self, rows: int, columns: int) -> AudioPath:
+        """Returns this way: it is the same for all sizes."""
+        del rows, columns
+        return self
 
     def clip_speech(self, samples: Samples, frames: int) -> Samples:
         """Returns the speech of the frames, with the whole clip's loudness normalised."""
@@ -104,6 +113,16 @@ class PreviewAudio:
     def denoiser(self) -> Network:
         """The denoiser that hears so."""
         return PREVIEW_DENOISER
+
+    def at(self, rows: int, columns: int) -> AudioPath:
+        """Returns the way to smaller pictures: audio acts wherever it acted in any part."""
+        down, across = self.face_mask.shape
+        if (down, across) == (rows, columns):
+            return self
+        mask = np.zeros((rows, columns), np.float32)
+        row, column = np.nonzero(self.face_mask)
+        mask[row * rows // down, column * columns // across] = 1
+        return replace(self, face_mask=mask)
 
     def clip_speech(self, samples: Samples, frames: int) -> Samples:
         """Returns all speech, with silence where it is too short by a token for its last frame.

@@ -86,7 +86,7 @@ class Conversation:
         self._idle = life and Idle(life, self._retiming.frame_rate, now, self._coming)
         pacer = Pacer(job.pace, self.report, self._is_starving)
         self._outbox = Outbox(self._capacity, pacer, self._idle)
-        self._economy = Economy(gateway.offer.shorter_windows, self._tell_lowered)
+        self._economy = Economy(gateway.offer.rungs(job.video_format.size), self._tell_lowered)
         self._updates = Updates(
             job.generation,
             gateway.offer,
@@ -317,7 +317,7 @@ class Conversation:
             self.report.windows += clip.window + 1 - windows
             windows = clip.window + 1
             self.report.clip_made(len(clip.pictures), clip.work)
-            if clip.work is not None:
+            if clip.work is not None and not self._economy.is_lowered:
                 self._gateway.window_times.note(self._kind, clip.work)
             for number, picture in enumerate(clip.pictures, clip.start):
                 await self._show(speech, retimer.add(number, picture))

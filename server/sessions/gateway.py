@@ -1,6 +1,7 @@
 """What conversations share: the engine, the prepared conditions, the offer and the places."""
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 
 import numpy as np
@@ -27,7 +28,7 @@ from server.animation.windows import first_window
 from server.arrays import FloatArray
 from server.audio.clock import FRAME_RATE, MODEL_SAMPLES_PER_FRAME, Clock
 from server.audio.timeline import AudioBudget, AudioTimeline
-from server.errors import InvalidFieldError
+from server.errors import InvalidFieldError, OutOfMemoryError
 from server.pictures.portrait import Picture
 from server.recorder import SILENT, Recorder
 from server.sessions.admission import Admission
@@ -103,9 +104,14 @@ class Gateway:
         return await direct(self._engine, avatar, how, priority)
 
     async def encode(self, job: Job, prepared: Prepared) -> None:
-        """Encodes the portrait as a first window is told it; `clips` then finds it encoded."""
-        if job.exact is None:
-            frames = first_window(self.offer.windows).frames
+        """Encodes the portrait as a first window is told it; `clips` then finds it encoded.
+
+        Where memory is short it is left to `clips`, which may be lowered.
+        """
+        if job.exact is not None:
+            return
+        frames = first_window(self.offer.windows).frames
+        with suppress(OutOfMemoryError):
             await prepared.conditioner.first_window(prepared.picture, frames, Priority.FIRST_FRAME)
 
     async def clips(
@@ -120,8 +126,9 @@ class Gateway:
         """Yields the frames of a job, exactly as many as its speech has, a clip for each window.
 
         The first window begins with ``opening``, or else with the portrait. An exact clip may have
-        fewer frames, and is made as ``directions`` say at its beginning; its windows stay as long
-        as they are. Where memory is short, and the settings allow it, ``economy`` is lowered.
+        fewer frames, and is made as ``directions`` say at its beginning; its windows, decoder and
+        size stay as they are. Where memory is short, and the settings allow it, ``economy`` is
+        lowered.
         """
         priority = Priority.FIRST_FRAME if speech.number == 0 else Priority.NORMAL
         engine = economy.parting(self._engine)

@@ -12,6 +12,7 @@ from server.animation.defaults import (
     GenerationSettings,
     style_strength,
 )
+from server.animation.economy import Rungs
 from server.animation.samplers.sampler import SamplerName
 from server.animation.styles import NEGATIVE, STYLES
 from server.animation.windows import WindowSpec
@@ -25,7 +26,7 @@ from server.sessions.pacer import AT_ONCE, Pace
 from server.sessions.retiming import OWN_RATE, Retiming
 from server.sessions.sitter import Sitter
 from server.settings import Settings
-from server.triton.contract import Variant
+from server.triton.contract import LIGHT_DECODER, Variant
 
 SAMPLERS: tuple[SamplerName, ...] = ("flow_unipc", "flow_euler", "flow_dpmpp")
 DEFAULT_JPEG_QUALITY = 90
@@ -160,9 +161,17 @@ class Offer:
             )
 
     @property
-    def shorter_windows(self) -> tuple[int, ...]:
-        """Frames that windows may be shortened to where memory is short; none lowers nothing."""
-        return self.windows.ladder if self.settings.lower_when_out_of_memory else ()
+    def has_light_decoder(self) -> bool:
+        """Whether there is a lighter decoder beside the usual one."""
+        return LIGHT_DECODER.name in self.manifest.networks
+
+    def rungs(self, size: tuple[int, int]) -> Rungs | None:
+        """Returns what a stream of a size may be lowered to where memory is short, if anything."""
+        if not self.settings.lower_when_out_of_memory:
+            return None
+        width, height = size
+        smaller = [(w, h) for w, h in self.sizes if w < width and w * height == h * width]
+        return Rungs(self.windows.ladder, self.has_light_decoder, tuple(smaller))
 
     @property
     def idle_modes(self) -> tuple[IdleMode, ...]:

@@ -22,7 +22,15 @@ from server.audio.clock import MODEL_SAMPLES_PER_FRAME
 from server.audio.timeline import AudioBudget, AudioTimeline
 from server.pictures.face import everywhere, find_face
 from server.sessions.jobs import Offer
-from server.triton.contract import PORTRAIT_NETWORKS, Arrays, Network
+from server.triton.contract import (
+    LATENT_CHANNELS,
+    LIGHT_DECODER,
+    PIXELS_PER_LATENT,
+    PORTRAIT_NETWORKS,
+    Arrays,
+    Network,
+    latent_frames,
+)
 from server.triton.engine import Engine, Priority, Results
 
 
@@ -79,7 +87,7 @@ class Probe:
         await timeline.finish(np.zeros(0, np.float32), length=MODEL_SAMPLES_PER_FRAME)
         direction = await direct(self._engine, avatar, how)
         # What streams may be lowered to is enough.
-        economy = Economy(offer.shorter_windows, lambda _: None)
+        economy = Economy(offer.rungs((width, height)), lambda _: None)
         async for _ in animate(
             economy.parting(self._engine),
             conditioner,
@@ -91,6 +99,15 @@ class Probe:
             economy=economy,
         ):
             pass
+        if offer.has_light_decoder:
+            await self._decode_lightly(width, height)
+
+    async def _decode_lightly(self, width: int, height: int) -> None:
+        """Runs the lighter decoder on noise, which is new like the portrait."""
+        frames = latent_frames(self._offer.windows.first)
+        sides = height // PIXELS_PER_LATENT, width // PIXELS_PER_LATENT
+        noise = seeded_noise(secrets.randbits(64))((1, LATENT_CHANNELS, frames, *sides))
+        await self._engine.run(LIGHT_DECODER, {"latents": noise}, ["frames"])
 
     async def _look(self, network: Network) -> None:
         """Runs a network that sees a picture, which need not show a face."""

@@ -274,6 +274,9 @@ VAE_DECODER = Network(
     max_batch_size=4,
 )
 
+LIGHT_DECODER = replace(VAE_DECODER, name="vae_decoder_light")
+"""One that takes less memory and gives less detail; a repository may be without it."""
+
 
 def _by_name(*networks: Network) -> dict[str, Network]:
     return {network.name: network for network in networks}
@@ -296,7 +299,8 @@ NETWORKS: dict[Variant, dict[str, Network]] = {
 PORTRAIT_NETWORKS: dict[str, Network] = _by_name(FACE_FINDER, FACE_MESH, EYE_MESH)
 """What portraits are looked at with; a repository may be without them."""
 SERVED: dict[Variant, dict[str, Network]] = {
-    variant: networks | PORTRAIT_NETWORKS for variant, networks in NETWORKS.items()
+    variant: networks | PORTRAIT_NETWORKS | _by_name(LIGHT_DECODER)
+    for variant, networks in NETWORKS.items()
 }
 """What a repository of each variant may hold."""
 OF_NO_CHECKPOINT = frozenset({FACE_DETECTOR.name, *PORTRAIT_NETWORKS})

@@ -20,7 +20,7 @@ from export.models.vae.taehv import TaehvSizes, build_taehv, public_tensors
 from export.networks.catalogue import networks
 from export.networks.exportable import Shape
 from export.onnx.verification import exact_text_encoder
-from server.manifest import FILE, NetworkEntry
+from server.manifest import FILE, NetworkEntry, read_manifest
 from server.triton.contract import NETWORKS, Variant
 from tests.support.paths import TINY, TINY_REPOSITORY
 from tests.support.serving import manifest
@@ -104,16 +104,24 @@ def test_verify_compares_the_networks_that_are_asked_for() -> None:
 
 
 @pytest.mark.slow
-def test_a_light_decoder_is_served_in_the_others_place_and_verified(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("option", "served"), [("--decoder", "vae_decoder"), ("--light-decoder", "vae_decoder_light")]
+)
+def test_a_light_decoder_is_served_in_the_others_place_or_beside_and_verified(
+    tmp_path: Path, option: str, served: str
+) -> None:
     torch.manual_seed(0)
     decoder = public_tensors(build_taehv(TaehvSizes((16, 16, 8, 8))))
     save_file(decoder, tmp_path / "light.safetensors")
     repository = tmp_path / "repository"
     shutil.copytree(TINY_REPOSITORY, repository)
     words = ["--repository", str(repository), "--size", "128x128"]
-    words += ["--decoder", f"taew2_1={tmp_path / 'light.safetensors'}"]
-    result = CliRunner().invoke(app, ["onnx", str(TINY), *words])
+    light = [option, f"taew2_1={tmp_path / 'light.safetensors'}"]
+    result = CliRunner().invoke(app, ["onnx", str(TINY), *words, *light])
     assert result.exit_code == 0, result.output
+    decoders = {name for name in read_manifest(repository).networks if "decoder" in name}
+    assert decoders == {"vae_decoder", served}
+    assert f'name: "{served}"' in (repository / served / "config.pbtxt").read_text()
     sizes = ["--size", "64x64", "--frames", "5", "--portrait", str(PORTRAIT)]
     result = CliRunner().invoke(app, ["verify", str(repository), "--checkpoint", str(TINY), *sizes])
     assert result.exit_code == 0, result.output
@@ -121,6 +129,11 @@ def test_a_light_decoder_is_served_in_the_others_place_and_verified(tmp_path: Pa
     assert found is not None, result.stdout
     # Random weights draw other pictures.
     assert float(found[1]) < 30
+    if option == "--light-decoder":
+        result = CliRunner().invoke(app, ["onnx", str(TINY), *words])
+        assert result.exit_code == 0, result.output
+        # Triton would load what is left behind.
+        assert not (repository / served).exists()
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
-"""A gateway whose real Triton has too little memory for what streams ask of the denoiser."""
+"""A gateway whose real Triton has too little memory for what streams ask of it."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import grpc
@@ -9,14 +9,20 @@ import numpy as np
 import pytest
 from echomimic.v1 import avatar_service_pb2 as pb
 
+from server.manifest import FILE, read_manifest
+from server.triton.contract import PIXELS_PER_LATENT
 from server.triton.installation import BACKENDS
 from tests.support import short_backend
 from tests.support.gateway_process import TRITON_VENV, Running, gateway
 from tests.support.paths import TINY_REPOSITORY
 from tests.support.serving import frames, said, speech, start
 
+LARGE, SMALL = 128, 64
+FRAME = (LARGE // PIXELS_PER_LATENT) ** 2
+"""Latents of a latent frame: a window of 5 frames has 2, one of 9 has 3, and a step has 2 rows."""
 PLENTY = 99
-"""Latent frames of all rows: a window of 5 frames has 2, one of 9 has 3, and a step has 2 rows."""
+SHORT = ("denoiser", "vae_decoder")
+LIGHT = "vae_decoder_light"
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,18 +38,39 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny models, with a denoiser that refuses what it is told there is no room for."""
+    """The tiny models in two sizes, of which some refuse what they are told has no room.
+
+    What stands for a lighter decoder is the usual one.
+    """
     repository = tmp_path_factory.mktemp("short") / "models"
     shutil.copytree(TINY_REPOSITORY, repository)
-    config = repository / "denoiser" / "config.pbtxt"
-    written = config.read_text()
-    for ours, pythons in (('"onnxruntime"', '"python"'), ('"model.onnx"', '"model.py"')):
-        assert ours in written
-        written = written.replace(ours, pythons)
-    config.write_text(written)
-    (repository / "denoiser" / "1" / "model.py").write_text(short_backend.SOURCE)
-    leave_room(repository, PLENTY)
+    shutil.copytree(repository / "vae_decoder", repository / LIGHT)
+    change(repository / LIGHT / "config.pbtxt", {'"vae_decoder"': f'"{LIGHT}"'})
+    described = read_manifest(repository)
+    light = {LIGHT: described.networks["vae_decoder"]}
+    offered = described.model_copy(
+        update={
+            "networks": described.networks | light,
+            "sizes": ((LARGE, LARGE), (SMALL, SMALL)),
+        }
+    )
+    (repository / FILE).write_text(offered.model_dump_json())
+    for network in SHORT:
+        change(
+            repository / network / "config.pbtxt",
+            {'"onnxruntime"': '"python"', '"model.onnx"': '"model.py"'},
+        )
+        (repository / network / "1" / "model.py").write_text(short_backend.SOURCE)
+        leave_room(repository, PLENTY, network)
     return repository
+
+
+def change(file: Path, words: Mapping[str, str]) -> None:
+    written = file.read_text()
+    for old, new in words.items():
+        assert old in written
+        written = written.replace(old, new)
+    file.write_text(written)
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +84,8 @@ def running(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
             yield it
 
 
-def leave_room(repository: Path, latent_frames: int) -> None:
-    (repository / "denoiser" / "1" / "room").write_text(str(latent_frames))
+def leave_room(repository: Path, frames: float, network: str = "denoiser") -> None:
+    (repository / network / "1" / "room").write_text(str(round(frames * FRAME)))
 
 
 def stream(running: Running) -> tuple[np.ndarray, list[str]]:
@@ -89,6 +116,11 @@ def test_streams_are_lowered_as_far_as_it_helps_and_then_refused(
     assert "windows have 5 frames from now on, not 9" in told[1]
 
     leave_room(repository, 1)
+    smaller, told = stream(running)
+    assert smaller.shape == usual.shape
+    assert f"made at {SMALL}x{SMALL} from now on, and enlarged" in told[1]
+
+    leave_room(repository, 0.25)
     with pytest.raises(grpc.RpcError) as caught:
         stream(running)
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -99,3 +131,15 @@ def test_streams_are_lowered_as_far_as_it_helps_and_then_refused(
     assert told == []
     np.testing.assert_array_equal(again, usual)
     assert running.serving()
+
+
+def test_a_decoder_that_has_no_room_gives_way_to_the_lighter_one(
+    running: Running, repository: Path
+) -> None:
+    usual, _ = stream(running)
+    leave_room(repository, 2, "vae_decoder")
+    lighter, told = stream(running)
+    assert [("a lighter decoder" in message) for message in told] == [True]
+    # Here both are the same, and the window is decoded again, not made again.
+    np.testing.assert_array_equal(lighter, usual)
+    leave_room(repository, PLENTY, "vae_decoder")

@@ -31,7 +31,7 @@ from server.recorder import SILENT, Recorder
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Offer
 from server.settings import Settings
-from server.triton.contract import PORTRAIT_NETWORKS, Variant, fingerprint
+from server.triton.contract import LIGHT_DECODER, PORTRAIT_NETWORKS, Variant, fingerprint
 from server.triton.engine import Engine
 
 SIZE = 64
@@ -53,14 +53,21 @@ def speech(samples: int, rate: int = 16_000, seed: int = 0) -> NDArray[np.int16]
     return (noise * envelope * 3000).astype("<i2")
 
 
-def manifest(variant: Variant = "flash", *, meshes: bool = False) -> Manifest:
-    names = ("denoiser", *(PORTRAIT_NETWORKS if meshes else ()))
+def manifest(
+    variant: Variant = "flash",
+    *,
+    meshes: bool = False,
+    light_decoder: bool = False,
+    sizes: tuple[tuple[int, int], ...] = ((SIZE, SIZE), (96, SIZE)),
+) -> Manifest:
+    light = (LIGHT_DECODER.name,) if light_decoder else ()
+    names = ("denoiser", *(PORTRAIT_NETWORKS if meshes else ()), *light)
     return Manifest(
         variant=variant,
         contract=fingerprint(variant),
         checkpoint_digest="test",
         networks=dict.fromkeys(names, NetworkEntry(backend="fake", precision="fp32")),
-        sizes=((SIZE, SIZE), (96, SIZE)),
+        sizes=sizes,
         tool_versions={},
     )
 

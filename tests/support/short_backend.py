@@ -1,4 +1,4 @@
-"""A denoiser for Triton's Python backend that has no room for more than it is told."""
+"""A network for Triton's Python backend that has no room for more than it is told."""
 
 VARIABLE = "SHORT_BACKEND"
 """Where the environment has the path of the gateway's own backend."""
@@ -20,8 +20,10 @@ class TritonPythonModel(backend.TritonPythonModel):
     def _run(self, requests):
         for request in requests:
             inputs = backend.inputs_of(request)
-            if inputs["audio_gain"].shape[1] * inputs["latents"].shape[2] > int(ROOM.read_text()):
+            rows = inputs["audio_gain"].shape[1] if "audio_gain" in inputs else 1
+            _, _, frames, height, width = inputs["latents"].shape
+            if rows * frames * height * width > int(ROOM.read_text()):
                 raise RuntimeError("CUDA failure 2: out of memory ; GPU=0 ; expr=cudaMalloc")
         return super()._run(requests)
 """
-"""A model.py. The file `room` beside it has the most latent frames, times rows, of an execution."""
+"""A model.py. The file `room` beside it has the most latents, times rows, of an execution."""

@@ -59,7 +59,7 @@ def data(answers: list[pb.AnimateResponse]) -> list[bytes]:
 
 @pytest.mark.parametrize("network", ["denoiser", "vae_decoder"])
 async def test_it_is_refused_unless_it_may_be_lowered(serve: Serve, network: str) -> None:
-    engine = ShortOfMemory(room=1, network=network)
+    engine = ShortOfMemory(1, network)
     async with serve(engine, lowers=False) as running:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await animate(running, messages())
@@ -116,7 +116,7 @@ async def test_windows_get_shorter_where_one_row_has_no_room(serve: Serve) -> No
 async def test_a_decoder_without_room_shortens_windows_and_leaves_rows_together(
     serve: Serve,
 ) -> None:
-    engine = ShortOfMemory(room=2, network="vae_decoder")
+    engine = ShortOfMemory(2, "vae_decoder")
     async with serve(engine) as running:
         answers = await animate(running, messages())
     assert len(data(answers)) == 25

@@ -31,16 +31,16 @@ async def test_a_probe_runs_the_networks_that_it_is_to_try(
         assert set(engine.executions) == tried
 
 
-async def test_a_repository_with_meshes_has_those_networks_tried(tmp_path: Path) -> None:
+async def test_what_a_repository_has_besides_is_tried_too(tmp_path: Path) -> None:
     engine = FakeEngine()
-    offer = Offer(small_windows(), manifest("flash", meshes=True))
+    offer = Offer(small_windows(), manifest("flash", meshes=True, light_decoder=True))
     probe = Probe(engine, tokenizer(tmp_path), offer)
     await probe.run(set(SERVED["flash"]))
     assert set(engine.executions) == set(SERVED["flash"])
     engine.executions.clear()
     await probe.run({"eye_mesh"})
     assert "eye_mesh" in engine.executions
-    assert "face_mesh" not in engine.executions
+    assert not {"face_mesh", "vae_decoder_light"} & set(engine.executions)
 
 
 async def test_what_is_tried_is_new_each_time(tmp_path: Path) -> None:
