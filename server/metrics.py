@@ -7,6 +7,7 @@ becomes one.
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from typing import get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,7 +18,7 @@ from prometheus_client import (
     start_http_server,
 )
 
-from server.recorder import Recorder
+from server.recorder import Cause, Recorder
 
 PREFIX = "echomimic"
 FIRST_FRAME_S = (0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)
@@ -79,6 +80,15 @@ class Metrics(Recorder):
             "method",
         )
         self._frames = self._counter("frames_sent", "Frames sent.", "method")
+        self._underruns = self._counter(
+            "underruns",
+            "Times that the playback of a stream with a pace or a buffer ran dry; client where "
+            "speech came, or frames were taken, too late.",
+            "cause",
+        )
+        for cause in get_args(Cause):
+            # There before the first one, so that a rate sees that too.
+            self._underruns.labels(cause)
         self._encoding_s = self._histogram(
             "frame_encoding_seconds", "Encoding of a frame.", ENCODING_S
         )
@@ -141,6 +151,10 @@ class Metrics(Recorder):
     def frame_sent(self, method: str) -> None:
         """Counts a frame."""
         self._frames.labels(method).inc()
+
+    def underruns(self, count: int, cause: Cause) -> None:
+        """Counts frames that were due and not there."""
+        self._underruns.labels(cause).inc(count)
 
     def frame_encoded(self, seconds: float) -> None:
         """Counts a frame's encoding."""

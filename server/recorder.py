@@ -4,6 +4,10 @@
 """
 
 from collections.abc import Callable, Mapping
+from typing import Literal
+
+Cause = Literal["server", "client"]
+"""Who kept playback waiting: the machine, or whoever sent speech or took frames too late."""
 
 
 class Recorder:
@@ -23,6 +27,9 @@ class Recorder:
 
     def frame_sent(self, method: str) -> None:
         """Says that a frame has left."""
+
+    def underruns(self, count: int, cause: Cause) -> None:
+        """Says that frames were due and not there; see `server.sessions.pacer`."""
 
     def frame_encoded(self, seconds: float) -> None:
         """Says how long a frame's encoding took."""

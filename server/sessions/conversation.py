@@ -84,7 +84,7 @@ class Conversation:
         self._silence = self._silence_life() if job.idle == "model" else None
         life = warp or self._silence
         self._idle = life and Idle(life, self._retiming.frame_rate, now, self._coming)
-        pacer = Pacer(job.pace, self.report, self._is_starving)
+        pacer = Pacer(job.pace, self.report, self._is_starving, gateway.recorder)
         self._outbox = Outbox(self._capacity, pacer, self._idle)
         self._economy = Economy(gateway.offer.rungs(job.video_format.size), self._tell_lowered)
         self._updates = Updates(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from echomimic_client.playback import PlayerClock
 from server.notices import Notice
+from server.recorder import SILENT, Recorder
 from server.sessions.events import BufferState
 from server.sessions.report import Report
 
@@ -40,17 +41,25 @@ class Pacer:
     them is no business of the buffer.
     """
 
-    def __init__(self, pace: Pace, report: Report, is_starving: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        pace: Pace,
+        report: Report,
+        is_starving: Callable[[], bool],
+        recorder: Recorder = SILENT,
+    ) -> None:
         """Begins with nothing made.
 
         Args:
             pace: what is asked for.
             report: has the clock, the frame rate and the speed; is told of underruns.
             is_starving: tells whether speech is missing.
+            recorder: told of underruns, too.
         """
         self._pace = pace
         self._report = report
         self._is_starving = is_starving
+        self._recorder = recorder
         self._frame_s = float(1 / report.frame_rate)
         self._clock = PlayerClock(pace.buffer_s, self._frame_s)
         self._made = self._left = 0
@@ -101,14 +110,17 @@ class Pacer:
             return
         now_s = self._report.now()
         self._clock.look(now_s)
-        ran_dry = self._clock.underruns > self._report.underruns
+        ran_dry = self._clock.underruns - self._report.underruns
         self._report.underruns = self._clock.underruns
+        # Where frames wait, the client reads too late.
+        is_behind = self._made == self._left and not self._is_starving()
+        if ran_dry:
+            self._recorder.underruns(ran_dry, "server" if is_behind else "client")
         state = self._state(now_s)
         if ran_dry or (state != self._told and now_s >= self._told_s + TOLD_EVERY_S):
             self._told, self._told_s = state, now_s
             yield state
-        # Where frames wait, the client reads too late.
-        if ran_dry and self._made == self._left and not self._is_starving():
+        if ran_dry and is_behind:
             since_s = self._clock.position_s - self._behind_at_s
             self._behind_at_s = self._clock.position_s
             if since_s >= SPELL_S:

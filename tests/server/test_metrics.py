@@ -15,6 +15,7 @@ from server.animation.stages import Stage
 from server.api.service import SERVICE
 from server.api.status import KINDS
 from server.metrics import PREFIX, Metrics
+from server.recorder import Cause
 from server.triton.contract import SERVED
 from server.triton.engine import Engine
 from server.triton.metering import OUTCOMES, MeteredEngine
@@ -32,6 +33,7 @@ VALUES = {
     "endpoint": {ENDPOINT},
     "network": {name for networks in SERVED.values() for name in networks},
     "outcome": {"ok", "error", *OUTCOMES.values()},
+    "cause": set(get_args(Cause)),
     "kind": {"first_window", "image_tokens", "text"},
     "result": {"hit", "miss"},
     "version": {"1.2.3"},

@@ -12,6 +12,7 @@ import pytest
 from server.animation.stages import Work
 from server.audio.pcm import AudioFormat
 from server.audio.timeline import AudioBudget
+from server.metrics import Metrics
 from server.notices import Notice
 from server.sessions.events import (
     BufferState,
@@ -32,6 +33,7 @@ RATE = Fraction(25)
 PICTURE = np.zeros((2, 2, 3), np.uint8)
 REALTIME = Pace(is_realtime=True, buffer_s=1, is_told=True)
 CAPACITY = 33
+UNDERRUNS = "echomimic_underruns_total"
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,15 @@ class Scene:
         self.now = asyncio.get_running_loop().time
         self.report = Report(16_000, self.now, RATE)
         self.starving = False
-        self.outbox = Outbox(CAPACITY, Pacer(pace, self.report, lambda: self.starving))
+        self.metrics = Metrics("", "")
+        pacer = Pacer(pace, self.report, lambda: self.starving, self.metrics)
+        self.outbox = Outbox(CAPACITY, pacer)
         self.told: list[Told] = []
         self._utterances = 0
+
+    def underruns(self, cause: str) -> float | None:
+        """What operators are told."""
+        return self.metrics.registry.get_sample_value(UNDERRUNS, {"cause": cause})
 
     def utterance(self) -> Speech:
         budget = AudioBudget(1)
@@ -146,6 +154,7 @@ def test_a_server_too_slow_is_said_once_and_each_frame_comes_all_the_same() -> N
     left = np.array(scene.frames())
     gaps = np.flatnonzero(np.diff(left) > 0.041)
     assert scene.report.underruns == len(gaps) > 3
+    assert [scene.underruns(cause) for cause in ("server", "client")] == [len(gaps), 0]
     # The buffer fills again, by 25 frames or what is left of the utterance.
     window_s = 5 / 25 / 0.48
     assert left[gaps + 1] == pytest.approx(np.minimum(gaps + 1 + 25, 250) / 5 * window_s)
@@ -174,7 +183,7 @@ def test_after_ten_seconds_without_an_underrun_the_next_is_said_again() -> None:
     assert len(scene.warnings()) == 2
 
 
-def test_where_speech_is_missing_an_underrun_is_counted_and_nobody_is_blamed() -> None:
+def test_where_speech_is_missing_an_underrun_is_counted_as_the_clients() -> None:
     async def plot(scene: Scene) -> None:
         scene.starving = True
         await scene.draw(scene.utterance(), 25)
@@ -183,6 +192,7 @@ def test_where_speech_is_missing_an_underrun_is_counted_and_nobody_is_blamed() -
     scene = play(REALTIME, plot)
     assert scene.report.underruns == 1
     assert scene.warnings() == []
+    assert [scene.underruns(cause) for cause in ("server", "client")] == [0, 1]
 
 
 def test_the_buffer_is_told_about_once_a_second_while_it_changes() -> None:
