@@ -99,6 +99,9 @@ Idle = Annotated[
     IdleMode | None,
     typer.Option(help="What is shown until the speech begins: warp, model, or nothing, still."),
 ]
+Blink = Annotated[
+    bool, typer.Option("--blink", help="Lay blinks over speech where the model forgets to blink.")
+]
 Steps = Annotated[
     int | None,
     typer.Option(min=1, max=MAX_INT32, help="Denoising steps: 6 is fast, 8 balanced, 12 maximum."),
@@ -144,6 +147,7 @@ def call_options(
     deadline_s: float | None,
     *,
     strict: bool,
+    blink: bool,
 ) -> CallOptions:
     """Puts together what a call is told."""
     return {
@@ -152,5 +156,6 @@ def call_options(
         "face_box": face_box,
         "framing": framing,
         "strict": strict,
+        "blink_over_speech": blink,
         "deadline_s": deadline_s,
     }

@@ -18,6 +18,8 @@ class CallOptions(TypedDict, total=False):
     """Which part of the portrait is shown."""
     strict: bool
     """Whether warnings about the portrait refuse it."""
+    blink_over_speech: bool
+    """Whether blinks are laid over speech where the model forgets to blink."""
     video: VideoFormat
     """What the frames shall look like."""
     generation: GenerationSettings

@@ -19,6 +19,7 @@ from echomimic_client.arguments import (
     JPEG_QUALITY,
     AudioGuidance,
     BlendFrames,
+    Blink,
     Deadline,
     Encoding,
     Face,
@@ -119,6 +120,7 @@ def stream(
     jpeg_quality: JpegQuality = JPEG_QUALITY,
     fps: FrameRate = SERVERS_FRAME_RATE,
     blend_frames: BlendFrames = False,
+    blink: Blink = False,
     idle: Idle = None,
     steps: Steps = None,
     preset: Preset = None,
@@ -154,6 +156,7 @@ def stream(
         framing,
         deadline_s,
         strict=strict,
+        blink=blink,
     )
     with one_line_errors():
         said, image = speech(audio, say, voice), portrait.read_bytes()
@@ -216,6 +219,7 @@ def render(
     jpeg_quality: JpegQuality = JPEG_QUALITY,
     fps: FrameRate = SERVERS_FRAME_RATE,
     blend_frames: BlendFrames = False,
+    blink: Blink = False,
     steps: Steps = None,
     preset: Preset = None,
     audio_guidance: AudioGuidance = None,
@@ -248,6 +252,7 @@ def render(
         framing,
         deadline_s,
         strict=strict,
+        blink=blink,
     )
     kind = out and film_kind(out)
     clip_mode = ExactClip(match_colors=match_colors) if exact else None

@@ -276,6 +276,8 @@ class Started:
     pace: Pace
     buffer_s: float
     """How much of an utterance is made before it is played."""
+    blink_over_speech: bool
+    """Whether blinks are laid over speech."""
 
     @property
     def frames_per_second(self) -> Fraction:

@@ -183,6 +183,7 @@ def read_started(message: pb.Started) -> Started:
         idle=_IDLE_MODE_NAMES.get(message.idle_mode, "still"),
         pace="realtime" if message.pace == pb.PACE_REALTIME else "as_fast_as_possible",
         buffer_s=_seconds(message.buffer),
+        blink_over_speech=message.blink_over_speech,
     )
 
 
@@ -248,6 +249,7 @@ def _common(portrait: bytes, audio_format: AudioFormat, options: CallOptions) ->
             blend_frames=video.blend_frames,
         ),
         "generation": _generation(options.get("generation", DEFAULT_GENERATION)),
+        "blink_over_speech": options.get("blink_over_speech", False),
     }
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.animation.idle_motion import Pose
-from server.pictures.fine import Floats
-from server.pictures.mesh import Eye
+from server.pictures.fine import FinePicture, Floats, colors
+from server.pictures.mesh import Eye, FaceMesh
 
 UPPER_PART = 0.9
 """Of an open eye's height, what the upper lid travels to close it; the lower one rises the rest."""
@@ -30,6 +30,13 @@ SMOOTH = 4
 """The degree of the curves that lids are."""
 POINTS = 256
 """Along a lid, at which it is known where its edge is."""
+WIDEST_OPEN = 0.39
+"""People's eyes are open by less than that of their length; lids of drawn ones are elsewhere."""
+
+
+def can_move(mesh: FaceMesh) -> bool:
+    """Tells whether a face's lids and irises can be moved; those of drawn, large eyes cannot."""
+    return all(eye.openness < WIDEST_OPEN for eye in mesh.eyes)
 
 
 class Layer(NamedTuple):
@@ -75,11 +82,26 @@ class EyeWarp:
         x, y = self._place(p, np.array([-reach, reach, -reach, reach], np.float32))
         return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 
-    def layers(self, x: Floats, y: Floats, pose: Pose) -> Iterator[Layer]:
+    def seen(self, fine: FinePicture, x: Floats, y: Floats, pose: Pose) -> Floats:
+        """Returns the colours seen at some points of the picture in a pose, [points, 3].
+
+        Args:
+            fine: of the picture, around the eye.
+            x: in pixels, [points].
+            y: likewise.
+            pose: of which lids and gaze count.
+        """
+        seen = np.zeros((len(x), 3), np.float32)
+        for layer in self._layers(x, y, pose):
+            found = fine.look_up(*fine.places(layer.x, layer.y))
+            seen += layer.cover[:, None] * (colors(found) - seen)
+        return np.rint(seen)
+
+    def _layers(self, x: Floats, y: Floats, pose: Pose) -> Iterator[Layer]:
         """Yields what is seen at some points of the picture in a pose, from below to above.
 
         Args:
-            x: in pixels, of any shape.
+            x: in pixels, [points].
             y: likewise.
             pose: of which lids and gaze count.
         """

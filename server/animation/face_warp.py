@@ -12,14 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from server.animation.eye_warp import EyeWarp
+from server.animation.eye_warp import EyeWarp, can_move
 from server.animation.idle_motion import HEAD_X, HEAD_Y, ROLL, TURN, Pose
-from server.pictures.fine import GROUP, FinePicture, Floats, colors, fill, words
+from server.pictures.fine import GROUP, FinePicture, Floats, fill, words
 from server.pictures.mesh import FaceMesh
 from server.pictures.portrait import Picture
 
-WIDEST_OPEN = 0.39
-"""People's eyes are open by less than that of their length; lids of drawn ones are elsewhere."""
 HEAD = (0.6, 0.7)
 """Half the axes of the ellipse that moves as a whole, in widths and heights of the face."""
 RAISED = 0.12
@@ -111,7 +109,7 @@ class FaceWarp:
         self._words = words(self._canvas)
         self._fine = FinePicture(picture, self._head.part(picture.shape), self._head.margin)
         self._strips = list(self._in_strips())
-        self.moves_eyes = all(eye.openness < WIDEST_OPEN for eye in mesh.eyes)
+        self.moves_eyes = can_move(mesh)
         """Whether lids and irises are moved; those of drawn faces with large eyes are not."""
         eyes = map(EyeWarp, mesh.eyes) if self.moves_eyes else ()
         self._eyes = [(eye, self._around(eye)) for eye in eyes]
@@ -130,11 +128,8 @@ class FaceWarp:
     def _draw_eye(self, eye: EyeWarp, part: _Part, pose: Pose) -> None:
         x, y = self._fine.in_picture(*part.before(pose, self._head.face))
         moves = eye.moves(x, y)
-        seen = np.zeros((np.count_nonzero(moves), 3), np.float32)
-        for layer in eye.layers(x[moves], y[moves], pose):
-            found = self._fine.look_up(*self._fine.places(layer.x, layer.y))
-            seen += layer.cover[:, None] * (colors(found) - seen)
-        self._canvas[part.rows, part.columns][moves] = np.rint(seen)
+        seen = eye.seen(self._fine, x[moves], y[moves], pose)
+        self._canvas[part.rows, part.columns][moves] = seen
 
     def _in_strips(self) -> Iterator[_Part]:
         """Yields all that moves, some rows at a time."""

@@ -72,14 +72,13 @@ def read_start(message: pb.AnimateRequest, offer: Offer) -> Job:
     if message.WhichOneof("message") != "start":
         raise InvalidFieldError("message", "the first message must be `start`")
     start = message.start
-    if start.blink_over_speech:
-        raise NotBuiltError("start.blink_over_speech")
     job = _read_job(start, offer, prefix="start.")
     return replace(
         job,
         continues=start.continue_from_last_frame,
         pace=_pace(start, offer),
         idle=_idle(start, offer),
+        blinks=_blinks(start, offer, "start.blink_over_speech"),
     )
 
 
@@ -94,8 +93,12 @@ def read_render(request: pb.RenderRequest, offer: Offer) -> Job:
         raise InvalidFieldError("output", "is unknown; ask for MP4, WEBM, GIF or FRAMES")
     job = _read_job(request, offer, prefix="")
     exact = _exact_clip(request, job, offer)
+    blinks = _blinks(request, offer, "blink_over_speech")
     if exact is None:
-        return job
+        return replace(job, blinks=blinks)
+    if blinks:
+        problem = "goes with no exact clip, which is made as the authors do; leave it out"
+        raise InvalidFieldError("blink_over_speech", problem)
     if job.framing is not Framing.FILL:
         problem = "goes with no exact clip, which shows the whole portrait; leave it out"
         raise InvalidFieldError("portrait.framing", problem)
@@ -124,6 +127,16 @@ def _idle(start: pb.Start, offer: Offer) -> IdleMode:
             "repository exported again",
         )
     return mode
+
+
+def _blinks(message: pb.Start | pb.RenderRequest, offer: Offer, field: str) -> bool:
+    if message.blink_over_speech and not offer.has_mesh:
+        raise InvalidFieldError(
+            field,
+            "needs the mesh of faces, which this server lacks; leave it out, or have its "
+            "repository exported again",
+        )
+    return message.blink_over_speech
 
 
 def _pace(start: pb.Start, offer: Offer) -> Pace:

@@ -77,6 +77,7 @@ def started(job: Job, offer: Offer, times: WindowTimes, request_id: str) -> pb.S
         idle_mode=_IDLE_MODE[job.idle],
         pace=pb.PACE_REALTIME if job.pace.is_realtime else pb.PACE_AS_FAST_AS_POSSIBLE,
         buffer=_seconds(job.pace.buffer_s),
+        blink_over_speech=job.blinks,
     )
 
 

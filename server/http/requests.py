@@ -26,7 +26,14 @@ from server.errors import InvalidFieldError
 from server.pictures.encoding import FrameEncoding, encode_picture
 from server.settings import Settings
 
-SETTINGS_FIELDS = ("client_session_id", "video_format", "generation", "exact_clip", "portrait")
+SETTINGS_FIELDS = (
+    "client_session_id",
+    "video_format",
+    "generation",
+    "exact_clip",
+    "portrait",
+    "blink_over_speech",
+)
 """Fields of a RenderRequest that `settings` may hold."""
 B = TypeVar("B", bound=BaseModel)
 M = TypeVar("M", bound=Message)

@@ -25,6 +25,8 @@ GROUP = 4
 
 MAX_FACTOR, MAX_PIXELS = 8, 5_000_000
 """How many times its size the part gets at most, and how large."""
+_SUPPORT = 2
+"""Pixels on each side that bicubic interpolation looks at."""
 _NEAREST = np.float32(0.5)
 """Added before places are truncated."""
 
@@ -32,26 +34,37 @@ _NEAREST = np.float32(0.5)
 class FinePicture:
     """Knows the pixels at any places of a part of a picture."""
 
-    def __init__(self, picture: Picture, part: tuple[slice, slice], margin: int) -> None:
+    def __init__(
+        self,
+        picture: Picture,
+        part: tuple[slice, slice],
+        margin: int,
+        max_factor: int = MAX_FACTOR,
+    ) -> None:
         """Enlarges the part.
 
         Args:
             picture: uint8 [height, width, 3].
             part: rows and columns.
             margin: in pixels around it that places may lie in; beyond the picture is its border.
+            max_factor: how many times its size it gets at most.
         """
-        margins = (margin, margin + 1)
-        around = np.pad(picture, (margins, margins, (0, 0)), mode="edge")
+        beyond = margin + _SUPPORT
+        rows, columns = (
+            np.clip(np.arange(int(side.start) - beyond, int(side.stop) + beyond + 1), 0, size - 1)
+            for side, size in zip(part, picture.shape, strict=False)
+        )
+        around = picture[rows[:, None], columns]
         (top, bottom), (left, right) = ((side.start, side.stop + 2 * margin) for side in part)
-        width, height = right - left, bottom - top
+        height, width = bottom - top, right - left
         self.factor = math.isqrt(MAX_PIXELS // (width * height))
-        self.factor = min(MAX_FACTOR, max(1, self.factor))
+        self.factor = min(max_factor, max(1, self.factor))
         # So that every `factor`th pixel is one of the picture, as it is.
-        first = (1 - 1 / self.factor) / 2
+        first = _SUPPORT + (1 - 1 / self.factor) / 2
         fine = Image.fromarray(around).resize(
             (self.factor * width, self.factor * height),
             Image.Resampling.BICUBIC,
-            box=(left + first, top + first, right + first, bottom + first),
+            box=(first, first, width + first, height + first),
         )
         self._left, self._top = left - margin, top - margin
         self._width = fine.width

@@ -109,28 +109,57 @@ async def find_meshes(
     """
     image = Image.fromarray(picture)
     found = await find(engine, image, priority)
-    faces = await _faces(engine, image, [_around(face) for face in found[:MAX_FACES]], priority)
-    # Once more, as the mesh now tells better where each face lies.
-    faces = await _faces(engine, image, [_around_mesh(points) for points, _ in faces], priority)
-    eyes = await _eyes(engine, image, [points for points, _ in faces], priority)
-    return tuple(
-        FaceMesh(points, pair, score) for (points, score), pair in zip(faces, eyes, strict=True)
-    )
+    patches = [_around(face) for face in found[:MAX_FACES]]
+    faces: list[Face] = []
+    for _ in range(2):
+        # Once more, as the mesh then tells better where each face lies.
+        looked = await _faces(engine, [(image, patch) for patch in patches], priority)
+        faces = _each_once(face for face in looked if face[1] >= MIN_SCORE)
+        patches = [_around_mesh(points) for points, _ in faces]
+    return tuple(await _with_eyes(engine, [(image, face) for face in faces], priority))
+
+
+async def follow_face(
+    engine: Engine,
+    pictures: Sequence[NDArray[np.uint8]],
+    face: FaceMesh,
+    priority: Priority = Priority.NORMAL,
+) -> list[FaceMesh | None]:
+    """Returns a face in pictures that were taken soon after each other; None where it is lost.
+
+    Looking where the face has been takes a tenth of the time of finding it.
+
+    Args:
+        engine: runs the networks `FACE_MESH` and `EYE_MESH`.
+        pictures: RGB, [height, width, 3] each.
+        face: as it was in a picture soon before or after them.
+        priority: of the executions.
+
+    Raises:
+        EngineUnavailableError: a network cannot be run now.
+    """
+    patch = _around_mesh(face.points)
+    meshes: list[FaceMesh | None] = []
+    for first in range(0, len(pictures), MAX_FACES):
+        images = [Image.fromarray(picture) for picture in pictures[first : first + MAX_FACES]]
+        looked = await _faces(engine, [(image, patch) for image in images], priority)
+        found = await _with_eyes(engine, list(zip(images, looked, strict=True)), priority)
+        meshes += [mesh if mesh.score >= MIN_SCORE else None for mesh in found]
+    return meshes
 
 
 async def _faces(
-    engine: Engine, image: Image.Image, patches: Sequence[Patch], priority: Priority
+    engine: Engine, views: Sequence[tuple[Image.Image, Patch]], priority: Priority
 ) -> list[Face]:
-    if not patches:
+    if not views:
         return []
-    seen = await _seen(image, patches, MESH_SIDE_PX)
+    seen = await _seen(views, MESH_SIDE_PX)
     results = await engine.run(FACE_MESH, {"image": seen}, priority=priority)
     scores = 1 / (1 + np.exp(-results["logit"][:, 0]))
-    return _each_once(
+    return [
         (patch.to_picture(points, MESH_SIDE_PX), float(score))
-        for patch, points, score in zip(patches, results["points"], scores, strict=True)
-        if score >= MIN_SCORE
-    )
+        for (_, patch), points, score in zip(views, results["points"], scores, strict=True)
+    ]
 
 
 def _around(face: FoundFace) -> Patch:
@@ -172,24 +201,30 @@ def _area(box: Box) -> float:
     return (right - left) * (bottom - top)
 
 
-async def _eyes(
-    engine: Engine, image: Image.Image, faces: Sequence[FloatArray], priority: Priority
-) -> list[tuple[Eye, Eye]]:
+async def _with_eyes(
+    engine: Engine, faces: Sequence[tuple[Image.Image, Face]], priority: Priority
+) -> list[FaceMesh]:
     if not faces:
         return []
-    patches = [
+    views = [
         # The network knows the one that is left in the picture, so the other is mirrored.
-        _around_eye(points[list(corners), :2], mirrored=corners == CORNERS[1])
-        for points in faces
+        (image, _around_eye(points[list(corners), :2], mirrored=corners == CORNERS[1]))
+        for image, (points, _) in faces
         for corners in CORNERS
     ]
-    seen = await _seen(image, patches, EYE_SIDE_PX)
+    seen = await _seen(views, EYE_SIDE_PX)
     results = await engine.run(EYE_MESH, {"image": seen}, priority=priority)
     eyes = [
         _eye(patch, contour, iris)
-        for patch, contour, iris in zip(patches, results["contour"], results["iris"], strict=True)
+        for (_, patch), contour, iris in zip(
+            views, results["contour"], results["iris"], strict=True
+        )
     ]
-    return list(zip(eyes[::2], eyes[1::2], strict=True))
+    pairs = zip(eyes[::2], eyes[1::2], strict=True)
+    return [
+        FaceMesh(points, pair, score)
+        for (_, (points, score)), pair in zip(faces, pairs, strict=True)
+    ]
 
 
 def _around_eye(corners: FloatArray, *, mirrored: bool) -> Patch:
@@ -206,7 +241,7 @@ def _eye(patch: Patch, contour: FloatArray, iris: FloatArray) -> Eye:
     return Eye(lids[_UPPER_LID], lids[_LOWER_LID], centre, radius)
 
 
-async def _seen(image: Image.Image, patches: Sequence[Patch], side_px: int) -> NDArray[np.uint8]:
+async def _seen(views: Sequence[tuple[Image.Image, Patch]], side_px: int) -> NDArray[np.uint8]:
     return await asyncio.to_thread(
-        lambda: np.stack([patch.seen(image, side_px) for patch in patches])
+        lambda: np.stack([patch.seen(image, side_px) for image, patch in views])
     )

@@ -11,21 +11,25 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import chain
 
 import structlog
 
+from server.animation.blink_schedule import LastBlink
 from server.animation.defaults import GenerationSettings
 from server.animation.economy import Economy
 from server.animation.generation import Direction, seeded_noise
+from server.animation.stitch import Clip
 from server.animation.windows import Window, first_window, following
 from server.audio.clock import MODEL_RATE_HZ
 from server.audio.timeline import AudioBudget
 from server.errors import AvatarError, LimitError, cause_of
 from server.notices import Notice
 from server.pictures.portrait import Picture
+from server.sessions.blinks import Shown
 from server.sessions.events import Event, Frame, Updated, UpdateRefused
 from server.sessions.gateway import Gateway
 from server.sessions.idle import Coming, Idle
@@ -83,6 +87,12 @@ class Conversation:
         )
         self._silence = self._silence_life() if job.idle == "model" else None
         life = warp or self._silence
+        last_blink = LastBlink() if warp is None else warp.last_blink
+        self._blinks = (
+            gateway.blinks(job, last_blink, lambda notice: self._outbox.answer(notice))
+            if job.blinks
+            else None
+        )
         self._idle = life and Idle(life, self._retiming.frame_rate, now, self._coming)
         pacer = Pacer(job.pace, self.report, self._is_starving, gateway.recorder)
         self._outbox = Outbox(self._capacity, pacer, self._idle)
@@ -143,6 +153,8 @@ class Conversation:
         if self._drawing is not None:
             self._drawing.cancel()
         self._outbox.interrupt()
+        if self._blinks is not None:
+            self._blinks.dropped()
         self._last = self._shown
 
     def drop(self) -> None:
@@ -176,10 +188,17 @@ class Conversation:
     async def events(self) -> AsyncIterator[Event]:
         """Yields what is to be answered; taking an event makes room for more to be drawn."""
         async for event in self._outbox.events():
-            if isinstance(event, Frame) and self.job.continues:
-                # A copy, since the picture is a part of its whole window.
-                self._shown = event.picture.copy()
+            if isinstance(event, Frame):
+                self._note(event)
             yield event
+
+    def _note(self, shown: Frame) -> None:
+        if self.job.continues:
+            # Without what is laid over it; and a copy, since it is a part of its whole window.
+            made = shown.picture if shown.blink is None else shown.blink.untouched
+            self._shown = made.copy()
+        if self._blinks is not None and shown.blink is not None:
+            self._blinks.shown(shown.index)
 
     async def draw(self, tasks: asyncio.TaskGroup) -> None:
         """Draws what is said until the end; each utterance is a task of its own.
@@ -308,6 +327,8 @@ class Conversation:
 
     async def _draw(self, speech: Speech) -> None:
         opening = self._opening
+        if self._blinks is not None:
+            self._blinks.begin()
         await self._updates.settled()
         windows = 0
         retimer = Retimer(self._retiming)
@@ -319,23 +340,38 @@ class Conversation:
             self.report.clip_made(len(clip.pictures), clip.work)
             if clip.work is not None and not self._economy.is_lowered:
                 self._gateway.window_times.note(self._kind, clip.work)
-            for number, picture in enumerate(clip.pictures, clip.start):
-                await self._show(speech, retimer.add(number, picture))
+            for frames in self._parts(clip, retimer):
+                await self._show(speech, frames)
         await self._show(speech, retimer.finish())
         self._outbox.ended(speech)
 
+    def _parts(self, clip: Clip, retimer: Retimer) -> Iterable[Iterator[tuple[int, Picture]]]:
+        """Returns the frames that show a clip, in parts that leave one after the other."""
+        parts = (retimer.add(number, each) for number, each in enumerate(clip.pictures, clip.start))
+        # Whether a blink may begin is told by all that follows.
+        return parts if self._blinks is None else [chain.from_iterable(parts)]
+
     async def _show(self, speech: Speech, frames: Iterator[tuple[int, Picture]]) -> None:
         """Adds the frames of a part of an utterance, as many as there are to be."""
-        blends = self._retiming.blends
-        for number, picture in await asyncio.to_thread(list, frames) if blends else frames:
+        made = await asyncio.to_thread(list, frames) if self._retiming.blends else list(frames)
+        shown = await self._with_blinks(speech, made)
+        for (number, picture), (drawn, blink) in zip(made, shown, strict=True):
             if speech.shown_frames is not None and number >= speech.shown_frames:
                 return
             if number == 0:
                 self._first_index = self._outbox.next_index
-            await self._outbox.picture(speech, number, picture)
+            await self._outbox.picture(speech, number, drawn, blink)
             if self.job.continues:
                 # A copy, since the picture is a part of its whole window.
                 self._last = picture.copy()
+
+    async def _with_blinks(self, speech: Speech, made: list[tuple[int, Picture]]) -> list[Shown]:
+        pictures = [picture for _, picture in made]
+        if self._blinks is None or not made:
+            return [Shown(picture) for picture in pictures]
+        begins = self._outbox.next_index if self._first_index is None else self._first_index
+        begins_s = float(begins / self._retiming.frame_rate)
+        return await self._blinks.over(pictures, made[0][0], begins_s, speech.known_frames)
 
     def _begin_window(self, window: Window) -> Direction:
         self._next_window = following(window, self._gateway.offer.windows)

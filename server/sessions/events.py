@@ -10,6 +10,7 @@ Updated                 other settings are in force
 UpdateRefused           settings stay as they are
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from server.animation.defaults import GenerationSettings
@@ -37,6 +38,19 @@ class UtteranceEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Blink:
+    """A blink in a frame of speech: one that is laid over it, or the model's own.
+
+    Attributes:
+        untouched: the picture as the model made it.
+        later: draws it with the lids as they would be some seconds later.
+    """
+
+    untouched: Picture
+    later: Callable[[float], Picture]
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """A picture, uint8 [height, width, 3].
 
@@ -47,6 +61,7 @@ class Frame:
         picture: what is shown.
         is_idle: whether nobody speaks. Then the utterance is the one that comes next, and the
             sample the one at which the last frame of speech ends.
+        blink: where the eyes are seen to blink, if anybody looks.
     """
 
     index: int
@@ -54,6 +69,7 @@ class Frame:
     audio_sample: int
     picture: Picture
     is_idle: bool = False
+    blink: Blink | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """What conversations share: the engine, the prepared conditions, the offer and the places."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 
 import numpy as np
 
 from server.access.access import Access
+from server.animation.blink_schedule import LastBlink
 from server.animation.cache import ByteCache
 from server.animation.clip import (
     MIN_FRAMES,
@@ -29,9 +30,11 @@ from server.arrays import FloatArray
 from server.audio.clock import FRAME_RATE, MODEL_SAMPLES_PER_FRAME, Clock
 from server.audio.timeline import AudioBudget, AudioTimeline
 from server.errors import InvalidFieldError, OutOfMemoryError
+from server.notices import Notice
 from server.pictures.portrait import Picture
 from server.recorder import SILENT, Recorder
 from server.sessions.admission import Admission
+from server.sessions.blinks import Blinks
 from server.sessions.jobs import Job, Offer
 from server.sessions.judging import Judgement, judge
 from server.sessions.life import WarpLife, warp_life
@@ -167,6 +170,11 @@ class Gateway:
     async def warp_life(self, job: Job, prepared: Prepared) -> WarpLife:
         """Returns the life of a job's portrait; see `life.warp_life`."""
         return await warp_life(self._engine, prepared.picture, job.generation.seed)
+
+    def blinks(self, job: Job, last: LastBlink, tell: Callable[[Notice], None]) -> Blinks:
+        """Returns what lays blinks over a job's speech; see `blinks.Blinks`."""
+        rate, seed = job.video_format.retiming.frame_rate, job.generation.seed
+        return Blinks(self._engine, seed, rate, last, tell)
 
     async def silence(
         self,

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import NamedTuple, Protocol
 
 from server.pictures.portrait import Picture
-from server.sessions.events import Frame
+from server.sessions.events import Blink, Frame
 from server.sessions.retiming import blended
 
 INTO_IDLE_S, INTO_SPEECH_S = 0.8, 0.24
@@ -75,8 +75,12 @@ class Idle:
         self._since_s = 0.0
         """Since when they are shown, in the stream's time."""
         self._shown: Picture | None = None
+        self._blink: Blink | None = None
+        """In what was shown."""
         self._from: Picture | None = None
         """What is faded out."""
+        self._lids: Blink | None = None
+        """In that: it ends while it is faded out, rather than with shut eyes."""
         self._faded, self._fading = 0, 0
         """Frames that were faded, and those that are to be."""
 
@@ -104,6 +108,7 @@ class Idle:
     async def spoken(self, frame: Frame) -> Frame:
         """Returns a frame of speech as it is shown, which leaves now."""
         picture = await self._left(frame.index, frame.picture, INTO_SPEECH_S, is_idle=False)
+        self._blink = frame.blink
         return replace(frame, picture=picture)
 
     async def _picture(self, index: int, coming: Coming) -> Picture:
@@ -115,16 +120,20 @@ class Idle:
 
     async def _left(self, index: int, picture: Picture, fade_s: float, *, is_idle: bool) -> Picture:
         if self._is_idle is not None and self._is_idle != is_idle:
-            self._from, self._faded = self._shown, 0
+            self._from, self._lids, self._faded = self._shown, self._blink, 0
+            self._blink = None
             self._fading = round(fade_s * self._frame_rate)
         self._is_idle = is_idle
         self._began_s = max(self._began_s, self._now() - float(index / self._frame_rate))
         if self._from is not None and self._faded < self._fading:
             self._faded += 1
+            if self._lids is not None:
+                later_s = float(self._faded / self._frame_rate)
+                self._from = await asyncio.to_thread(self._lids.later, later_s)
             part = Fraction(self._faded, self._fading + 1)
             picture = await asyncio.to_thread(blended, self._from, picture, part)
         else:
-            self._from = None
+            self._from = self._lids = None
         # A copy, since a picture of speech is a part of its whole window.
         self._shown = picture if is_idle else picture.copy()
         return picture

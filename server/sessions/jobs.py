@@ -76,6 +76,8 @@ class Job:
     """Whether an utterance begins with the last frame shown before it."""
     idle: IdleMode = "still"
     """What is shown while nobody speaks."""
+    blinks: bool = False
+    """Whether blinks are laid over speech in which the model has not blinked for a while."""
     pace: Pace = AT_ONCE
     """When frames leave, and what is told of it."""
     exact: ExactClip | None = None
@@ -176,9 +178,12 @@ class Offer:
     @property
     def idle_modes(self) -> tuple[IdleMode, ...]:
         """What may be shown while nobody speaks; the first is the default of who wants anything."""
-        return (
-            ("warp", *ALWAYS_IDLE) if has_mesh(frozenset(self.manifest.networks)) else ALWAYS_IDLE
-        )
+        return ("warp", *ALWAYS_IDLE) if self.has_mesh else ALWAYS_IDLE
+
+    @property
+    def has_mesh(self) -> bool:
+        """Whether lids can be found, for blinks."""
+        return has_mesh(frozenset(self.manifest.networks))
 
     @property
     def styles(self) -> Mapping[str, str]:

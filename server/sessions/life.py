@@ -5,6 +5,7 @@ import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
+from server.animation.blink_schedule import LEAST_APART_S, LastBlink
 from server.animation.face_warp import FaceWarp
 from server.animation.idle_motion import Motion, Pose, smooth
 from server.animation.stitch import Clip
@@ -44,6 +45,8 @@ class WarpLife:
             notices: what could be better about it.
         """
         self.notices = notices
+        self.last_blink = LastBlink()
+        """Of speech too, if whoever shows speech says so here."""
         self._draw = draw
         self._motion = Motion(seed)
         self._awake = 0.0
@@ -69,8 +72,15 @@ class WarpLife:
         step = -step_s / REST_S if resting else step_s / WAKE_S
         self._awake = min(1.0, max(0.0, self._awake + step))
         begun_s, _ = self._motion.blink(at_s)
-        blinks = self._blinks_since_s <= begun_s < self._blinks_until_s
+        blinks = self._blinks_since_s <= begun_s < self._blinks_until_s and self._may_blink(begun_s)
+        if blinks:
+            self.last_blink.at_s = begun_s
         return self._motion.pose(at_s, smooth(self._awake), blinks=blinks)
+
+    def _may_blink(self, begun_s: float) -> bool:
+        """Tells whether a blink is the one that goes on, or long enough after the last one."""
+        last_s = self.last_blink.at_s
+        return begun_s == last_s or begun_s >= last_s + LEAST_APART_S
 
 
 async def warp_life(engine: Engine, picture: Picture, seed: int) -> WarpLife:

@@ -16,6 +16,7 @@ from server.errors import LimitError
 from server.pictures.portrait import Picture
 from server.sessions.events import (
     Answer,
+    Blink,
     Event,
     Frame,
     Interrupted,
@@ -37,6 +38,7 @@ class _Drawn:
     speech: Speech
     number: int
     picture: Picture
+    blink: Blink | None
 
 
 class _Mark(Enum):
@@ -75,14 +77,16 @@ class Outbox:
         """Whether everything has left."""
         return not self._waiting
 
-    async def picture(self, speech: Speech, number: int, picture: Picture) -> None:
-        """Adds a picture; waits while too many wait."""
+    async def picture(
+        self, speech: Speech, number: int, picture: Picture, blink: Blink | None = None
+    ) -> None:
+        """Adds a picture, and what blink is in it; waits while too many wait."""
         while self._pictures >= self._capacity:
             self._changed.clear()
             await self._changed.wait()
         self._pictures += 1
         self._pacer.made()
-        self._add(_Drawn(speech, number, picture))
+        self._add(_Drawn(speech, number, picture, blink))
 
     def ended(self, speech: Speech) -> None:
         """Says that all pictures of an utterance have been added."""
@@ -189,7 +193,8 @@ class Outbox:
         speech, index = drawn.speech, self._frames
         self._frames += 1
         self._next_sample = speech.sample_of(drawn.number + 1)
-        return Frame(index, speech.number, speech.sample_of(drawn.number), drawn.picture)
+        sample = speech.sample_of(drawn.number)
+        return Frame(index, speech.number, sample, drawn.picture, blink=drawn.blink)
 
     def _answer(self, item: Answer | _Mark) -> None:
         if len(self._waiting) - self._pictures >= MAX_UNREAD_ANSWERS:

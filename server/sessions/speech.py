@@ -66,7 +66,12 @@ class Speech:
     @property
     def shown_frames(self) -> int | None:
         """Frames to be shown; None while more audio may come."""
-        return None if self.frame_count is None else self.clock.frame_count(self.samples)
+        return None if self.frame_count is None else self.known_frames
+
+    @property
+    def known_frames(self) -> int:
+        """Frames to be shown of what has been said so far."""
+        return self.clock.frame_count(self.samples)
 
     def sample_of(self, frame: int) -> int:
         """Returns where a frame of this utterance begins in the call's audio."""

@@ -92,7 +92,7 @@ def test_every_option_reaches_the_server(tmp_path: Path, speech_file: Path) -> N
     service = FakeService()
     words = ["--size", "96x64", "--steps", "6", "--audio-guidance", "1.5", "--prompt", "a face"]
     words += ["--seed", "7", "--sampler", "flow_dpmpp", "--chunk-ms", "500"]
-    words += ["--fps", "29.97", "--blend-frames"]
+    words += ["--fps", "29.97", "--blend-frames", "--blink"]
     with served(service) as address:
         result = run(address, speech_file, tmp_path / "film.mp4", *words)
     assert result.exit_code == 0, result.stderr
@@ -103,6 +103,7 @@ def test_every_option_reaches_the_server(tmp_path: Path, speech_file: Path) -> N
     asked = service.start.video_format
     assert (asked.frames_per_second, asked.frames_per_second_denominator) == (30_000, 1001)
     assert asked.blend_frames
+    assert service.start.blink_over_speech
     assert len(service.chunks) == 3
 
 

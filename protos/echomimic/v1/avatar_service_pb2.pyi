@@ -322,7 +322,7 @@ class TeaCache(_message.Message):
     def __init__(self, threshold: _Optional[float] = ..., warm_up: _Optional[int] = ..., policy: _Optional[_Union[TeaCachePolicy, str]] = ..., off: _Optional[bool] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ("request_id", "client_session_id", "audio_format", "video_format", "generation", "windows", "limits", "idle_mode", "pace", "buffer")
+    __slots__ = ("request_id", "client_session_id", "audio_format", "video_format", "generation", "windows", "limits", "idle_mode", "pace", "buffer", "blink_over_speech")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     CLIENT_SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FORMAT_FIELD_NUMBER: _ClassVar[int]
@@ -333,6 +333,7 @@ class Started(_message.Message):
     IDLE_MODE_FIELD_NUMBER: _ClassVar[int]
     PACE_FIELD_NUMBER: _ClassVar[int]
     BUFFER_FIELD_NUMBER: _ClassVar[int]
+    BLINK_OVER_SPEECH_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     client_session_id: str
     audio_format: AudioFormat
@@ -343,7 +344,8 @@ class Started(_message.Message):
     idle_mode: IdleMode
     pace: Pace
     buffer: _duration_pb2.Duration
-    def __init__(self, request_id: _Optional[str] = ..., client_session_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., idle_mode: _Optional[_Union[IdleMode, str]] = ..., pace: _Optional[_Union[Pace, str]] = ..., buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    blink_over_speech: bool
+    def __init__(self, request_id: _Optional[str] = ..., client_session_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., idle_mode: _Optional[_Union[IdleMode, str]] = ..., pace: _Optional[_Union[Pace, str]] = ..., buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., blink_over_speech: _Optional[bool] = ...) -> None: ...
 
 class WindowSettings(_message.Message):
     __slots__ = ("first_window_frames", "window_frames", "overlap_frames", "audio_lookahead", "audio_left_context", "advised_buffer", "ladder")
@@ -516,7 +518,7 @@ class Summary(_message.Message):
     def __init__(self, frames: _Optional[int] = ..., audio_samples: _Optional[int] = ..., audio_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., windows: _Optional[int] = ..., first_frame_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., wall_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., realtime_factor: _Optional[float] = ..., playable_latency: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle_frames: _Optional[int] = ..., underruns: _Optional[int] = ...) -> None: ...
 
 class RenderRequest(_message.Message):
-    __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "audio", "video_format", "generation", "output", "exact_clip")
+    __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "audio", "video_format", "generation", "output", "exact_clip", "blink_over_speech")
     CLIENT_SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     PORTRAIT_FIELD_NUMBER: _ClassVar[int]
     AVATAR_ID_FIELD_NUMBER: _ClassVar[int]
@@ -526,6 +528,7 @@ class RenderRequest(_message.Message):
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     EXACT_CLIP_FIELD_NUMBER: _ClassVar[int]
+    BLINK_OVER_SPEECH_FIELD_NUMBER: _ClassVar[int]
     client_session_id: str
     portrait: Portrait
     avatar_id: str
@@ -535,7 +538,8 @@ class RenderRequest(_message.Message):
     generation: GenerationSettings
     output: RenderOutput
     exact_clip: ExactClip
-    def __init__(self, client_session_id: _Optional[str] = ..., portrait: _Optional[_Union[Portrait, _Mapping]] = ..., avatar_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., audio: _Optional[bytes] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., output: _Optional[_Union[RenderOutput, str]] = ..., exact_clip: _Optional[_Union[ExactClip, _Mapping]] = ...) -> None: ...
+    blink_over_speech: bool
+    def __init__(self, client_session_id: _Optional[str] = ..., portrait: _Optional[_Union[Portrait, _Mapping]] = ..., avatar_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., audio: _Optional[bytes] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., output: _Optional[_Union[RenderOutput, str]] = ..., exact_clip: _Optional[_Union[ExactClip, _Mapping]] = ..., blink_over_speech: _Optional[bool] = ...) -> None: ...
 
 class ExactClip(_message.Message):
     __slots__ = ("window_frames", "overlap_frames", "blend_latents", "match_colors")

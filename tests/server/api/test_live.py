@@ -421,7 +421,6 @@ async def test_floats_that_are_no_numbers_are_refused(server: Served) -> None:
 
 TO_COME: dict[str, list[pb.AnimateRequest]] = {
     "avatar_id": [start(portrait=None, avatar_id="a")],
-    "blink_over_speech": [start(blink_over_speech=True)],
 }
 
 

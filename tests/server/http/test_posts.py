@@ -223,6 +223,7 @@ def deep(levels: int) -> bytes:
         ({"image": DOT, **SOUND, "color": "blue"}, "color"),
         ({"image": DOT, **SOUND, "settings": {"steps": 3}}, "settings"),
         ({"image": DOT, **SOUND, "settings": {"audio": "AAAA"}}, "settings.audio"),
+        ({"image": DOT, **SOUND, "settings": {"blink_over_speech": True}}, "blink_over_speech"),
         (
             {"image": DOT, **SOUND, "settings": {"generation": {"prompt": "\ud800"}}},
             "settings",

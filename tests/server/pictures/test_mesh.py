@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from server.pictures.mesh import MAX_FACES, FaceMesh, find_meshes, has_mesh
+from server.pictures.mesh import MAX_FACES, FaceMesh, find_meshes, follow_face, has_mesh
 from server.triton.contract import NETWORKS, PORTRAIT_NETWORKS
 from tests.support.onnx_engine import OnnxEngine
 from tests.support.paths import ROOT
@@ -98,6 +98,28 @@ async def test_a_picture_without_a_face_has_no_mesh(
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     assert await find_meshes(engine, noise) == ()
+
+
+async def test_a_face_that_is_followed_is_the_one_that_is_found(engine: OnnxEngine) -> None:
+    still = picture("photograph.jpg")
+    moved = [still[n:, n:][:400, :400].copy() for n in range(MAX_FACES + 2)]
+    followed = await follow_face(engine, moved, await only(engine, moved[0]))
+    assert len(followed) == len(moved)
+    for pixels, mesh in zip(moved, followed, strict=True):
+        plain = await only(engine, pixels)
+        assert mesh is not None
+        np.testing.assert_allclose(mesh.points[:, :2], plain.points[:, :2], atol=3)
+        for eye, expected in zip(mesh.eyes, plain.eyes, strict=True):
+            np.testing.assert_allclose(eye.iris, expected.iris, atol=1)
+            assert eye.openness == pytest.approx(expected.openness, abs=0.05)
+
+
+async def test_a_face_that_is_gone_is_lost(engine: OnnxEngine) -> None:
+    still = picture("photograph.jpg")
+    gone = np.random.default_rng(0).integers(0, 256, still.shape, np.uint8)
+    followed = await follow_face(engine, [still, gone], await only(engine, still))
+    assert [mesh is None for mesh in followed] == [False, True]
+    assert await follow_face(engine, [], await only(engine, still)) == []
 
 
 async def test_of_a_crowd_only_some_are_looked_at(engine: OnnxEngine) -> None:

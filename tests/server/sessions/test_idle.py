@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from server.pictures.portrait import Picture
-from server.sessions.events import Frame
+from server.sessions.events import Blink, Frame
 from server.sessions.idle import Coming, Idle
 
 RATE = Fraction(25)
@@ -115,6 +115,23 @@ async def test_a_fade_that_is_broken_off_goes_on_from_what_was_shown(room: Room)
     back = [await room.speaks(index) for index in range(8, 16)]
     assert 0 < back[0] < shown[-1] < 50
     assert back[-1] == 0
+
+
+async def test_a_blink_goes_on_while_speech_is_faded_out(room: Room) -> None:
+    asked: list[float] = []
+
+    def later(later_s: float) -> Picture:
+        asked.append(round(later_s, 6))
+        return grey(20)
+
+    await room.idle.spoken(Frame(0, 2, 0, grey(60), blink=Blink(grey(0), later)))
+    shown = [await room.idles(index) for index in range(1, 4)]
+    assert asked == [0.04, 0.08, 0.12]
+    assert shown == [round(20 + 80 * n / 21) for n in (1, 2, 3)]
+    # What is faded out next has none.
+    await room.speaks(4)
+    await room.idles(5)
+    assert len(asked) == 3
 
 
 async def test_a_picture_of_speech_is_not_held_on_to(room: Room) -> None:
