@@ -93,7 +93,13 @@ class Conversation:
             if job.blinks
             else None
         )
-        self._idle = life and Idle(life, self._retiming.frame_rate, now, self._coming)
+        self._idle = life and Idle(
+            life,
+            self._retiming.frame_rate,
+            now,
+            self._coming,
+            is_paced=job.pace.is_realtime,
+        )
         pacer = Pacer(job.pace, self.report, self._is_starving, gateway.recorder)
         self._outbox = Outbox(self._capacity, pacer, self._idle)
         self._economy = Economy(gateway.offer.rungs(job.video_format.size), self._tell_lowered)

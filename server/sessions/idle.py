@@ -55,6 +55,8 @@ class Idle:
         frame_rate: Fraction,
         now: Callable[[], float],
         coming: Callable[[], Coming],
+        *,
+        is_paced: bool = False,
     ) -> None:
         """Begins with the stream.
 
@@ -63,11 +65,13 @@ class Idle:
             frame_rate: frames a second.
             now: a monotonic clock in seconds.
             coming: tells what is said next.
+            is_paced: whether frames of speech leave when they are shown, rather than ahead.
         """
         self._life = life
         self._frame_rate = frame_rate
         self._now = now
         self._coming = coming
+        self._is_paced = is_paced
         self._began_s = now()
         """When frame 0 would have been due, had every frame since been in time."""
         self._is_idle: bool | None = None
@@ -124,7 +128,10 @@ class Idle:
             self._blink = None
             self._fading = round(fade_s * self._frame_rate)
         self._is_idle = is_idle
-        self._began_s = max(self._began_s, self._now() - float(index / self._frame_rate))
+        began_s = self._now() - float(index / self._frame_rate)
+        # Speech may have begun before the frame whose place it took was due.
+        is_shown_now = self._is_paced and not is_idle
+        self._began_s = began_s if is_shown_now else max(self._began_s, began_s)
         if self._from is not None and self._faded < self._fading:
             self._faded += 1
             if self._lids is not None:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
+from echomimic_client.playback import EARLY_S
 from server.errors import LimitError
 from server.pictures.portrait import Picture
 from server.sessions.events import (
@@ -140,7 +141,8 @@ class Outbox:
             for told in self._pacer.news():
                 yield told
             hold_s = self._hold_s()
-            if hold_s > 0:
+            # Where both are due, speech is: two clocks tell when, in sums of fractions.
+            if hold_s > EARLY_S:
                 idle_s = self._idle_s()
                 if self._idle is not None and idle_s <= 0:
                     self._frames += 1
