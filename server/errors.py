@@ -4,6 +4,7 @@ AvatarError
 |- InvalidFieldError         the client sent something wrong: names the field and the remedy
 |- UnauthenticatedError      the call does not prove whom it is of
 |- PermissionDeniedError     the caller may not call this method
+|- AvatarNotFoundError       the caller has no avatar of that id
 |- NotBuiltError             declared in the contract, not built yet
 |- MissingExtraError         this installation lacks an optional package
 |- CapacityError             the server is full: try again later
@@ -55,6 +56,19 @@ class PermissionDeniedError(AvatarError):
 
     def __str__(self) -> str:
         return f"{self.caller} may not call {self.method}; ask the operator for the permission"
+
+
+@dataclass(eq=False)
+class AvatarNotFoundError(AvatarError):
+    """The caller has no avatar of an id."""
+
+    field: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.field}: names no avatar of this caller, or one that has expired or was "
+            "deleted; call CreateAvatar"
+        )
 
 
 @dataclass(eq=False)

@@ -123,6 +123,7 @@ class Metrics(Recorder):
             "Portraits and prompts looked for among those that are prepared.",
             *("kind", "result"),
         )
+        self._avatars = self._gauge("avatars", "Prepared portraits that are kept.")
         self._lag_s = self._histogram(
             "loop_lag_seconds",
             "How long the event loop was held up, at each of many looks.",
@@ -180,6 +181,10 @@ class Metrics(Recorder):
     def endpoint_usable(self, endpoint: str, usable: Callable[[], bool]) -> None:
         """Asks from now on whether a Triton is used, whenever metrics are asked for."""
         self._usable.labels(endpoint).set_function(usable)
+
+    def avatars_kept(self, count: Callable[[], int]) -> None:
+        """Asks from now on how many avatars are kept, whenever metrics are asked for."""
+        self._avatars.set_function(count)
 
     def cache_asked(self, kind: str, *, hit: bool) -> None:
         """Counts a look into the cache."""

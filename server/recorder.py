@@ -49,6 +49,9 @@ class Recorder:
     def endpoint_usable(self, endpoint: str, usable: Callable[[], bool]) -> None:
         """Says how to ask whether a Triton is used."""
 
+    def avatars_kept(self, count: Callable[[], int]) -> None:
+        """Says how to ask how many avatars are kept."""
+
     def cache_asked(self, kind: str, *, hit: bool) -> None:
         """Says whether what was asked for was remembered."""
 

@@ -353,6 +353,18 @@ class Settings(BaseSettings):
     )
     max_portrait_bytes: int = Field(16 * 2**20, ge=1, description="Size of a portrait file.")
     max_portrait_pixels: int = Field(50_000_000, ge=1, description="Pixels of a portrait.")
+    max_avatars: int = Field(64, ge=0, description="Prepared portraits that are kept.")
+    max_avatars_per_caller: int = Field(
+        0, ge=0, description="Of them, those of one caller; 0 means all."
+    )
+    avatar_lifetime_s: float = Field(
+        24 * 3600.0, gt=0, description="How long a prepared portrait is kept that is not used."
+    )
+    avatar_folder: DirectoryPath | None = Field(
+        None,
+        description="Where prepared portraits outlive the process, and gateways with the same "
+        "folder share them; none keeps them in memory only.",
+    )
     max_stream_audio_s: float = Field(4 * 3600.0, gt=0, description="Audio of one stream.")
     max_render_audio_s: float = Field(300.0, gt=0, description="Audio of one render.")
     max_buffered_audio_s: float = Field(
@@ -400,6 +412,11 @@ class Settings(BaseSettings):
     def places_per_caller(self) -> int:
         """Streams and renders of one client address at once."""
         return min(self.max_streams_per_caller or self.max_streams, self.max_streams)
+
+    @property
+    def avatars_per_caller(self) -> int:
+        """Prepared portraits of one caller that are kept."""
+        return min(self.max_avatars_per_caller or self.max_avatars, self.max_avatars)
 
     @property
     def frame_rate(self) -> Fraction:

@@ -57,7 +57,11 @@ def parse_frame_rate(text: str) -> Fraction:
         raise typer.BadParameter("write it as 15, 23.976 or 29.97") from None
 
 
-PortraitFile = Annotated[Path, typer.Option(help="A picture file: head and shoulders.")]
+PortraitFile = Annotated[Path | None, typer.Option(help="A picture file: head and shoulders.")]
+AvatarId = Annotated[
+    str | None,
+    typer.Option(metavar="ID", help="In its place: what `animate avatars create` has prepared."),
+]
 SpeechFile = Annotated[
     Path | None,
     typer.Option(help="Speech: WAV, FLAC, OGG, MP3; with the extra mp4 also M4A, WebM, films."),

@@ -14,8 +14,26 @@ from echomimic_client.audio import AudioFormat
 from echomimic_client.film_kinds import FilmKind
 from echomimic_client.options import CallOptions, authorization, check, grpc_options
 from echomimic_client.portraits import PortraitReport, read_report
-from echomimic_client.results import ExactClip, Framing, IdleMode, Pace, Rendering, ServerInfo
-from echomimic_client.sources import Chunk, Portrait, Speech, chunks_of, portrait_file, whole_speech
+from echomimic_client.results import (
+    Avatar,
+    ExactClip,
+    FaceBox,
+    Framing,
+    IdleMode,
+    Pace,
+    Rendering,
+    ServerInfo,
+)
+from echomimic_client.sources import (
+    Chunk,
+    Picture,
+    Portrait,
+    Speech,
+    chunks_of,
+    portrait_file,
+    portrait_of,
+    whole_speech,
+)
 from echomimic_client.status import call_errors
 from echomimic_client.streams import Animation, Answers, OnBytes, OnProgress
 
@@ -76,7 +94,7 @@ class AvatarClient:
         """Streams speech in and frames out.
 
         Args:
-            portrait: a picture file's path or bytes, or a picture [height, width, 3].
+            portrait: a picture file's path or bytes, a picture [height, width, 3], or an avatar.
             audio: a sound file's path, a clip, or PCM in chunks of any length, which a thread of
                 its own consumes; None leaves it to `send` and `end`.
             audio_format: how to read PCM; files and clips know it.
@@ -95,7 +113,7 @@ class AvatarClient:
         check(options)
         audio_format, chunks = chunks_of(() if audio is None else audio, audio_format)
         start = wire.start_request(
-            portrait_file(portrait),
+            portrait_of(portrait),
             audio_format,
             options,
             continues=continue_from_last_frame,
@@ -123,7 +141,7 @@ class AvatarClient:
         """Returns a film with sound, made on the server.
 
         Args:
-            portrait: a picture file's path or bytes, or a picture [height, width, 3].
+            portrait: a picture file's path or bytes, a picture [height, width, 3], or an avatar.
             speech: a sound file's path, a clip or PCM, all of it.
             audio_format: how to read PCM; files and clips know it.
             kind: of the film. A GIF has no sound; a fragmented MP4 can be played while it comes.
@@ -155,7 +173,7 @@ class AvatarClient:
 
     def check_portrait(
         self,
-        portrait: Portrait,
+        portrait: Picture,
         *,
         size: tuple[int, int] = (0, 0),
         framing: Framing = "fill",
@@ -176,11 +194,65 @@ class AvatarClient:
             OSError: the portrait cannot be read.
         """
         request = wire.check_request(portrait_file(portrait), framing, size, strict=strict)
-        with call_errors(self._target):
-            answer = self._stub.CheckPortrait(
-                request, timeout=deadline_s, metadata=authorization(self._api_key)
-            )
-        return read_report(answer)
+        return read_report(self._ask(self._stub.CheckPortrait, request, deadline_s))
+
+    def create_avatar(
+        self,
+        portrait: Picture,
+        *,
+        size: tuple[int, int] = (0, 0),
+        face_box: FaceBox | None = None,
+        framing: Framing = "fill",
+        strict: bool = False,
+        deadline_s: float | None = None,
+    ) -> Avatar:
+        """Has a portrait prepared once, for many calls, which then begin sooner.
+
+        Args:
+            portrait: a picture file's path or bytes, or a picture [height, width, 3].
+            size: of the frames to come, one of the server's; zeros are its default.
+            face_box: where the face is, for preview models.
+            framing: which part is to be shown.
+            strict: whether warnings make it unusable.
+            deadline_s: when the call shall fail, in seconds from now; None is never.
+
+        Raises:
+            CallError: the call failed, as for what is no picture.
+            OSError: the portrait cannot be read.
+        """
+        data = portrait_file(portrait)
+        request = wire.create_avatar_request(data, face_box, framing, size, strict=strict)
+        answer = self._ask(self._stub.CreateAvatar, request, deadline_s)
+        return wire.read_avatar(answer.avatar, answer.warnings)
+
+    def get_avatar(self, avatar_id: str, *, deadline_s: float | None = None) -> Avatar:
+        """Returns one of the caller's avatars.
+
+        Raises:
+            CallError: there is none of that id, or the call failed.
+        """
+        request = pb.GetAvatarRequest(avatar_id=avatar_id)
+        answer = self._ask(self._stub.GetAvatar, request, deadline_s)
+        return wire.read_avatar(answer.avatar)
+
+    def list_avatars(self, *, deadline_s: float | None = None) -> tuple[Avatar, ...]:
+        """Returns the caller's avatars, the oldest first.
+
+        Raises:
+            CallError: the call failed.
+        """
+        request = pb.ListAvatarsRequest()
+        answer = self._ask(self._stub.ListAvatars, request, deadline_s)
+        return tuple(map(wire.read_avatar, answer.avatars))
+
+    def delete_avatar(self, avatar_id: str, *, deadline_s: float | None = None) -> None:
+        """Has an avatar forgotten; calls that use it go on.
+
+        Raises:
+            CallError: there is none of that id, or the call failed.
+        """
+        request = pb.DeleteAvatarRequest(avatar_id=avatar_id)
+        self._ask(self._stub.DeleteAvatar, request, deadline_s)
 
     def server_info(self, *, deadline_s: float | None = None) -> ServerInfo:
         """Returns what the server runs and offers.
@@ -189,12 +261,13 @@ class AvatarClient:
             CallError: the call failed.
         """
         request = pb.GetServerInfoRequest()
+        answer = self._ask(self._stub.GetServerInfo, request, deadline_s)
+        return wire.read_server_info(answer)
+
+    def _ask(self, method: Any, request: Any, deadline_s: float | None) -> Any:
+        metadata = authorization(self._api_key)
         with call_errors(self._target):
-            return wire.read_server_info(
-                self._stub.GetServerInfo(
-                    request, timeout=deadline_s, metadata=authorization(self._api_key)
-                )
-            )
+            return method(request, timeout=deadline_s, metadata=metadata)
 
     def _render(
         self,
@@ -207,7 +280,7 @@ class AvatarClient:
     ) -> Answers:
         check(options)
         clip = whole_speech(speech, audio_format)
-        request = wire.render_request(portrait_file(portrait), clip, options, exact, output)
+        request = wire.render_request(portrait_of(portrait), clip, options, exact, output)
         return Answers(self._stub.Render(request, **self._grpc_options(options)), self._target)
 
     def _grpc_options(self, options: CallOptions) -> dict[str, Any]:

@@ -2,8 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +17,7 @@ from echomimic_client.arguments import (
     ADDRESS,
     JPEG_QUALITY,
     AudioGuidance,
+    AvatarId,
     BlendFrames,
     Blink,
     Deadline,
@@ -45,14 +45,17 @@ from echomimic_client.arguments import (
     call_options,
 )
 from echomimic_client.audio import AudioClip, read_audio
+from echomimic_client.avatar_commands import avatars
+from echomimic_client.blocking import AvatarClient
 from echomimic_client.connecting import connected
-from echomimic_client.errors import ClientError
 from echomimic_client.film_kinds import FilmKind, kind_of
+from echomimic_client.one_line import one_line_errors
 from echomimic_client.playing import Player, watch
 from echomimic_client.progress import frame_bar
 from echomimic_client.quiet import silent_libraries
 from echomimic_client.recording import OnPicture, Recording, record
 from echomimic_client.results import (
+    Avatar,
     ExactClip,
     Frame,
     FrameEncoding,
@@ -90,12 +93,14 @@ class Commands(TyperGroup):
 app = typer.Typer(
     cls=Commands, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False
 )
+app.add_typer(avatars, name="avatars")
 
 
 @app.command()
 def stream(
     *,
-    portrait: PortraitFile,
+    portrait: PortraitFile = None,
+    avatar: AvatarId = None,
     audio: SpeechFile = None,
     say: Text = None,
     voice: VoiceName = DEFAULT_VOICE,
@@ -159,7 +164,7 @@ def stream(
         blink=blink,
     )
     with one_line_errors():
-        said, image = speech(audio, say, voice), portrait.read_bytes()
+        said, image = speech(audio, say, voice), picture(portrait, avatar)
         frame_count = said.frames_at(fps) if isinstance(said, AudioClip) else None
         for folder in (out.parent if out else None, frames):
             if folder is not None:
@@ -179,7 +184,7 @@ def stream(
             def made(player: Player | None) -> Recording:
                 return record(
                     client,
-                    image,
+                    who(client, image, avatar),
                     said,
                     film=kind,
                     live=live,
@@ -201,7 +206,8 @@ def stream(
 @app.command()
 def render(
     *,
-    portrait: PortraitFile,
+    portrait: PortraitFile = None,
+    avatar: AvatarId = None,
     audio: SpeechFile = None,
     say: Text = None,
     voice: VoiceName = DEFAULT_VOICE,
@@ -257,12 +263,12 @@ def render(
     kind = out and film_kind(out)
     clip_mode = ExactClip(match_colors=match_colors) if exact else None
     with one_line_errors():
-        said, image = speech(audio, say, voice), portrait.read_bytes()
+        said, image = speech(audio, say, voice), picture(portrait, avatar)
         clip = whole(said)
         with connected(server) as client, frame_bar(clip.frames_at(fps)) as show:
             if out is not None and kind is not None:
                 result = client.render(
-                    image,
+                    who(client, image, avatar),
                     clip,
                     kind=kind,
                     exact=clip_mode,
@@ -273,7 +279,8 @@ def render(
                 out.write_bytes(result.film)
             elif frames is not None:
                 frames.mkdir(parents=True, exist_ok=True)
-                result = client.render_frames(image, clip, exact=clip_mode, **options)
+                asked = who(client, image, avatar)
+                result = client.render_frames(asked, clip, exact=clip_mode, **options)
                 for frame in result:
                     show(frame.index + 1)
                     write_frame(frames, frame)
@@ -317,6 +324,18 @@ def info(*, server: Server = ADDRESS, deadline_s: Deadline = 10.0) -> None:
     """Tells what a server runs and offers, as JSON."""
     with one_line_errors(), connected(server) as client:
         typer.echo(json.dumps(asdict(client.server_info(deadline_s=deadline_s)), indent=2))
+
+
+def picture(portrait: Path | None, avatar: str | None) -> bytes | None:
+    """Reads a picture file, unless an avatar is named in its place."""
+    if (portrait is None) == (avatar is None):
+        raise typer.BadParameter("say who: --portrait FILE or --avatar ID")
+    return None if portrait is None else portrait.read_bytes()
+
+
+def who(client: AvatarClient, image: bytes | None, avatar: str | None) -> bytes | Avatar:
+    """Returns who is animated: a picture file, or else the avatar of an id."""
+    return image if image is not None else client.get_avatar(avatar or "")
 
 
 def whole(said: AudioClip | SpokenText) -> AudioClip:
@@ -381,16 +400,3 @@ def summary(recording: Recording) -> str:
         f"playable after {1000 * recording.playable_latency_s:.0f} ms, "
         f"{recording.realtime_factor:.2f} x real time"
     )
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Ends the program with a line on standard error where something fails.
-
-    Ctrl-C ends it quietly, with status 130, as typer does by itself.
-    """
-    try:
-        yield
-    except (ClientError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 from typing import Literal
 
@@ -188,6 +189,20 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Avatar:
+    """A portrait that a server has prepared, and keeps for its caller."""
+
+    avatar_id: str
+    size: tuple[int, int]
+    """Width and height of the frames that it is prepared for."""
+    created: datetime
+    expires: datetime
+    """When it is forgotten, unless it is used before."""
+    warnings: tuple["ServerWarning", ...] = ()
+    """What could be better about it; known to whoever created it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerWarning:
     """Something is not as it should be, and the call goes on."""
 
@@ -258,6 +273,9 @@ class Limits:
     max_unread_answers: int
     max_waiting_updates: int
     max_buffer_s: float
+    max_avatars: int
+    max_avatars_per_caller: int
+    avatar_lifetime_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from echomimic_client.audio import AudioClip, AudioFormat, Bytes, read_audio
+from echomimic_client.results import Avatar
 
-Portrait = str | os.PathLike[str] | Bytes | NDArray[np.uint8]
+Picture = str | os.PathLike[str] | Bytes | NDArray[np.uint8]
 """A picture file's path or bytes, or a picture [height, width, 3], RGB."""
 Chunk = Bytes | NDArray[Any]
 """A piece of PCM: bytes, or int16 or float32 samples [samples] or [samples, channels]."""
@@ -25,7 +26,21 @@ CHUNK_MS = 100
 LONGEST_MESSAGE_S = 1
 
 
-def portrait_file(portrait: Portrait) -> bytes:
+Portrait = Picture | Avatar
+"""Who is animated: a picture file's path or bytes, a picture, or an avatar of the server's."""
+
+
+def portrait_of(portrait: Portrait) -> bytes | Avatar:
+    """Returns a picture file, or an avatar.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: an array is no picture.
+    """
+    return portrait if isinstance(portrait, Avatar) else portrait_file(portrait)
+
+
+def portrait_file(portrait: Picture) -> bytes:
     """Returns a picture file; an array becomes a PNG.
 
     Raises:

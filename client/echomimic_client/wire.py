@@ -1,8 +1,8 @@
 """Where protobuf types end: what clients state to messages, and messages to results."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
-from datetime import timedelta
+from datetime import timedelta, timezone
 from fractions import Fraction
 from typing import Any, TypeVar
 
@@ -13,9 +13,11 @@ from echomimic_client.audio import AudioClip, AudioFormat, SampleEncoding
 from echomimic_client.film_kinds import FilmKind
 from echomimic_client.options import DEFAULT_GENERATION, DEFAULT_VIDEO, CallOptions
 from echomimic_client.results import (
+    Avatar,
     BufferState,
     Event,
     ExactClip,
+    FaceBox,
     Frame,
     FrameEncoding,
     Framing,
@@ -96,7 +98,7 @@ _SAMPLER_NAMES: dict[int, SamplerName] = {value: name for name, value in _SAMPLE
 
 
 def start_request(
-    portrait: bytes,
+    portrait: bytes | Avatar,
     audio_format: AudioFormat,
     options: CallOptions,
     *,
@@ -129,7 +131,7 @@ def update_request(update_id: str, generation: GenerationSettings) -> pb.Animate
 
 
 def render_request(
-    portrait: bytes,
+    portrait: bytes | Avatar,
     clip: AudioClip,
     options: CallOptions,
     exact: ExactClip | None,
@@ -219,21 +221,58 @@ def check_request(
     portrait: bytes, framing: Framing, size: tuple[int, int], *, strict: bool
 ) -> pb.CheckPortraitRequest:
     """Asks what could be better about a portrait."""
-    message = pb.Portrait(image=portrait, framing=FRAMINGS[framing], strict=strict)
+    message = _portrait(portrait, None, framing, strict=strict)
     return pb.CheckPortraitRequest(portrait=message, width=size[0], height=size[1])
 
 
-def _common(portrait: bytes, audio_format: AudioFormat, options: CallOptions) -> dict[str, Any]:
-    video = options.get("video", DEFAULT_VIDEO)
+def create_avatar_request(
+    portrait: bytes,
+    face_box: FaceBox | None,
+    framing: Framing,
+    size: tuple[int, int],
+    *,
+    strict: bool,
+) -> pb.CreateAvatarRequest:
+    """Asks to prepare a portrait."""
+    message = _portrait(portrait, face_box, framing, strict=strict)
+    return pb.CreateAvatarRequest(portrait=message, width=size[0], height=size[1])
+
+
+def read_avatar(message: pb.Avatar, warnings: Iterable[pb.Warning] = ()) -> Avatar:
+    """Reads what is known of an avatar."""
+    return Avatar(
+        message.avatar_id,
+        (message.width, message.height),
+        message.create_time.ToDatetime(timezone.utc),
+        message.expire_time.ToDatetime(timezone.utc),
+        tuple(_read(ServerWarning, warning) for warning in warnings),
+    )
+
+
+def _who(portrait: bytes | Avatar, options: CallOptions) -> dict[str, Any]:
     face_box = options.get("face_box")
+    framing, strict = options.get("framing", "fill"), options.get("strict", False)
+    if isinstance(portrait, bytes):
+        return {"portrait": _portrait(portrait, face_box, framing, strict=strict)}
+    if face_box is not None or framing != "fill" or strict:
+        raise ValueError("face_box, framing and strict are stated where an avatar is created")
+    return {"avatar_id": portrait.avatar_id}
+
+
+def _portrait(
+    image: bytes, face_box: FaceBox | None, framing: Framing, *, strict: bool
+) -> pb.Portrait:
+    box = None if face_box is None else pb.FaceBox(**_stated(face_box))
+    return pb.Portrait(image=image, face_box=box, strict=strict, framing=FRAMINGS[framing])
+
+
+def _common(
+    portrait: bytes | Avatar, audio_format: AudioFormat, options: CallOptions
+) -> dict[str, Any]:
+    video = options.get("video", DEFAULT_VIDEO)
     return {
         "client_session_id": options.get("client_session_id", ""),
-        "portrait": pb.Portrait(
-            image=portrait,
-            face_box=None if face_box is None else pb.FaceBox(**_stated(face_box)),
-            strict=options.get("strict", False),
-            framing=FRAMINGS[options.get("framing", "fill")],
-        ),
+        **_who(portrait, options),
         "audio_format": pb.AudioFormat(
             encoding=_SAMPLES[audio_format.encoding],
             sample_rate_hz=audio_format.sample_rate_hz,

@@ -17,7 +17,13 @@ METHODS: dict[str, Permission] = {
     "CheckPortrait": "portraits",
     "POST /v1/portraits/check": "portraits",
     "CreateAvatar": "portraits",
+    "GetAvatar": "portraits",
+    "ListAvatars": "portraits",
     "DeleteAvatar": "portraits",
+    "POST /v1/avatars": "portraits",
+    "GET /v1/avatars": "portraits",
+    "GET /v1/avatars/{avatar_id}": "portraits",
+    "DELETE /v1/avatars/{avatar_id}": "portraits",
 }
 """What a method takes a permission for, as the log names it; all others tell what the server is."""
 

@@ -80,6 +80,12 @@ class Hold:
         self._cache = cache
         self._held: dict[str, tuple[Key, FloatArray]] = {}
 
+    def copy(self) -> "Hold":
+        """Returns another stream's, which begins with the same arrays."""
+        other = Hold(self._cache)
+        other._held = self._held.copy()
+        return other
+
     async def get(self, use: str, key: Key, make: Make) -> FloatArray:
         """Returns the array of a key; see `ByteCache.get`. It replaces the one held for the use."""
         held = self._held.get(use)

@@ -72,8 +72,10 @@ class Conditioner:
         self._encoded = encoded
 
     def for_stream(self) -> "Conditioner":
-        """Returns a conditioner for another stream, which remembers the same."""
-        return Conditioner(self._engine, self._tokenize, self._cache, self._encoded)
+        """Returns a conditioner for another stream, which remembers and holds the same."""
+        other = Conditioner(self._engine, self._tokenize, self._cache, self._encoded)
+        other._hold = self._hold.copy()
+        return other
 
     async def avatar(
         self,

@@ -4,6 +4,7 @@ client -> listen -> Conversation -> events -> encode -> client
 """
 
 import asyncio
+from functools import partial
 
 from echomimic.v1 import avatar_service_pb2 as pb
 
@@ -51,7 +52,7 @@ async def _read_start(gateway: Gateway, call: Call) -> Job:
     message = await call.read(pb.AnimateRequest, gateway.offer.settings.start_timeout_s)
     if message is None:
         raise InvalidFieldError("start", "is missing: the stream ended without a message")
-    return read_start(message, gateway.offer)
+    return read_start(message, gateway.offer, partial(gateway.avatars.find, call.caller))
 
 
 async def _answer(call: Call, conversation: Conversation, variant: Variant) -> None:

@@ -21,7 +21,13 @@ from grpc_status import rpc_status
 from server.access.access import Access
 from server.access.caller import Caller
 from server.api.status import facts_of, reason_of, to_status
-from server.errors import CapacityError, IdleClientError, SlowReaderError, cause_of
+from server.errors import (
+    CapacityError,
+    IdleClientError,
+    InvalidFieldError,
+    SlowReaderError,
+    cause_of,
+)
 from server.recorder import Recorder
 from server.sessions.events import Frame, Notice
 from server.sessions.gateway import Gateway
@@ -129,6 +135,18 @@ class Call:
             raise message
         # gRPC's mark of the end is none.
         return message if isinstance(message, kind) else None
+
+    async def read_one(self, kind: type[M], timeout_s: float) -> M:
+        """Returns the one request of a call.
+
+        Raises:
+            IdleClientError: none came in time.
+            InvalidFieldError: there is none, or its bytes are no message of this method.
+        """
+        request = await self.read(kind, timeout_s)
+        if request is None:
+            raise InvalidFieldError("message", "is missing: the call ended without a request")
+        return request
 
     async def read_unless_idle(
         self, kind: type[M], idle_timeout_s: float, is_working: Callable[[], bool]

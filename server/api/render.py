@@ -1,5 +1,6 @@
 """The Render call: a complete piece of speech to frames, or to a film with sound."""
 
+from functools import partial
 from importlib.util import find_spec
 
 from echomimic.v1 import avatar_service_pb2 as pb
@@ -10,7 +11,7 @@ from server.api.films import check_film, send_film
 from server.api.frames import Frames
 from server.api.requests import read_render
 from server.audio.clock import Clock
-from server.errors import InvalidFieldError, MissingExtraError
+from server.errors import MissingExtraError
 from server.sessions.conversation import Conversation, converse
 from server.sessions.events import Frame, Notice
 from server.sessions.gateway import Gateway
@@ -24,10 +25,9 @@ async def render(gateway: Gateway, call: Call) -> None:
     """Serves one Render call."""
     settings = gateway.offer.settings
     with gateway.admission.opening(call.caller):
-        request = await call.read(pb.RenderRequest, settings.start_timeout_s)
-        if request is None:
-            raise InvalidFieldError("message", "is missing: the call ended without a request")
-        job = read_render(request, gateway.offer)
+        request = await call.read_one(pb.RenderRequest, settings.start_timeout_s)
+        find = partial(gateway.avatars.find, call.caller)
+        job = read_render(request, gateway.offer, find)
         _check_extras(request, job)
     longest_s = settings.max_render_audio_s
     limits = AudioLimits(longest_s, "max_render_audio", max_buffered_s=longest_s)

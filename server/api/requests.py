@@ -1,8 +1,9 @@
 """Client messages to checked jobs. Every refusal names the field and the remedy."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 from echomimic.v1 import avatar_service_pb2 as pb
 
@@ -13,7 +14,7 @@ from server.animation.teacache import Policy
 from server.animation.variant import in_exact_clip
 from server.audio.clock import NANOSECONDS
 from server.audio.pcm import AudioFormat, SampleEncoding
-from server.errors import InvalidFieldError, MissingExtraError, NotBuiltError
+from server.errors import InvalidFieldError, MissingExtraError
 from server.pictures.encoding import FrameEncoding
 from server.pictures.face import FaceBox
 from server.pictures.framing import Framing
@@ -21,7 +22,7 @@ from server.sessions import jobs
 from server.sessions.jobs import IdleMode, Job, Offer, VideoFormat
 from server.sessions.pacer import Pace
 from server.sessions.retiming import OWN_RATE, Retiming
-from server.sessions.sitter import Sitter
+from server.sessions.sitter import Avatar, Sitter
 from server.sessions.stating import SHORTHANDS, Stated, check_range, with_stated
 from server.settings import (
     FRAME_RATE_DENOMINATORS,
@@ -61,18 +62,38 @@ FRAMINGS: dict[pb.PortraitFraming, Framing] = {
     pb.PORTRAIT_FRAMING_HEAD_AND_SHOULDERS: Framing.HEAD_AND_SHOULDERS,
 }
 
+Sizes = Sequence[tuple[int, int]]
+"""Widths and heights that may be asked for; the first is the default."""
 
-def read_start(message: pb.AnimateRequest, offer: Offer) -> Job:
+
+class FindAvatar(Protocol):
+    """Finds the caller's avatar of an id that a field has; see `Avatars.find`."""
+
+    def __call__(self, avatar_id: str, *, field: str) -> Avatar:
+        """Returns the avatar.
+
+        Raises:
+            AvatarNotFoundError: the caller has none of that id.
+        """
+        ...
+
+
+def read_start(message: pb.AnimateRequest, offer: Offer, find: FindAvatar) -> Job:
     """Reads the first message of an Animate stream.
+
+    Args:
+        message: whatever came first.
+        offer: what may be asked for.
+        find: finds the caller's avatar by its id, and the name of the field that has it.
 
     Raises:
         InvalidFieldError: it is no `start`, or a field of it cannot be used.
-        NotBuiltError: it asks for what this version does not have.
+        AvatarNotFoundError: the caller has no such avatar.
     """
     if message.WhichOneof("message") != "start":
         raise InvalidFieldError("message", "the first message must be `start`")
     start = message.start
-    job = _read_job(start, offer, prefix="start.")
+    job = _read_job(start, offer, find, prefix="start.")
     return replace(
         job,
         continues=start.continue_from_last_frame,
@@ -82,16 +103,21 @@ def read_start(message: pb.AnimateRequest, offer: Offer) -> Job:
     )
 
 
-def read_render(request: pb.RenderRequest, offer: Offer) -> Job:
+def read_render(request: pb.RenderRequest, offer: Offer, find: FindAvatar) -> Job:
     """Reads a Render request but for its audio.
+
+    Args:
+        request: of a client.
+        offer: what may be asked for.
+        find: finds the caller's avatar by its id, and the name of the field that has it.
 
     Raises:
         InvalidFieldError: a field cannot be used.
-        NotBuiltError: it asks for what this version does not have.
+        AvatarNotFoundError: the caller has no such avatar.
     """
     if request.output not in pb.RenderOutput.values():
         raise InvalidFieldError("output", "is unknown; ask for MP4, WEBM, GIF or FRAMES")
-    job = _read_job(request, offer, prefix="")
+    job = _read_job(request, offer, find, prefix="")
     exact = _exact_clip(request, job, offer)
     blinks = _blinks(request, offer, "blink_over_speech")
     if exact is None:
@@ -99,7 +125,10 @@ def read_render(request: pb.RenderRequest, offer: Offer) -> Job:
     if blinks:
         problem = "goes with no exact clip, which is made as the authors do; leave it out"
         raise InvalidFieldError("blink_over_speech", problem)
-    if job.framing is not Framing.FILL:
+    if isinstance(job.who, Avatar):
+        problem = "goes with no exact clip, which shows the whole portrait; send `portrait`"
+        raise InvalidFieldError("avatar_id", problem)
+    if job.who.framing is not Framing.FILL:
         problem = "goes with no exact clip, which shows the whole portrait; leave it out"
         raise InvalidFieldError("portrait.framing", problem)
     if request.video_format.frames_per_second and job.video_format.retiming != OWN_RATE:
@@ -153,34 +182,35 @@ def _pace(start: pb.Start, offer: Offer) -> Pace:
     )
 
 
-def _read_job(message: pb.Start | pb.RenderRequest, offer: Offer, *, prefix: str) -> Job:
+def _read_job(
+    message: pb.Start | pb.RenderRequest, offer: Offer, find: FindAvatar, *, prefix: str
+) -> Job:
     session_id = message.client_session_id
     if len(session_id.encode()) > jobs.MAX_SESSION_ID_BYTES:
         raise InvalidFieldError(
             f"{prefix}client_session_id", f"is longer than {jobs.MAX_SESSION_ID_BYTES} bytes"
         )
-    sitter = _portrait(message, offer, prefix)
+    who = _who(message, offer, find, prefix)
+    sizes = [who.size] if isinstance(who, Avatar) else offer.sizes
     return Job(
         client_session_id=session_id,
-        portrait=sitter.data,
-        portrait_field=sitter.field,
-        face_box=sitter.face_box,
-        framing=sitter.framing,
-        strict=sitter.strict,
+        who=who,
         audio_format=_audio_format(message.audio_format, f"{prefix}audio_format"),
-        video_format=_video_format(message.video_format, offer, f"{prefix}video_format"),
+        video_format=_video_format(message.video_format, offer, sizes, f"{prefix}video_format"),
         generation=with_stated(
             offer.generation, read_generation(message.generation), offer, f"{prefix}generation"
         ),
     )
 
 
-def _portrait(message: pb.Start | pb.RenderRequest, offer: Offer, prefix: str) -> Sitter:
+def _who(
+    message: pb.Start | pb.RenderRequest, offer: Offer, find: FindAvatar, prefix: str
+) -> Sitter | Avatar:
     match message.WhichOneof("avatar"):
         case None:
             raise InvalidFieldError(f"{prefix}portrait", "is missing; send a portrait file")
         case "avatar_id":
-            raise NotBuiltError(f"{prefix}avatar_id")
+            return find(message.avatar_id, field=f"{prefix}avatar_id")
         case _:
             return read_sitter(message.portrait, offer, f"{prefix}portrait")
 
@@ -208,15 +238,17 @@ def read_sitter(portrait: pb.Portrait, offer: Offer, field: str) -> Sitter:
     )
 
 
-def read_check(request: pb.CheckPortraitRequest, offer: Offer) -> tuple[Sitter, tuple[int, int]]:
-    """Reads what is to be checked, and the size of the frames to come.
+def read_portrait(
+    request: pb.CheckPortraitRequest | pb.CreateAvatarRequest, offer: Offer
+) -> tuple[Sitter, tuple[int, int]]:
+    """Reads a portrait without speech, and the size of the frames to come.
 
     Raises:
         InvalidFieldError: a field cannot be used.
     """
     if not request.HasField("portrait"):
         raise InvalidFieldError("portrait", "is missing; send a portrait file")
-    size = _size(request.width, request.height, offer, "width")
+    size = _size(request.width, request.height, offer.sizes, "width")
     return read_sitter(request.portrait, offer, "portrait"), size
 
 
@@ -286,13 +318,13 @@ def _audio_format(message: pb.AudioFormat, field: str) -> AudioFormat:
     return AudioFormat(encoding, message.sample_rate_hz, message.channels or 1)
 
 
-def _video_format(message: pb.VideoFormat, offer: Offer, field: str) -> VideoFormat:
+def _video_format(message: pb.VideoFormat, offer: Offer, sizes: Sizes, field: str) -> VideoFormat:
     encoding = FRAME_ENCODINGS.get(message.encoding or pb.FRAME_ENCODING_JPEG)
     if encoding is None:
         raise InvalidFieldError(f"{field}.encoding", "is unknown; GetServerInfo lists them")
     if not encoding.is_offered:
         raise MissingExtraError(f"{field}.encoding H264", "mp4")
-    size = _size(message.width, message.height, offer, f"{field}.width")
+    size = _size(message.width, message.height, sizes, f"{field}.width")
     check_range(message.jpeg_quality, 0, 100, f"{field}.jpeg_quality")
     rate = _frame_rate(message, offer, field)
     return VideoFormat(
@@ -303,11 +335,11 @@ def _video_format(message: pb.VideoFormat, offer: Offer, field: str) -> VideoFor
     )
 
 
-def _size(width: int, height: int, offer: Offer, field: str) -> tuple[int, int]:
+def _size(width: int, height: int, sizes: Sizes, field: str) -> tuple[int, int]:
     if not width and not height:
-        return offer.sizes[0]
-    if (width, height) not in offer.sizes:
-        offered = ", ".join(f"{width}x{height}" for width, height in offer.sizes)
+        return sizes[0]
+    if (width, height) not in sizes:
+        offered = ", ".join(f"{width}x{height}" for width, height in sizes)
         raise InvalidFieldError(field, f"{width}x{height} is not offered; ask for one of {offered}")
     return width, height
 

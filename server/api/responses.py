@@ -283,6 +283,9 @@ def _limits(offer: Offer) -> pb.Limits:
         max_unread_answers=MAX_UNREAD_ANSWERS,
         max_waiting_updates=MAX_WAITING_UPDATES,
         max_buffer=_seconds(MAX_BUFFER_S),
+        max_avatars=settings.max_avatars,
+        max_avatars_per_caller=settings.avatars_per_caller,
+        avatar_lifetime=_seconds(settings.avatar_lifetime_s),
     )
 
 

@@ -10,12 +10,12 @@ from echomimic.v1 import avatar_service_pb2 as pb
 
 from server.api import responses
 from server.api.animate import animate
+from server.api.avatars import create_avatar, delete_avatar, get_avatar, list_avatars
 from server.api.calls import Call
 from server.api.judgements import judgement
 from server.api.methods import add_service
 from server.api.render import render
-from server.api.requests import read_check
-from server.errors import InvalidFieldError, NotBuiltError
+from server.api.requests import read_portrait
 from server.sessions.gateway import Gateway
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AvatarService"]
@@ -34,6 +34,10 @@ class AvatarService:
             "Render": render,
             "GetServerInfo": _get_server_info,
             "CheckPortrait": check_portrait,
+            "CreateAvatar": create_avatar,
+            "GetAvatar": get_avatar,
+            "ListAvatars": list_avatars,
+            "DeleteAvatar": delete_avatar,
         }
 
     def add_to(self, server: grpc.aio.Server) -> None:
@@ -41,18 +45,16 @@ class AvatarService:
         add_service(server, SERVICE, self._gateway, self._serve)
 
     async def _serve(self, method: str, call: Call) -> None:
-        if method not in self._methods:
-            raise NotBuiltError(method)
         await self._methods[method](self._gateway, call)
 
 
 async def check_portrait(gateway: Gateway, call: Call) -> None:
     """Serves one CheckPortrait call."""
     with gateway.admission.opening(call.caller):
-        request = await call.read(pb.CheckPortraitRequest, gateway.offer.settings.start_timeout_s)
-        if request is None:
-            raise InvalidFieldError("message", "is missing: the call ended without a request")
-        sitter, size = read_check(request, gateway.offer)
+        request = await call.read_one(
+            pb.CheckPortraitRequest, gateway.offer.settings.start_timeout_s
+        )
+        sitter, size = read_portrait(request, gateway.offer)
     async with gateway.admission.place(call.caller):
         await call.send(judgement(await gateway.judge(sitter, size)))
 

@@ -13,6 +13,7 @@ from google.rpc import (  # pyright: ignore[reportMissingTypeStubs]
 
 from server.errors import (
     AvatarError,
+    AvatarNotFoundError,
     CapacityError,
     EngineUnavailableError,
     ExecutionError,
@@ -68,6 +69,13 @@ KINDS: dict[type[AvatarError], Kind] = {
         "the caller may not call this method",
         "ask the operator for the permission",
         "no",
+    ),
+    AvatarNotFoundError: Kind(
+        code_pb2.NOT_FOUND,
+        "AVATAR_NOT_FOUND",
+        "the caller has no avatar of that id, or it has expired or was deleted",
+        "create it again with `CreateAvatar`",
+        "after that",
     ),
     NotBuiltError: Kind(
         code_pb2.UNIMPLEMENTED,
@@ -196,7 +204,7 @@ def _unforeseen(error: BaseException) -> status_pb2.Status:
 
 def _metadata(error: AvatarError) -> dict[str, str]:
     match error:
-        case InvalidFieldError(field=field):
+        case InvalidFieldError(field=field) | AvatarNotFoundError(field=field):
             return {"field": field}
         case NotBuiltError(feature=feature):
             return {"feature": feature}

@@ -8,6 +8,7 @@ import base64
 import json
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -218,9 +219,9 @@ class Still(Post):
         """Renders as far as the frame that is asked for."""
         settings = gateway.offer.settings
         with gateway.admission.opening(call.caller):
-            request = await call.read(pb.RenderRequest, settings.start_timeout_s)
-            assert request is not None, "a request's first message is its body"
-            job = read_render(request, gateway.offer)
+            request = await call.read_one(pb.RenderRequest, settings.start_timeout_s)
+            find = partial(gateway.avatars.find, call.caller)
+            job = read_render(request, gateway.offer, find)
         if job.exact is not None:
             raise InvalidFieldError("settings.exact_clip", "is for whole clips: /v1/animate")
         longest_s = settings.max_render_audio_s

@@ -21,10 +21,11 @@ from server.animation.condition import Conditioner
 from server.animation.defaults import GenerationSettings
 from server.animation.economy import Economy
 from server.animation.generation import Direction, Directions, Noise, direct, seeded_noise
+from server.animation.guidance import UNGUIDED
 from server.animation.pipeline import animate
 from server.animation.stitch import Clip
 from server.animation.tokens import PromptTokenizer
-from server.animation.variant import generation, needs_negative_text
+from server.animation.variant import generation, guidance, needs_negative_text
 from server.animation.windows import first_window
 from server.arrays import FloatArray
 from server.audio.clock import FRAME_RATE, MODEL_SAMPLES_PER_FRAME, Clock
@@ -34,12 +35,13 @@ from server.notices import Notice
 from server.pictures.portrait import Picture
 from server.recorder import SILENT, Recorder
 from server.sessions.admission import Admission
+from server.sessions.avatars import Avatars
 from server.sessions.blinks import Blinks
 from server.sessions.jobs import Job, Offer
 from server.sessions.judging import Judgement, judge
 from server.sessions.life import WarpLife, warp_life
 from server.sessions.prepared import Prepared, prepare
-from server.sessions.sitter import Sitter
+from server.sessions.sitter import Avatar, Sitter
 from server.sessions.speech import Speech
 from server.sessions.window_times import WindowTimes
 from server.triton.engine import Engine, Priority
@@ -78,14 +80,44 @@ class Gateway:
         self.recorder = recorder
         self.admission = Admission(offer.settings.max_streams, offer.settings.places_per_caller)
         self.window_times = WindowTimes()
+        self.avatars = Avatars(offer, self.prepare_avatar)
+        recorder.avatars_kept(lambda: self.avatars.count)
         self._engine = engine
         self._conditioner = Conditioner(
             engine, tokenizer, ByteCache(offer.settings.condition_cache_bytes, recorder), encoded
         )
 
     async def prepare(self, job: Job) -> Prepared:
-        """Returns who is animated; see `prepared.prepare`."""
-        return await prepare(self._engine, self._conditioner.for_stream(), self.offer, job)
+        """Returns who is animated; see `prepared.prepare`.
+
+        Raises:
+            AvatarNotFoundError: an avatar has been forgotten meanwhile.
+        """
+        match job.who:
+            case Avatar():
+                return await self.avatars.prepared(job.who)
+            case Sitter():
+                # Upstream drops the mask where nothing is guided; an exact clip does too.
+                unguided = guidance(job.generation).rows == UNGUIDED
+                is_exact = job.exact is not None
+                return await prepare(
+                    self._engine,
+                    self._conditioner.for_stream(),
+                    self.offer,
+                    job.who,
+                    job.video_format.size,
+                    uncropped=is_exact,
+                    masks=not (is_exact and unguided),
+                )
+
+    async def prepare_avatar(self, sitter: Sitter, frame_px: tuple[int, int]) -> Prepared:
+        """Returns whom the streams of an avatar animate, with all that they begin with encoded."""
+        conditioner = self._conditioner.for_stream()
+        prepared = await prepare(self._engine, conditioner, self.offer, sitter, frame_px)
+        await self.direction(self.offer.generation, prepared, Priority.NORMAL)
+        frames = first_window(self.offer.windows).frames
+        await conditioner.first_window(prepared.picture, frames, Priority.NORMAL)
+        return prepared
 
     async def judge(self, sitter: Sitter, frame_px: tuple[int, int]) -> Judgement:
         """Returns what there is to say of a portrait; see `judging.judge`."""

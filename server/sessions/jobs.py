@@ -19,12 +19,10 @@ from server.animation.windows import WindowSpec
 from server.audio.pcm import AudioFormat
 from server.manifest import Manifest, ManifestError
 from server.pictures.encoding import FrameEncoding
-from server.pictures.face import FaceBox
-from server.pictures.framing import Framing
 from server.pictures.mesh import has_mesh
 from server.sessions.pacer import AT_ONCE, Pace
 from server.sessions.retiming import OWN_RATE, Retiming
-from server.sessions.sitter import Sitter
+from server.sessions.sitter import Avatar, Sitter
 from server.settings import Settings
 from server.triton.contract import LIGHT_DECODER, Variant
 
@@ -63,15 +61,10 @@ class Job:
     """A call, understood."""
 
     client_session_id: str
-    portrait: bytes
-    portrait_field: str
-    face_box: FaceBox | None
+    who: Sitter | Avatar
     audio_format: AudioFormat
     video_format: VideoFormat
     generation: GenerationSettings
-    framing: Framing = Framing.FILL
-    strict: bool = False
-    """Whether warnings about the portrait are errors."""
     continues: bool = False
     """Whether an utterance begins with the last frame shown before it."""
     idle: IdleMode = "still"
@@ -82,11 +75,6 @@ class Job:
     """When frames leave, and what is told of it."""
     exact: ExactClip | None = None
     """How to make a whole clip as the authors do, if asked."""
-
-    @property
-    def sitter(self) -> Sitter:
-        """Who is to be animated."""
-        return Sitter(self.portrait, self.portrait_field, self.face_box, self.framing, self.strict)
 
 
 def window_spec(settings: Settings) -> WindowSpec:

@@ -2,14 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from PIL import Image
-
 from server.animation.condition import Conditioner
-from server.animation.guidance import UNGUIDED
-from server.animation.variant import guidance
 from server.arrays import FloatArray
 from server.errors import InvalidFieldError
 from server.notices import Notice
@@ -21,7 +17,6 @@ from server.pictures.face import (
     find_face,
     is_shown,
 )
-from server.pictures.face_finder import Box
 from server.pictures.framing import framed
 from server.pictures.portrait import (
     RECOMMENDED_SIDE_PX,
@@ -31,8 +26,9 @@ from server.pictures.portrait import (
     read_portrait,
     whole,
 )
-from server.sessions.jobs import Job, Offer
+from server.sessions.jobs import Offer
 from server.sessions.judging import Judging
+from server.sessions.sitter import Sitter
 from server.triton.engine import Engine, Priority
 
 
@@ -55,9 +51,32 @@ class Prepared:
     conditioner: Conditioner
     judge: Callable[[], Awaitable[Sequence[Notice]]]
 
+    def for_stream(self) -> "Prepared":
+        """Returns the same for another stream, which is told nothing more of the portrait."""
+        conditioner = self.conditioner.for_stream()
+        return replace(self, notices=(), conditioner=conditioner, judge=_nothing)
 
-async def prepare(engine: Engine, conditioner: Conditioner, offer: Offer, job: Job) -> Prepared:
-    """Decodes a job's portrait, and finds the face in it if the variant needs it.
+
+async def prepare(
+    engine: Engine,
+    conditioner: Conditioner,
+    offer: Offer,
+    sitter: Sitter,
+    frame_px: tuple[int, int],
+    *,
+    uncropped: bool = False,
+    masks: bool = True,
+) -> Prepared:
+    """Decodes a portrait, and finds the face in it if the variant needs it.
+
+    Args:
+        engine: looks for faces.
+        conditioner: encodes the portrait later.
+        offer: what the server has.
+        sitter: who is to be animated.
+        frame_px: width and height of the frames to come.
+        uncropped: whether all of the portrait is shown, at about that size, as the authors do.
+        masks: whether speech acts on the face alone, where one is known.
 
     Raises:
         InvalidFieldError: it is no usable picture, or one that warnings make unusable.
@@ -65,24 +84,26 @@ async def prepare(engine: Engine, conditioner: Conditioner, offer: Offer, job: J
     """
     portrait = await asyncio.to_thread(
         read_portrait,
-        job.portrait,
+        sitter.data,
         max_pixels=offer.settings.max_portrait_pixels,
-        field=job.portrait_field,
+        field=sitter.field,
     )
-    image, box = portrait.image, job.face_box
+    image, box = portrait.image, sitter.face_box
     looks = offer.manifest.variant == "preview" and box is None
     if looks:
         box = await find_face(engine, image, Priority.FIRST_FRAME)
-    sitter = job.sitter
     judging = Judging(engine, offer, sitter, image)
-    if job.exact is not None:
+    if uncropped:
         shown, on_face = (0.0, 0.0, float(image.width), float(image.height)), True
     else:
-        shown, on_face = await judging.shown(job.video_format.size)
-    picture, placement = await asyncio.to_thread(_placed, image, shown, job, offer)
+        shown, on_face = await judging.shown(frame_px)
+    place = partial(framed, image, shown, frame_px)
+    if uncropped:
+        place = partial(whole, image, frame_px, offer.manifest.variant, field=sitter.field)
+    picture, placement = await asyncio.to_thread(place)
     if box is not None and not is_shown(box, placement):
         if not looks:
-            raise _box_not_shown(job, image.size, placement)
+            raise _box_not_shown(sitter, image.size, placement)
         box = None
     notices = portrait.notices + _size_notices(image.size)
     if not on_face:
@@ -94,11 +115,15 @@ async def prepare(engine: Engine, conditioner: Conditioner, offer: Offer, job: J
         await judging.notices(shown)
     return Prepared(
         picture,
-        _mask(job, box, placement),
+        _mask(box if masks else None, placement, grows=not uncropped),
         notices,
         conditioner,
         partial(judging.notices, shown, told),
     )
+
+
+async def _nothing() -> Sequence[Notice]:
+    return ()
 
 
 FACE_NOT_FOUND = Notice(
@@ -115,17 +140,10 @@ def _size_notices(portrait_px: tuple[int, int]) -> tuple[Notice, ...]:
     return (Notice("PORTRAIT_SMALL", message),)
 
 
-def _placed(image: Image.Image, shown: Box, job: Job, offer: Offer) -> tuple[Picture, Placement]:
-    size = job.video_format.size
-    if job.exact is None:
-        return framed(image, shown, size)
-    return whole(image, size, offer.manifest.variant, field=job.portrait_field)
-
-
 def _box_not_shown(
-    job: Job, portrait_px: tuple[int, int], placement: Placement
+    sitter: Sitter, portrait_px: tuple[int, int], placement: Placement
 ) -> InvalidFieldError:
-    field = job.sitter.beside("face_box")
+    field = sitter.beside("face_box")
     (width, height), shown = portrait_px, f"{placement.width} x {placement.height}"
     return InvalidFieldError(
         field,
@@ -134,10 +152,8 @@ def _box_not_shown(
     )
 
 
-def _mask(job: Job, box: FaceBox | None, placement: Placement) -> FloatArray:
-    # Upstream drops the mask where nothing is guided; an exact clip does too.
-    unguided = job.exact is not None and guidance(job.generation).rows == UNGUIDED
-    if box is None or unguided:
+def _mask(box: FaceBox | None, placement: Placement, *, grows: bool) -> FloatArray:
+    if box is None:
         return everywhere(placement.width, placement.height)
     mask = face_mask(box, placement)
-    return mask if job.exact is not None else at_least_one_token(mask, box, placement)
+    return at_least_one_token(mask, box, placement) if grows else mask

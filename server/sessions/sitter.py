@@ -1,4 +1,4 @@
-"""Who is to be animated, as a client sends it."""
+"""Who is to be animated: as a client sends it, or as an avatar that was prepared before."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,3 +39,20 @@ class Sitter:
             return None
         words = "; ".join(f"{each.reason}: {each.message}" for each in problems)
         return InvalidFieldError(self.field, words)
+
+
+@dataclass(frozen=True, slots=True)
+class Avatar:
+    """A portrait that was prepared before; `server.sessions.avatars` keeps it.
+
+    Attributes:
+        avatar_id: names it, and cannot be guessed.
+        owner: the name of the caller who created it.
+        size: width and height in pixels of the frames that it is prepared for.
+        created_s: when, in seconds since 1970.
+    """
+
+    avatar_id: str
+    owner: str
+    size: tuple[int, int]
+    created_s: float

@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -366,7 +367,7 @@ class WindowSettings(_message.Message):
     def __init__(self, first_window_frames: _Optional[int] = ..., window_frames: _Optional[int] = ..., overlap_frames: _Optional[int] = ..., audio_lookahead: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., audio_left_context: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., advised_buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., ladder: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_portrait_bytes", "max_portrait_pixels", "max_stream_audio", "max_render_audio", "max_buffered_audio", "read_timeout", "idle_timeout", "max_streams", "max_steps", "max_prompt_bytes", "start_timeout", "max_streams_per_caller", "max_waiting_utterances", "max_unread_answers", "max_waiting_updates", "max_buffer")
+    __slots__ = ("max_message_bytes", "max_portrait_bytes", "max_portrait_pixels", "max_stream_audio", "max_render_audio", "max_buffered_audio", "read_timeout", "idle_timeout", "max_streams", "max_steps", "max_prompt_bytes", "start_timeout", "max_streams_per_caller", "max_waiting_utterances", "max_unread_answers", "max_waiting_updates", "max_buffer", "max_avatars", "max_avatars_per_caller", "avatar_lifetime")
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_PORTRAIT_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_PORTRAIT_PIXELS_FIELD_NUMBER: _ClassVar[int]
@@ -384,6 +385,9 @@ class Limits(_message.Message):
     MAX_UNREAD_ANSWERS_FIELD_NUMBER: _ClassVar[int]
     MAX_WAITING_UPDATES_FIELD_NUMBER: _ClassVar[int]
     MAX_BUFFER_FIELD_NUMBER: _ClassVar[int]
+    MAX_AVATARS_FIELD_NUMBER: _ClassVar[int]
+    MAX_AVATARS_PER_CALLER_FIELD_NUMBER: _ClassVar[int]
+    AVATAR_LIFETIME_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_portrait_bytes: int
     max_portrait_pixels: int
@@ -401,7 +405,10 @@ class Limits(_message.Message):
     max_unread_answers: int
     max_waiting_updates: int
     max_buffer: _duration_pb2.Duration
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_portrait_bytes: _Optional[int] = ..., max_portrait_pixels: _Optional[int] = ..., max_stream_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_render_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_buffered_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., read_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_streams: _Optional[int] = ..., max_steps: _Optional[int] = ..., max_prompt_bytes: _Optional[int] = ..., start_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_streams_per_caller: _Optional[int] = ..., max_waiting_utterances: _Optional[int] = ..., max_unread_answers: _Optional[int] = ..., max_waiting_updates: _Optional[int] = ..., max_buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    max_avatars: int
+    max_avatars_per_caller: int
+    avatar_lifetime: _duration_pb2.Duration
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_portrait_bytes: _Optional[int] = ..., max_portrait_pixels: _Optional[int] = ..., max_stream_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_render_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_buffered_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., read_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_streams: _Optional[int] = ..., max_steps: _Optional[int] = ..., max_prompt_bytes: _Optional[int] = ..., start_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_streams_per_caller: _Optional[int] = ..., max_waiting_utterances: _Optional[int] = ..., max_unread_answers: _Optional[int] = ..., max_waiting_updates: _Optional[int] = ..., max_buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_avatars: _Optional[int] = ..., max_avatars_per_caller: _Optional[int] = ..., avatar_lifetime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Frame(_message.Message):
     __slots__ = ("index", "utterance_id", "presentation_time", "first_audio_sample", "kind", "encoding", "width", "height", "data", "key_frame")
@@ -748,16 +755,58 @@ class Eye(_message.Message):
     def __init__(self, upper_lid: _Optional[_Iterable[float]] = ..., lower_lid: _Optional[_Iterable[float]] = ..., iris_x: _Optional[float] = ..., iris_y: _Optional[float] = ..., iris_radius: _Optional[float] = ...) -> None: ...
 
 class CreateAvatarRequest(_message.Message):
-    __slots__ = ("portrait",)
+    __slots__ = ("portrait", "width", "height")
     PORTRAIT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
     portrait: Portrait
-    def __init__(self, portrait: _Optional[_Union[Portrait, _Mapping]] = ...) -> None: ...
+    width: int
+    height: int
+    def __init__(self, portrait: _Optional[_Union[Portrait, _Mapping]] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
+
+class Avatar(_message.Message):
+    __slots__ = ("avatar_id", "width", "height", "create_time", "expire_time")
+    AVATAR_ID_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    avatar_id: str
+    width: int
+    height: int
+    create_time: _timestamp_pb2.Timestamp
+    expire_time: _timestamp_pb2.Timestamp
+    def __init__(self, avatar_id: _Optional[str] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CreateAvatarResponse(_message.Message):
+    __slots__ = ("avatar", "warnings")
+    AVATAR_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    avatar: Avatar
+    warnings: _containers.RepeatedCompositeFieldContainer[Warning]
+    def __init__(self, avatar: _Optional[_Union[Avatar, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
+
+class GetAvatarRequest(_message.Message):
     __slots__ = ("avatar_id",)
     AVATAR_ID_FIELD_NUMBER: _ClassVar[int]
     avatar_id: str
     def __init__(self, avatar_id: _Optional[str] = ...) -> None: ...
+
+class GetAvatarResponse(_message.Message):
+    __slots__ = ("avatar",)
+    AVATAR_FIELD_NUMBER: _ClassVar[int]
+    avatar: Avatar
+    def __init__(self, avatar: _Optional[_Union[Avatar, _Mapping]] = ...) -> None: ...
+
+class ListAvatarsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListAvatarsResponse(_message.Message):
+    __slots__ = ("avatars",)
+    AVATARS_FIELD_NUMBER: _ClassVar[int]
+    avatars: _containers.RepeatedCompositeFieldContainer[Avatar]
+    def __init__(self, avatars: _Optional[_Iterable[_Union[Avatar, _Mapping]]] = ...) -> None: ...
 
 class DeleteAvatarRequest(_message.Message):
     __slots__ = ("avatar_id",)

@@ -60,6 +60,16 @@ class AvatarServiceStub:
                 request_serializer=echomimic_dot_v1_dot_avatar__service__pb2.CreateAvatarRequest.SerializeToString,
                 response_deserializer=echomimic_dot_v1_dot_avatar__service__pb2.CreateAvatarResponse.FromString,
                 _registered_method=True)
+        self.GetAvatar = channel.unary_unary(
+                '/echomimic.v1.AvatarService/GetAvatar',
+                request_serializer=echomimic_dot_v1_dot_avatar__service__pb2.GetAvatarRequest.SerializeToString,
+                response_deserializer=echomimic_dot_v1_dot_avatar__service__pb2.GetAvatarResponse.FromString,
+                _registered_method=True)
+        self.ListAvatars = channel.unary_unary(
+                '/echomimic.v1.AvatarService/ListAvatars',
+                request_serializer=echomimic_dot_v1_dot_avatar__service__pb2.ListAvatarsRequest.SerializeToString,
+                response_deserializer=echomimic_dot_v1_dot_avatar__service__pb2.ListAvatarsResponse.FromString,
+                _registered_method=True)
         self.DeleteAvatar = channel.unary_unary(
                 '/echomimic.v1.AvatarService/DeleteAvatar',
                 request_serializer=echomimic_dot_v1_dot_avatar__service__pb2.DeleteAvatarRequest.SerializeToString,
@@ -118,14 +128,30 @@ class AvatarServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateAvatar(self, request, context):
-        """Prepares a portrait once, for many streams. Not built yet: UNIMPLEMENTED.
+        """Prepares a portrait once, for many streams, whose first frame then comes sooner: it is decoded,
+        checked, cropped and encoded already. An avatar is its caller's own, and NOT_FOUND to others. It
+        is kept until it has not been used for `avatar_lifetime`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAvatar(self, request, context):
+        """Tells what is known of an avatar. This is no use of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAvatars(self, request, context):
+        """Lists the caller's avatars, the oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteAvatar(self, request, context):
-        """Forgets a prepared portrait. Not built yet: UNIMPLEMENTED.
+        """Forgets an avatar. Streams that use it go on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,6 +184,16 @@ def add_AvatarServiceServicer_to_server(servicer, server):
                     servicer.CreateAvatar,
                     request_deserializer=echomimic_dot_v1_dot_avatar__service__pb2.CreateAvatarRequest.FromString,
                     response_serializer=echomimic_dot_v1_dot_avatar__service__pb2.CreateAvatarResponse.SerializeToString,
+            ),
+            'GetAvatar': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAvatar,
+                    request_deserializer=echomimic_dot_v1_dot_avatar__service__pb2.GetAvatarRequest.FromString,
+                    response_serializer=echomimic_dot_v1_dot_avatar__service__pb2.GetAvatarResponse.SerializeToString,
+            ),
+            'ListAvatars': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAvatars,
+                    request_deserializer=echomimic_dot_v1_dot_avatar__service__pb2.ListAvatarsRequest.FromString,
+                    response_serializer=echomimic_dot_v1_dot_avatar__service__pb2.ListAvatarsResponse.SerializeToString,
             ),
             'DeleteAvatar': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteAvatar,
@@ -301,6 +337,60 @@ class AvatarService:
             '/echomimic.v1.AvatarService/CreateAvatar',
             echomimic_dot_v1_dot_avatar__service__pb2.CreateAvatarRequest.SerializeToString,
             echomimic_dot_v1_dot_avatar__service__pb2.CreateAvatarResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAvatar(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/echomimic.v1.AvatarService/GetAvatar',
+            echomimic_dot_v1_dot_avatar__service__pb2.GetAvatarRequest.SerializeToString,
+            echomimic_dot_v1_dot_avatar__service__pb2.GetAvatarResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAvatars(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/echomimic.v1.AvatarService/ListAvatars',
+            echomimic_dot_v1_dot_avatar__service__pb2.ListAvatarsRequest.SerializeToString,
+            echomimic_dot_v1_dot_avatar__service__pb2.ListAvatarsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -16,11 +16,12 @@ from google.rpc import status_pb2
 from tritonclient.grpc import service_pb2
 
 from server.api.kserve.model import AUDIO, INPUTS, MODEL, OUTPUTS, PORTRAIT, VERSION, Tensor
-from server.api.kserve.parameters import Value, name_of, state
-from server.api.requests import read_start
+from server.api.kserve.parameters import AVATAR, Value, name_of, state
+from server.api.requests import FindAvatar, read_start
 from server.audio.clock import MODEL_RATE_HZ
 from server.errors import InvalidFieldError
 from server.sessions.jobs import Job, Offer
+from server.sessions.sitter import Avatar, Sitter
 
 kserve: Any = service_pb2
 
@@ -104,32 +105,41 @@ def read_request(message: Any) -> Request:
     )
 
 
-def read_job(request: Request, offer: Offer, portrait: bytes | None) -> Job:
+def read_job(request: Request, offer: Offer, find: FindAvatar, portrait: bytes | None) -> Job:
     """Reads what the first request of a stream of speech asks for.
 
     Args:
         request: the first one.
         offer: what may be asked for.
+        find: finds the caller's avatar by its id.
         portrait: the server's own, for a request that has none.
 
     Raises:
         InvalidFieldError: a tensor or a parameter cannot be used.
-        NotBuiltError: it asks for what this version does not have.
+        AvatarNotFoundError: the caller has no such avatar.
     """
     start = pb.Start(
         audio_format=pb.AudioFormat(
             encoding=pb.AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=MODEL_RATE_HZ, channels=1
         )
     )
+    if request.portrait is not None and AVATAR in request.parameters:
+        problem = f"was sent with the parameter {AVATAR}; send one of them"
+        raise InvalidFieldError(PORTRAIT.name, problem)
     image = portrait if request.portrait is None else request.portrait
     if image is not None:
         start.portrait.image = image
     state(start, request.parameters)
     try:
-        job = read_start(pb.AnimateRequest(start=start), offer)
+        job = read_start(pb.AnimateRequest(start=start), offer, find)
     except InvalidFieldError as error:
         raise InvalidFieldError(name_of(error.field), error.problem) from error
-    return replace(job, portrait_field=PORTRAIT.name)
+    return job if isinstance(job.who, Avatar) else _named(job, job.who)
+
+
+def _named(job: Job, sitter: Sitter) -> Job:
+    """Returns a job whose portrait is called what its tensor is."""
+    return replace(job, who=replace(sitter, field=PORTRAIT.name))
 
 
 def response(request: Request, frame: pb.Frame, warnings: str) -> Any:

@@ -22,7 +22,7 @@ TYPES: dict[int, tuple[type[Value], ...]] = {
     FieldDescriptor.CPPTYPE_FLOAT: (int, float),
 }
 """What a parameter may be, by what a field holds."""
-SIZE = "size"
+SIZE, AVATAR = "size", "avatar_id"
 FIELD_OF = {"video_format.width": SIZE, "video_format.height": SIZE}
 """Fields that are called another name here."""
 
@@ -61,6 +61,7 @@ def _fields() -> Iterator[tuple[str, tuple[tuple[str, ...], Any]]]:
                 yield f"{field.name}_{inner.name}", (("generation", field.name), inner)
     quality = pb.VideoFormat.DESCRIPTOR.fields_by_name["jpeg_quality"]
     yield quality.name, (("video_format",), quality)
+    yield AVATAR, ((), pb.Start.DESCRIPTOR.fields_by_name[AVATAR])
 
 
 FIELDS = dict(_fields())

@@ -66,9 +66,7 @@ class InferenceService:
             await stream_infer(self._gateway, call, self._statistics, self._portrait)
         elif method in self._answers:
             kind = getattr(kserve, SERVICE.methods_by_name[method].input_type.name)
-            message = await call.read(kind, self._gateway.offer.settings.start_timeout_s)
-            if message is None:
-                raise InvalidFieldError("message", "is missing: the call ended without a request")
+            message = await call.read_one(kind, self._gateway.offer.settings.start_timeout_s)
             await call.send(self._answers[method](message))
         else:
             raise NotBuiltError(method)

@@ -9,6 +9,7 @@ half-closed, which ends its sequences, and everything is answered.
 
 import asyncio
 import time
+from functools import partial
 from typing import Any
 
 from tritonclient.grpc import service_pb2
@@ -112,7 +113,8 @@ class Talks:
         if request.sequence in self._sequences:
             problem = "is of a sequence that goes on; end that one first, or take another id"
             raise InvalidFieldError("parameters.sequence_id", problem)
-        job = messages.read_job(request, self._gateway.offer, self._portrait)
+        find = partial(self._gateway.avatars.find, self._call.caller)
+        job = messages.read_job(request, self._gateway.offer, find, self._portrait)
         talk = Talk(self._gateway, self._call, self._send, self._statistics)
         self._running.add(talk)
         if request.sequence:

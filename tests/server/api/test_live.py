@@ -419,26 +419,6 @@ async def test_floats_that_are_no_numbers_are_refused(server: Served) -> None:
     assert refusal(caught.value).field == "audio.data"
 
 
-TO_COME: dict[str, list[pb.AnimateRequest]] = {
-    "avatar_id": [start(portrait=None, avatar_id="a")],
-}
-
-
-@pytest.mark.parametrize("name", TO_COME)
-async def test_what_comes_later_is_refused_as_unimplemented(server: Served, name: str) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await animate(server, TO_COME[name])
-    assert refusal(caught.value).code == grpc.StatusCode.UNIMPLEMENTED
-
-
-@pytest.mark.parametrize("method", ["CreateAvatar", "DeleteAvatar"])
-async def test_avatars_are_unimplemented(server: Served, method: str) -> None:
-    request = getattr(pb, f"{method}Request")()
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await getattr(server.stub, method)(request)
-    assert refusal(caught.value).code == grpc.StatusCode.UNIMPLEMENTED
-
-
 async def test_a_dead_engine_is_unavailable_with_its_reason(
     server: Served, engine: FakeEngine
 ) -> None:

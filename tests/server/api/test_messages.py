@@ -103,7 +103,7 @@ async def test_the_log_tells_a_deadline_from_a_client_that_left(
     server: Served, leaves: bool
 ) -> None:
     with capture_logs() as logs:
-        call = server.stub.Animate(timeout=None if leaves else 0.2)
+        call = server.stub.Animate(timeout=None if leaves else 1.0)
         await call.write(start())
         await call.read()
         if leaves:

@@ -151,7 +151,7 @@ BAD: dict[str, tuple[dict[str, Any], grpc.StatusCode, str]] = {
         "portrait.image",
     ),
     "output": ({"output": 99}, grpc.StatusCode.INVALID_ARGUMENT, "output"),
-    "avatar": ({"portrait": None, "avatar_id": "a"}, grpc.StatusCode.UNIMPLEMENTED, ""),
+    "avatar": ({"portrait": None, "avatar_id": "a"}, grpc.StatusCode.NOT_FOUND, ""),
     "too long": ({"audio": bytes(RATE * 12)}, grpc.StatusCode.RESOURCE_EXHAUSTED, ""),
 }
 

@@ -34,7 +34,7 @@ from tests.support.conversations import FRAME, LIMITS, job
 from tests.support.fake_engine import FakeEngine
 from tests.support.paths import ROOT
 from tests.support.pipeline_reference import Recorder
-from tests.support.serving import manifest, small_windows, speech, tokenizer
+from tests.support.serving import manifest, portrait, small_windows, speech, tokenizer
 from tests.support.talking_photograph import TalkingPhotograph, photograph_file
 
 SIDE = 256
@@ -326,7 +326,7 @@ def test_paced_speech_blinks_as_well(tmp_path: Path) -> None:
 
 def test_a_picture_without_a_face_is_told_and_speech_goes_on(tmp_path: Path) -> None:
     form = replace(job().video_format, width=SIDE, height=SIDE)
-    asked: dict[str, Any] = {"portrait": job().portrait, "video_format": form}
+    asked: dict[str, Any] = {"portrait": portrait(), "video_format": form}
     plain, room = (
         play(tmp_path, FakeEngine(), said(9), blinks=blinks, **asked) for blinks in (False, True)
     )
@@ -338,8 +338,8 @@ def test_a_picture_without_a_face_is_told_and_speech_goes_on(tmp_path: Path) -> 
 
 def test_large_drawn_eyes_are_told_and_speech_goes_on(tmp_path: Path) -> None:
     class Drawn(FakeEngine):
-        portrait = Image.open(ROOT / "docs" / "media" / "portrait.png").convert("RGB")
-        picture = np.asarray(portrait.resize((SIDE, SIDE)))
+        drawn = Image.open(ROOT / "docs" / "media" / "portrait.png").convert("RGB")
+        picture = np.asarray(drawn.resize((SIDE, SIDE)))
 
         async def run(self, network: Network, *args: Any, **more: Any) -> Any:
             results = await super().run(network, *args, **more)

@@ -34,7 +34,7 @@ from tests.support.fake_engine import FakeEngine
 from tests.support.onnx_engine import OnnxEngine
 from tests.support.paths import ROOT
 from tests.support.pipeline_reference import Recorder
-from tests.support.serving import manifest, small_windows, speech, tokenizer
+from tests.support.serving import manifest, portrait, small_windows, speech, tokenizer
 
 REPOSITORY = ROOT / "export" / "demo" / "model_repository"
 PHOTOGRAPH = (ROOT / "docs" / "media" / "photograph.jpg").read_bytes()
@@ -326,8 +326,7 @@ def test_borders_are_faded_over(tmp_path: Path) -> None:
 
 def test_a_picture_without_a_face_stands_and_that_is_said(tmp_path: Path) -> None:
     async def main() -> None:
-        form = job().portrait
-        async with scene(tmp_path, "warp", portrait=form) as room:
+        async with scene(tmp_path, "warp", portrait=portrait()) as room:
             assert "IDLE_FACE_NOT_FOUND" in [notice.reason for notice in room.conversation.notices]
             first, *others = await room.take(40)
             assert all(np.array_equal(frame.picture, first.picture) for frame in others)
@@ -339,8 +338,8 @@ def test_a_drawn_face_with_large_eyes_moves_its_head_alone_and_that_is_said(
     tmp_path: Path,
 ) -> None:
     async def main() -> None:
-        portrait = (ROOT / "docs" / "media" / "portrait.png").read_bytes()
-        async with scene(tmp_path, "warp", portrait=portrait) as room:
+        drawn = (ROOT / "docs" / "media" / "portrait.png").read_bytes()
+        async with scene(tmp_path, "warp", portrait=drawn) as room:
             assert "IDLE_EYES_NOT_MOVED" in [notice.reason for notice in room.conversation.notices]
             first, *others = await room.take(30)
             assert not np.array_equal(first.picture, others[-1].picture)
