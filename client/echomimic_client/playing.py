@@ -138,16 +138,20 @@ def watch(
     work: Callable[[], T],
     player: Player,
     screen: Screen,
+    stop: Callable[[], object],
     *,
     now: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> T:
     """Shows what some work gives a player while it is done, to the end; returns what it came to.
 
+    Where it is given up, by Ctrl-C too, nothing is waited for but the work's end.
+
     Args:
         work: done in a thread of its own.
         player: what it gives frames to.
         screen: where they are shown.
+        stop: ends the work soon, wherever it is.
         now: a monotonic clock in seconds.
         sleep: waits for some seconds.
 
@@ -156,15 +160,20 @@ def watch(
         Exception: what the work raised.
     """
     with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(work)
-        done.add_done_callback(lambda _: player.complete(now()))
         try:
-            while screen.is_open and not (done.done() and player.is_empty):
+            done = pool.submit(work)
+            done.add_done_callback(lambda _: player.complete(now()))
+            while not (done.done() and player.is_empty):
+                if not screen.is_open:
+                    raise ScreenError("nobody looked any more, so the rest was not made")
                 picture = player.due(now())
                 if picture is not None:
                     screen.show(picture, player.line(now()))
                 screen.refresh()
                 sleep(LOOK_EVERY_S)
+            return done.result()
+        except BaseException:
+            stop()
+            raise
         finally:
             player.close()
-        return done.result()

@@ -196,7 +196,7 @@ def stream(
                     **options,
                 )
 
-            recording = played(made, whole(said), buffer_s) if play else made(None)
+            recording = played(made, whole(said), buffer_s, client.close) if play else made(None)
         if out is not None:
             out.write_bytes(recording.film)
     show_warnings(recording.warnings)
@@ -353,14 +353,22 @@ def shown_too(player: Player, keep: OnPicture) -> OnPicture:
     return both
 
 
-def played(made: Callable[[Player], Recording], clip: AudioClip, buffer_s: float) -> Recording:
-    """Shows a recording while it is made, with the clip's sound where there is any."""
+def played(
+    made: Callable[[Player], Recording],
+    clip: AudioClip,
+    buffer_s: float,
+    stop: Callable[[], object],
+) -> Recording:
+    """Shows a recording while it is made, with the clip's sound where there is any.
+
+    Where it is given up, ``stop`` has to end the making.
+    """
     sound, why_not = sound_of(clip)
     if why_not:
         typer.echo(why_not, err=True)
     player = Player(buffer_s, sound)
     with screen(Console()) as shows:
-        return watch(lambda: made(player), player, shows)
+        return watch(lambda: made(player), player, shows, stop)
 
 
 def film_kind(path: Path) -> FilmKind:

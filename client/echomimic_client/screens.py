@@ -116,8 +116,14 @@ def screen(console: Console) -> Iterator[Screen]:
         finally:
             window.close()
     elif console.is_terminal:
-        with console.screen():
+        # Not console.screen(), which gives nothing back where Ctrl-C comes while it begins.
+        try:
+            console.set_alt_screen(True)
+            console.show_cursor(False)
             yield Terminal(console)
+        finally:
+            console.set_alt_screen(False)
+            console.show_cursor(True)
     else:
         raise ScreenError("there is neither a display for a window nor a terminal to play in")
 

@@ -149,7 +149,7 @@ def watched(onto: Screen, frames: int) -> str:
 
     seen = threading.Event()
     onto.refresh = lambda: seen.set() if onto.pictures else None
-    return watch(work, player, onto, now=now, sleep=lambda _: None)
+    return watch(work, player, onto, lambda: None, now=now, sleep=lambda _: None)
 
 
 def test_every_frame_of_some_work_is_shown_and_its_outcome_returned() -> None:
@@ -161,6 +161,19 @@ def test_every_frame_of_some_work_is_shown_and_its_outcome_returned() -> None:
 def test_a_screen_that_is_closed_ends_the_work() -> None:
     with pytest.raises(ScreenError, match="nobody looked any more"):
         watched(Screen(closes_after=1), 200)
+
+
+def test_work_that_waits_for_ever_is_stopped_when_it_is_given_up() -> None:
+    stopped = threading.Event()
+    player = Player(0.2, Silence())
+    onto = Screen()
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    onto.refresh = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        watch(lambda: stopped.wait(), player, onto, stopped.set)
 
 
 CELL = re.compile(r"\x1b\[38;2;(\d+);(\d+);(\d+)m\x1b\[48;2;(\d+);(\d+);(\d+)m▀")

@@ -6,6 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -284,3 +287,51 @@ def test_ctrl_c_ends_it_quietly(
     assert result.exit_code == 130
     assert "Traceback" not in result.output
     assert not (tmp_path / "film.mp4").exists()
+
+
+ALONE, AS_BEFORE, CURSOR = b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[?25h"
+"""What a terminal is told: to show another screen, the one before, and the cursor."""
+
+
+@pytest.mark.parametrize(("chunks", "seen"), [(0, ALONE), (20, b"buffered")])
+def test_ctrl_c_ends_what_is_played_at_once_and_gives_the_terminal_back(
+    speech_file: Path, chunks: int, seen: bytes
+) -> None:
+    words = ["--portrait", str(PORTRAIT), "--audio", str(speech_file), "--play", "--buffer-s", "0"]
+    environment = {name: value for name, value in os.environ.items() if "DISPLAY" not in name}
+    ours, theirs = os.openpty()
+    with served(FakeService(stalls_after_chunks=chunks)) as address, ThreadPoolExecutor(1) as pool:
+        program = subprocess.Popen(
+            [sys.executable, "-m", "echomimic_client", *words, "--server", address],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment | {"TERM": "xterm-256color", "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        os.close(theirs)
+        was_seen = threading.Event()
+        reading = pool.submit(read_all, ours, seen, was_seen)
+        try:
+            assert was_seen.wait(30)
+            program.send_signal(signal.SIGINT)
+            # The service answers nothing until it has gone.
+            assert program.wait(10) == 130
+        finally:
+            program.kill()
+            program.wait()
+        shown = reading.result()
+    os.close(ours)
+    assert shown.count(ALONE) == shown.count(AS_BEFORE) == 1
+    assert shown.rindex(CURSOR) > shown.rindex(AS_BEFORE) > shown.rindex(ALONE)
+    assert b"Traceback" not in shown
+
+
+def read_all(terminal: int, word: bytes, was_seen: threading.Event) -> bytes:
+    """Returns all that is written to a terminal; says when a word was."""
+    seen = b""
+    with suppress(OSError):
+        while piece := os.read(terminal, 1 << 16):
+            seen += piece
+            if word in seen:
+                was_seen.set()
+    return seen

@@ -5,6 +5,7 @@ Run as a program it takes the gateway's place: `python -m tests.support.fake_ser
 
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -90,6 +91,8 @@ class FakeService(pb_grpc.AvatarServiceServicer):
     metadata: dict[str, Any] = field(default_factory=dict)
     deadline_s: float | None = None
     ended: bool = False
+    stalls_after_chunks: int | None = None
+    """After so many it answers nothing more until the call has ended."""
     render: pb.RenderRequest = field(default_factory=pb.RenderRequest)
 
     def Animate(  # noqa: N802
@@ -119,6 +122,9 @@ class FakeService(pb_grpc.AvatarServiceServicer):
             elif kind == "update":
                 yield self._updated(request.update, speech)
             else:
+                if len(self.chunks) == self.stalls_after_chunks:
+                    _until_ended(context)
+                    return
                 self.chunks.append(request.audio.data)
                 self._maybe_refuse(context)
                 yield from speech.said(request.audio.data)
@@ -226,6 +232,12 @@ class FakeService(pb_grpc.AvatarServiceServicer):
             windows=WINDOWS,
             limits=LIMITS,
         )
+
+
+def _until_ended(context: Any) -> None:
+    over = threading.Event()
+    if context.add_callback(over.set):
+        over.wait()
 
 
 @contextmanager
