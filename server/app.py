@@ -72,11 +72,17 @@ async def serve(settings: Settings) -> None:
 
 @contextmanager
 def _recording(settings: Settings, variant: Variant) -> Generator[Recorder]:
-    """Gives whom to tell what happens, and serves that as metrics if the settings say so."""
-    if settings.metrics_port is None:
+    """Gives whom to tell what happens, and serves that as metrics if the settings say so.
+
+    HTTP serves it, too.
+    """
+    if settings.metrics_port is None and settings.http_port is None:
         yield SILENT
         return
     metrics = Metrics(version("echomimic-server"), variant)
+    if settings.metrics_port is None:
+        yield metrics
+        return
     host, port = settings.host.strip("[]"), settings.metrics_port
     with ExitStack() as stack:
         try:
@@ -130,7 +136,8 @@ def _http(
     from server.http.app import make_app
     from server.http.listener import HttpListener
 
-    return HttpListener(make_app(gateway, works), settings, settings.http_port, tls)
+    measured = gateway.recorder.page if isinstance(gateway.recorder, Metrics) else None
+    return HttpListener(make_app(gateway, works, measured), settings, settings.http_port, tls)
 
 
 async def _run(settings: Settings, offer: Offer, recorder: Recorder, stack: ExitStack) -> None:

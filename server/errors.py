@@ -11,6 +11,7 @@ AvatarError
 |- LimitError                the client went past one of the limits that `started` reports
 |- SlowReaderError           the client does not read what it is sent
 |- IdleClientError           the client has been silent for too long
+|- DeadlineError             the client's own deadline has passed
 |- EngineUnavailableError    the engine's fault: a Triton, or a network in it, cannot be used now
 |- ExecutionError            the execution's own failure: the engine is well, others' go on
 |  |- ExecutionTimeoutError    it took too long
@@ -136,6 +137,16 @@ class IdleClientError(AvatarError):
 
     def __str__(self) -> str:
         return f"nothing was received for {self.timeout_s:g} s; send `end` after the last audio"
+
+
+@dataclass(eq=False)
+class DeadlineError(AvatarError):
+    """The time that the client gave its call has passed."""
+
+    timeout_s: float
+
+    def __str__(self) -> str:
+        return f"it was not done within the {self.timeout_s:g} s that the call gave it"
 
 
 @dataclass(eq=False)

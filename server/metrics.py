@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from typing import get_args
 
 from prometheus_client import (
+    CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
     ProcessCollector,
+    generate_latest,
     start_http_server,
 )
 
@@ -197,6 +199,10 @@ class Metrics(Recorder):
     def loop_held(self, seconds: float) -> None:
         """Counts a look at the event loop."""
         self._lag_s.observe(seconds)
+
+    def page(self) -> tuple[bytes, str]:
+        """Returns all of it in Prometheus's words, and their media type."""
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST
 
     @contextmanager
     def served(self, host: str, port: int) -> Generator[str]:

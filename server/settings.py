@@ -171,8 +171,8 @@ class Settings(BaseSettings):
         None,
         ge=0,
         le=65535,
-        description="Port of Prometheus's metrics over HTTP, on the same address; 0 takes a free "
-        "one, none serves none.",
+        description="Port of Prometheus's metrics alone, on the same address, for everybody; 0 "
+        "takes a free one, none leaves them to HTTP's `/metrics`.",
     )
     http_port: int | None = Field(
         None,

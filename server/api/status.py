@@ -15,6 +15,7 @@ from server.errors import (
     AvatarError,
     AvatarNotFoundError,
     CapacityError,
+    DeadlineError,
     EngineUnavailableError,
     ExecutionError,
     ExecutionFailedError,
@@ -118,6 +119,14 @@ KINDS: dict[type[AvatarError], Kind] = {
         "nothing was sent for too long, while nothing was left to animate",
         "send `end` after the last audio, and open a stream when there is more",
         "yes",
+    ),
+    DeadlineError: Kind(
+        code_pb2.DEADLINE_EXCEEDED,
+        "DEADLINE_EXCEEDED",
+        "the call's own deadline has passed: `Grpc-Timeout` by HTTP; by gRPC that is said without "
+        "a reason, by gRPC itself",
+        "give it longer, or ask for less",
+        "with a longer one",
     ),
     EngineUnavailableError: Kind(
         code_pb2.UNAVAILABLE,

@@ -3,25 +3,32 @@
 # FastAPI finds its functions by decorators.
 # pyright: reportUnusedFunction=false
 
+import uuid
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request, Response, WebSocket
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi_offline import FastAPIOffline  # pyright: ignore[reportMissingTypeStubs]
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
+from server.api.status import to_status
+from server.errors import AvatarError
 from server.http.examples import render_examples
 from server.http.post import FILMS, JPEGS, Check, Film, Pictures, Post, Still
-from server.http.problems import MEDIA_TYPE
+from server.http.problems import MEDIA_TYPE, headers, problem
 from server.http.requests import AnimateParts, CheckParts, RenderBody, RenderParts
 from server.http.socket import Socket
 from server.http.speech import Speaker, Speech, SpeechBody
 from server.http.studio import add_studio
 from server.sessions.gateway import Gateway
+
+log = structlog.get_logger()
 
 PROBLEM = {
     "description": "A problem (RFC 9457) with the reason that gRPC gives, too.",
@@ -40,14 +47,26 @@ class _Answer(Response):
         await self._answer(send)
 
 
-def make_app(gateway: Gateway, works: Callable[[], bool]) -> FastAPI:
+Measured = Callable[[], tuple[bytes, str]]
+"""Returns what is measured as a page for Prometheus, and the page's media type."""
+
+
+def make_app(
+    gateway: Gateway, works: Callable[[], bool], measured: Measured | None = None
+) -> FastAPI:
     """Returns the application.
 
     Args:
         gateway: draws.
         works: tells whether it can.
+        measured: for the path of metrics; None leaves it out.
     """
-    app = FastAPI(
+    # FastAPI's own page loads its scripts from elsewhere.
+    app = FastAPIOffline(
+        redoc_url=None,
+        static_url="/docs/static",
+        # Else the page would show an outside service where it is.
+        swagger_ui_parameters={"validatorUrl": None},
         title="EchoMimic gateway",
         version=version("echomimic-server"),
         description="A portrait and speech in, video out. docs/http.md says more.",
@@ -133,6 +152,27 @@ def make_app(gateway: Gateway, works: Callable[[], bool]) -> FastAPI:
         if works() and gateway.admission.is_open:
             return JSONResponse({"status": "ok"})
         return _plain_problem(HTTPStatus.SERVICE_UNAVAILABLE, "no Triton works, or it is the end")
+
+    if measured is not None:
+
+        @app.get(
+            "/metrics",
+            summary="What is measured, for Prometheus",
+            response_class=PlainTextResponse,
+            responses={"default": PROBLEM},
+        )
+        def metrics(request: Request) -> Response:
+            """Answers whoever may ask what the server is."""
+            client = request.client.host if request.client else "unknown"
+            gateway.access.admit("GET /metrics", client, request.headers.items())
+            page, media_type = measured()
+            return Response(page, media_type=media_type)
+
+    @app.exception_handler(AvatarError)
+    async def failed(request: Request, error: AvatarError) -> Response:
+        body = problem(to_status(error), uuid.uuid4().hex)
+        log.warning(f"{request.method} {request.url.path}", **body)
+        return JSONResponse(body, body["status"], headers(body))
 
     @app.exception_handler(HTTPException)
     async def refused(_request: Request, error: HTTPException) -> Response:

@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection
 
 from server.api.calls import STATUS_S, Call, serving
 from server.errors import InvalidFieldError
+from server.http.deadlines import deadline, timeout_s
 from server.http.problems import problem
 from server.sessions.gateway import Gateway
 
@@ -50,6 +51,14 @@ class Exchange(ABC):
         origin = self._connection.headers.get("origin")
         if origin and urlsplit(origin).netloc != self._connection.headers.get("host"):
             raise InvalidFieldError("origin", "is another site's; send requests from this one")
+
+    def timeout_s(self) -> float | None:
+        """Returns the seconds that the client gives its call, or None.
+
+        Raises:
+            InvalidFieldError: they cannot be read.
+        """
+        return timeout_s(self._connection.headers)
 
     @abstractmethod
     async def read(self) -> Any:
@@ -90,7 +99,7 @@ class HttpCall(Call):
             pass
 
     def cancelled_by(self) -> str:
-        """Returns why a call was cancelled: HTTP tells of no deadlines."""
+        """Returns why a call was cancelled: a deadline ends it by an error."""
         return "CANCELLED"
 
 
@@ -101,7 +110,7 @@ async def serve(
     work: Callable[[Gateway, Call], Awaitable[None]],
     gone: Callable[[], Coroutine[None, None, None]],
 ) -> None:
-    """Does a call's work until it is done, or its client is gone.
+    """Does a call's work until it is done, its deadline has passed, or its client is gone.
 
     Args:
         gateway: draws.
@@ -114,7 +123,8 @@ async def serve(
     async def run() -> None:
         async with serving(exchange, method, gateway, kind=HttpCall) as call:
             exchange.check_origin()
-            await work(gateway, call)
+            async with deadline(exchange.timeout_s()):
+                await work(gateway, call)
 
     async with asyncio.TaskGroup() as tasks:
         working, leaving = tasks.create_task(run()), tasks.create_task(gone())

@@ -8,11 +8,13 @@ from prometheus_client.metrics_core import Metric
 from server.metrics import PREFIX, Metrics
 from tests.reports import markdown
 
-EXPLANATION = """With `--metrics-port 9464` a gateway serves these to Prometheus at
-`http://HOST:9464/metrics`, on the address that `--host` says, which is loopback unless it is told
-otherwise. Without that setting it measures nothing. Histograms come as `_bucket`, `_sum` and
-`_count`, as usual; names of counters end in `_total`. Triton has metrics of its own, on its port
-8002: queues, batches, the GPU."""
+EXPLANATION = """A gateway with HTTP serves these to Prometheus at `/metrics` of its `--http-port`,
+by the same TLS, to whoever has the permission `info` where keys are asked for. With
+`--metrics-port 9464` it serves them at `http://HOST:9464/metrics`, too, in plain text and to
+everybody, on the address that `--host` says, which is loopback unless it is told otherwise. With
+neither it measures nothing. Histograms come as `_bucket`, `_sum` and `_count`, as usual; names of
+counters end in `_total`. Triton has metrics of its own, on its port 8002: queues, batches, the
+GPU."""
 
 NOTES = """[monitoring/alerts.yml](monitoring/alerts.yml) has alerts for Prometheus, and
 [monitoring/dashboard.json](monitoring/dashboard.json) a dashboard to import into Grafana, which

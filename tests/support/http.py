@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from server.access.tls import Tls
 from server.http.app import make_app
 from server.http.listener import HttpListener
+from server.metrics import Metrics
 from tests.support.serving import Served
 
 
@@ -26,7 +27,9 @@ async def by_http(
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """A client, who may believe an authority, for the HTTP side of a gateway that is served."""
     settings = served.gateway.offer.settings
-    listener = HttpListener(make_app(served.gateway, works), settings, port=0, tls=tls)
+    recorder = served.gateway.recorder
+    app = make_app(served.gateway, works, recorder.page if isinstance(recorder, Metrics) else None)
+    listener = HttpListener(app, settings, port=0, tls=tls)
     believed = ssl.create_default_context(cadata=authority.decode()) if authority else True
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(listener.run())
