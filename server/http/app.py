@@ -10,19 +10,24 @@ from importlib.metadata import version
 from typing import Any
 
 import structlog
+from echomimic.v1 import avatar_service_pb2 as pb
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi_offline import FastAPIOffline  # pyright: ignore[reportMissingTypeStubs]
+from google.protobuf.message import Message
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
+from server.api.avatars import delete_avatar, get_avatar, list_avatars
+from server.api.calls import Call
 from server.api.status import to_status
 from server.errors import AvatarError
+from server.http.avatars import Asked, Create
 from server.http.examples import render_examples
 from server.http.post import FILMS, JPEGS, Check, Film, Pictures, Post, Still
 from server.http.problems import MEDIA_TYPE, headers, problem
-from server.http.requests import AnimateParts, CheckParts, RenderBody, RenderParts
+from server.http.requests import AnimateParts, PortraitParts, RenderBody, RenderParts
 from server.http.socket import Socket
 from server.http.speech import Speaker, Speech, SpeechBody
 from server.http.studio import add_studio
@@ -34,6 +39,7 @@ PROBLEM = {
     "description": "A problem (RFC 9457) with the reason that gRPC gives, too.",
     "content": {MEDIA_TYPE: {"schema": {"type": "object"}}},
 }
+PROBLEMS: dict[int | str, dict[str, Any]] = {"default": PROBLEM}
 
 
 class _Answer(Response):
@@ -130,11 +136,39 @@ def make_app(
         summary="What could be better about a portrait",
         response_class=JSONResponse,
         responses={"default": PROBLEM},
-        openapi_extra=_body({"multipart/form-data": {"schema": _schema(CheckParts)}}),
+        openapi_extra=_body({"multipart/form-data": {"schema": _schema(PortraitParts)}}),
     )
     async def check(request: Request) -> Response:
         """Answers with a CheckPortraitResponse in protobuf's JSON."""
         return answered(Check, request)
+
+    @app.post(
+        "/v1/avatars",
+        summary="A portrait, prepared once for many streams",
+        response_class=JSONResponse,
+        responses={"default": PROBLEM},
+        openapi_extra=_body({"multipart/form-data": {"schema": _schema(PortraitParts)}}),
+    )
+    async def create(request: Request) -> Response:
+        """Answers with a CreateAvatarResponse in protobuf's JSON."""
+        return answered(Create, request)
+
+    def asked(
+        request: Request, message: Message, work: Callable[[Gateway, Call], Awaitable[None]]
+    ) -> Response:
+        return _Answer(lambda send: Asked(request, send, message, work).run(gateway))
+
+    @app.get("/v1/avatars", summary="Your avatars, the oldest first", responses=PROBLEMS)
+    async def avatars(request: Request) -> Response:
+        return asked(request, pb.ListAvatarsRequest(), list_avatars)
+
+    @app.get("/v1/avatars/{avatar_id}", summary="What is known of an avatar", responses=PROBLEMS)
+    async def avatar(request: Request, avatar_id: str) -> Response:
+        return asked(request, pb.GetAvatarRequest(avatar_id=avatar_id), get_avatar)
+
+    @app.delete("/v1/avatars/{avatar_id}", summary="Forgets an avatar", responses=PROBLEMS)
+    async def forget(request: Request, avatar_id: str) -> Response:
+        return asked(request, pb.DeleteAvatarRequest(avatar_id=avatar_id), delete_avatar)
 
     @app.websocket("/v1/stream")
     async def stream(websocket: WebSocket) -> None:

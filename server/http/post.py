@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from echomimic.v1 import avatar_service_pb2 as pb
-from google.protobuf import json_format
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Send
 
@@ -23,9 +22,9 @@ from server.api.render import render
 from server.api.requests import read_render
 from server.api.service import check_portrait
 from server.errors import InvalidFieldError
-from server.http import problems
+from server.http.answer import Answer
 from server.http.bodies import read_body
-from server.http.call import END, Exchange, serve
+from server.http.call import END
 from server.http.requests import Asked, read_check, read_clip, read_still
 from server.sessions.conversation import converse
 from server.sessions.events import Frame
@@ -44,19 +43,13 @@ FILMS = {
 _ENCODING = "FRAME_ENCODING_"
 
 
-class Post(Exchange):
-    """A request, and the answer to it as far as it has been sent."""
+class Post(Answer):
+    """A body in, one answer out."""
 
     def __init__(self, request: Request, send: Send, settings: Settings) -> None:
         """Begins with nothing read and nothing sent."""
-        super().__init__(request)
-        self._request = request
-        self._send = send
+        super().__init__(request, send)
         self._settings = settings
-        self._body_over = asyncio.Event()
-        self._is_left = False
-        self._begun = False
-        self._failed = False
 
     @abstractmethod
     async def read_request(self, body: Mapping[str, Any]) -> Any:
@@ -65,12 +58,6 @@ class Post(Exchange):
     async def work(self, gateway: Gateway, call: Call) -> None:
         """Renders."""
         await render(gateway, call)
-
-    async def run(self, gateway: Gateway) -> None:
-        """Answers the request."""
-        await serve(gateway, f"POST {self._request.url.path}", self, self.work, self._gone)
-        if self._begun and not self._failed:
-            await self._add(self._last_bytes(), more=False)
 
     async def read(self) -> Any:
         """Returns the request that the body is; then nothing more comes."""
@@ -84,42 +71,6 @@ class Post(Exchange):
             return await asyncio.Event().wait()
         self._body_over.set()
         return await self.read_request(body)
-
-    async def read_out(self) -> None:
-        """Reads the rest of a body that has been refused."""
-        while not self._body_over.is_set() and not self._is_left:
-            message = await self._request.receive()
-            self._is_left = message["type"] == "http.disconnect"
-            if not message.get("more_body"):
-                break
-
-    async def fail(self, body: dict[str, Any]) -> None:
-        """Answers with a problem; an answer that has begun is broken off."""
-        self._failed = True
-        if not self._begun:
-            headers = problems.headers(body)
-            if not self._body_over.is_set():
-                # What is left of the body is never read.
-                headers["connection"] = "close"
-            await self._begin(headers, body["status"])
-            await self._add(json.dumps(body).encode(), more=False)
-
-    async def _gone(self) -> None:
-        await self._body_over.wait()
-        while not self._is_left:
-            self._is_left = (await self._request.receive())["type"] == "http.disconnect"
-
-    async def _begin(self, headers: Mapping[str, str], status: int = 200) -> None:
-        if not self._begun:
-            self._begun = True
-            raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-            await self._send({"type": "http.response.start", "status": status, "headers": raw})
-
-    async def _add(self, data: bytes, *, more: bool = True) -> None:
-        await self._send({"type": "http.response.body", "body": data, "more_body": more})
-
-    def _last_bytes(self) -> bytes:
-        return b""
 
 
 class Film(Post):
@@ -193,12 +144,8 @@ class Check(Post):
         await check_portrait(gateway, call)
 
     async def write(self, message: pb.CheckPortraitResponse) -> None:
-        """Sends it all, in protobuf's JSON."""
-        data = json_format.MessageToDict(
-            message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        )
-        await self._begin({"content-type": "application/json"})
-        await self._add(json.dumps(data).encode())
+        """Sends it all."""
+        await self._add_message(message)
 
 
 class Still(Post):

@@ -84,8 +84,8 @@ class RenderParts(Asked):
     )
 
 
-class CheckParts(BaseModel, extra="forbid"):
-    """The multipart body of `/v1/portraits/check`."""
+class PortraitParts(BaseModel, extra="forbid"):
+    """The multipart body of `/v1/portraits/check`, and of `/v1/avatars`."""
 
     portrait: bytes = Field(description="A picture file.", json_schema_extra={"format": "binary"})
     strict: bool = Field(False, description="Whether warnings make it unusable.")
@@ -99,7 +99,12 @@ class CheckParts(BaseModel, extra="forbid"):
 class AnimateParts(Asked):
     """The multipart body of `/v1/animate`."""
 
-    portrait: bytes = Field(description="A picture file.", json_schema_extra={"format": "binary"})
+    portrait: bytes | None = Field(
+        None, description="A picture file.", json_schema_extra={"format": "binary"}
+    )
+    avatar_id: str | None = Field(
+        None, description="In place of `portrait`: what `POST /v1/avatars` has prepared."
+    )
     audio: bytes | None = Field(
         None, description="WAV, FLAC or Ogg, or bare PCM.", json_schema_extra={"format": "binary"}
     )
@@ -136,7 +141,17 @@ async def read_clip(
     """
     parts = checked(AnimateParts, body)
     request = await asyncio.to_thread(_request, parts, parts.audio, settings)
-    request.portrait.image = parts.portrait
+    if parts.portrait is not None and parts.avatar_id is not None:
+        raise InvalidFieldError("portrait", "was sent with `avatar_id`; send one of them")
+    if parts.portrait is not None:
+        request.portrait.image = parts.portrait
+    elif parts.avatar_id is None:
+        raise InvalidFieldError("portrait", "is missing; send a picture file, or `avatar_id`")
+    elif request.HasField("portrait"):
+        problem = "is stated where an avatar is created; leave it out"
+        raise InvalidFieldError("settings.portrait", problem)
+    else:
+        request.avatar_id = parts.avatar_id
     request.output = output
     return request
 
@@ -147,13 +162,27 @@ def read_check(body: Mapping[str, Any]) -> pb.CheckPortraitRequest:
     Raises:
         InvalidFieldError: a field cannot be used.
     """
-    parts = checked(CheckParts, body)
-    request = pb.CheckPortraitRequest(width=parts.width, height=parts.height)
-    request.portrait.image = parts.portrait
-    request.portrait.strict = parts.strict
+    parts = checked(PortraitParts, body)
+    return pb.CheckPortraitRequest(
+        portrait=_portrait(parts), width=parts.width, height=parts.height
+    )
+
+
+def read_create(body: Mapping[str, Any]) -> pb.CreateAvatarRequest:
+    """Reads what `/v1/avatars` is asked to prepare.
+
+    Raises:
+        InvalidFieldError: a field cannot be used.
+    """
+    parts = checked(PortraitParts, body)
+    return pb.CreateAvatarRequest(portrait=_portrait(parts), width=parts.width, height=parts.height)
+
+
+def _portrait(parts: PortraitParts) -> pb.Portrait:
+    framing = pb.PORTRAIT_FRAMING_UNSPECIFIED
     if parts.framing is not None:
-        request.portrait.framing = pb.PORTRAIT_FRAMING_HEAD_AND_SHOULDERS
-    return request
+        framing = pb.PORTRAIT_FRAMING_HEAD_AND_SHOULDERS
+    return pb.Portrait(image=parts.portrait, strict=parts.strict, framing=framing)
 
 
 def read_message(text: Mapping[str, Any]) -> pb.AnimateRequest:

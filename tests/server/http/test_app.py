@@ -60,6 +60,7 @@ async def test_the_page_describes_every_path(tmp_path: Path) -> None:
         assert "swagger" in (await http.get("/docs")).text
         described = (await http.get("/openapi.json")).json()
     paths = {"/render", "/v1/animate", "/v1/portraits/check", "/v1/speech", "/healthz", "/readyz"}
+    paths |= {"/v1/avatars", "/v1/avatars/{avatar_id}"}
     assert set(described["paths"]) == paths
     shown = described["paths"]["/render"]["post"]["requestBody"]["content"]
     assert shown["application/json"]["examples"] == render_examples()
