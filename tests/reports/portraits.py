@@ -184,7 +184,9 @@ MADE = """## What it says
 {count} good portraits: two photographs in the public domain (astronaut Eileen Collins, NASA; rear
 admiral Grace Hopper, United States Navy), the demo's drawn portrait and {drawn} more drawings by
 its artist. Each is made bad in {kinds} known ways by
-[tests/support/bad_portraits.py](../tests/support/bad_portraits.py). The thresholds were chosen
+[tests/support/bad_portraits.py](../tests/support/bad_portraits.py). No photograph of a turned face
+is among them: the head is turned by 40 degrees as a surface in space, the mesh's points, with the
+picture on it ([tests/support/turned.py](../tests/support/turned.py)). The thresholds were chosen
 while looking at some of these pictures, so the numbers say that the checks tell these faults
 apart, not how they do on yours."""
 

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from server.pictures.face_view import INNER_LIPS, MOUTH_CORNERS
 from server.pictures.mesh import Eye, FaceMesh
 from server.pictures.patch import Patch
+from tests.support.turned import turned
 
 Degrade = Callable[[Image.Image, FaceMesh], Image.Image]
 GAMMA = 2.2
@@ -45,6 +46,10 @@ def _tilted(image: Image.Image, mesh: FaceMesh) -> Image.Image:
     left, top, right, bottom = mesh.box
     middle = ((left + right) / 2, (top + bottom) / 2)
     return image.rotate(-28, Image.Resampling.BICUBIC, center=middle)
+
+
+def _turned(degrees: float) -> Degrade:
+    return lambda image, mesh: turned(image, mesh, degrees)
 
 
 def _sideways(image: Image.Image, _: FaceMesh) -> Image.Image:
@@ -168,6 +173,8 @@ DEGRADED: Mapping[str, tuple[str, Degrade]] = {
     "cut at the brow": ("FACE_CUT_OFF", _crop(-1.5, 0.3, 2.5, 2.5)),
     "cut at a side": ("FACE_CUT_OFF", _crop(0.3, -1, 3, 2.5)),
     "no shoulders": ("NOT_HEAD_AND_SHOULDERS", _crop(-0.4, -0.6, 1.4, 1.12)),
+    "turned left": ("FACE_TURNED", _turned(40)),
+    "turned right": ("FACE_TURNED", _turned(-40)),
     "tilted": ("FACE_TILTED", _tilted),
     "lying on a side": ("FACE_TILTED", _sideways),
     "eyes closed": ("EYES_CLOSED", _asleep),
