@@ -7,20 +7,20 @@ over the eyeball, its skin drawn out from below the brow, and the lower one rise
 them is the eyeball as it was, with the iris pushed aside.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from server.animation.idle_motion import Pose
-from server.pictures.fine import FinePicture, Floats, colors
+from server.pictures.face_finder import Box
+from server.pictures.fine import FinePicture, Floats, Pixels, laid
 from server.pictures.mesh import Eye, FaceMesh
 
 UPPER_PART = 0.9
 """Of an open eye's height, what the upper lid travels to close it; the lower one rises the rest."""
-SKIN = 1.6
-"""Heights of the eye, above and below, from which skin is drawn; with less than 1 it would fold."""
+SKIN = np.array([1.0, 1.6], np.float32)
+"""Heights of the eye, below and above it, from which skin is drawn: with less it would fold."""
 LASHES = (0.03, 0.11)
 """How far the line of lashes reaches into the eye and beyond its contour, in lengths of the eye: it
 moves with the lid as it is, and only the skin beyond is drawn out."""
@@ -39,16 +39,12 @@ def can_move(mesh: FaceMesh) -> bool:
     return all(eye.openness < WIDEST_OPEN for eye in mesh.eyes)
 
 
-class Layer(NamedTuple):
-    """Where points are looked up, and how much of what is there covers what is below it, 0 to 1."""
-
-    x: Floats
-    y: Floats
-    cover: Floats
+_TRAVELS = np.array([[1 - UPPER_PART], [UPPER_PART]], np.float32)
+"""Of what closes an eye: the lower lid's part, and the upper one's."""
 
 
 class EyeWarp:
-    """Tells where an eye's pixels come from, in any pose."""
+    """Draws an eye in any pose."""
 
     def __init__(self, eye: Eye) -> None:
         """Measures an eye."""
@@ -56,84 +52,97 @@ class EyeWarp:
         across = (upper[-1] - upper[0]) @ np.array([[0, 1], [-1, 0]], np.float32)
         if (lower - upper).mean(axis=0) @ across < 0:
             upper, lower = upper[::-1], lower[::-1]
-        self._corner = upper[0]
-        self._length = float(np.linalg.norm(upper[-1] - upper[0]))
-        along = (upper[-1] - upper[0]) / self._length
-        # Across is from the upper lid to the lower one.
-        self._axes = np.stack([along, (-along[1], along[0])]).astype(np.float32)
-        self._iris = float(np.clip(self._own(*eye.iris)[0], 0.25, 0.75))
+        x, y = upper[0].tolist()
+        self._corner = x, y
+        along_x, along_y = (upper[-1] - upper[0]).tolist()
+        self._along = along_x, along_y
+        self._length = math.hypot(along_x, along_y)
+        self._iris = min(0.75, max(0.25, float(self._own(eye.iris[None])[0, 0])))
         self._radius = eye.iris_radius / self._length
         self._top = self._curve(upper) + LASHES[0]
         self._open = np.maximum(self._curve(lower) - LASHES[0] - self._top, 0)
         self._open[[0, -1]] = 0
         self._height = max(0.05, float(self._open.max()))
-        self._skin = SKIN * self._height
+        self._skin = SKIN * np.float32(self._height)
+        self._above, self._below = float(self._top.min()), float((self._top + self._open).max())
 
-    def moves(self, x: Floats, y: Floats) -> NDArray[np.bool_]:
-        """Tells which points of the picture may be seen at another place in a pose."""
-        p, q = self._own(x, y)
-        return (p > 0) & (p < 1) & (np.abs(q) < self._skin + self._height)
+    def box(self, pose: Pose) -> Box:
+        """Returns left, top, right and bottom of what may look otherwise in a pose."""
+        low, high = self._reach(pose)
+        (x, y), (a, b) = self._corner, self._along
+        corners = [(x + a * p - b * q, y + b * p + a * q) for p in (0, 1) for q in (low, high)]
+        across, down = zip(*corners, strict=True)
+        return min(across), min(down), max(across), max(down)
 
-    @property
-    def box(self) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom of what moves."""
-        reach = self._skin + self._height
-        p = np.array([0, 0, 1, 1], np.float32)
-        x, y = self._place(p, np.array([-reach, reach, -reach, reach], np.float32))
-        return float(x.min()), float(y.min()), float(x.max()), float(y.max())
-
-    def seen(self, fine: FinePicture, x: Floats, y: Floats, pose: Pose) -> Floats:
-        """Returns the colours seen at some points of the picture in a pose, [points, 3].
+    def drawn(
+        self, fine: FinePicture, x: Floats, y: Floats, pose: Pose
+    ) -> tuple[NDArray[np.intp], Pixels]:
+        """Returns which of some points look otherwise in a pose, and what is seen there.
 
         Args:
             fine: of the picture, around the eye.
-            x: in pixels, [points].
+            x: of places in it, [points].
             y: likewise.
             pose: of which lids and gaze count.
         """
-        seen = np.zeros((len(x), 3), np.float32)
-        for layer in self._layers(x, y, pose):
-            found = fine.look_up(*fine.places(layer.x, layer.y))
-            seen += layer.cover[:, None] * (colors(found) - seen)
-        return np.rint(seen)
+        p, q = self._places(fine, x, y)
+        low, high = self._reach(pose)
+        at = np.flatnonzero((p > 0) & (p < 1) & (q > low) & (q < high))
+        p, q = p[at], q[at]
+        top, opening = self._lids(p)
+        moved = np.float32(self._closed(pose)) * opening
+        covers = self._covers(q, top, opening, moved)
+        inside = np.flatnonzero(covers.max(axis=0) < 1)
+        ball = fine.look_up(
+            *self._in_fine(
+                fine,
+                *self._eyeball(p[inside], q[inside], top[inside], opening[inside], pose.gaze),
+            )
+        )
+        if not self._closed(pose):
+            # Lids that do not move look as they do.
+            at = at[inside]
+            return at, laid(fine.look_up(x[at], y[at]), ball, 1 - covers.max(axis=0)[inside])
+        pixels = np.zeros(len(at), np.uint32)
+        pixels[inside] = ball
+        side, covered = np.nonzero(covers)
+        lid_q = self._lid(side, q[covered], top[covered], opening[covered], moved[covered])
+        found = fine.look_up(*self._in_fine(fine, p[covered], lid_q))
+        lower = np.count_nonzero(side == 0)
+        for lid in (slice(lower), slice(lower, None)):
+            over = covered[lid]
+            pixels[over] = laid(pixels[over], found[lid], covers[side[lid], over])
+        return at, pixels
 
-    def _layers(self, x: Floats, y: Floats, pose: Pose) -> Iterator[Layer]:
-        """Yields what is seen at some points of the picture in a pose, from below to above.
+    def _covers(self, q: Floats, top: Floats, opening: Floats, moved: Floats) -> Floats:
+        """Returns how much the lower lid and the upper one cover points, 0 to 1, [2, points]."""
+        above = top - q
+        beyond = np.stack([-above - opening, above])
+        beyond += _TRAVELS * moved
+        return (beyond * self._length + 0.5).clip(0, 1)
+
+    def _lid(
+        self, side: NDArray[np.intp], q: Floats, top: Floats, opening: Floats, moved: Floats
+    ) -> Floats:
+        """Returns where, across the eye, lids are looked up whose edges have moved over it.
 
         Args:
-            x: in pixels, [points].
-            y: likewise.
-            pose: of which lids and gaze count.
+            side: of each point: 0 for the lid below the eye, 1 for that above it.
+            q: of points that they cover.
+            top: where the upper lid's edge rests.
+            opening: how far below it the lower one's does.
+            moved: how far they have come together.
         """
-        p, q = self._own(x, y)
-        top, opening = self._opening(p)
-        bottom = top + opening
-        looks_down = FOLLOWS * max(0.0, pose.gaze[1]) * self._radius / self._height
-        closed = np.float32(max(pose.closure, min(1.0, looks_down))) * opening
-        yield Layer(*self._place(*self._eyeball(p, q, top, opening, pose.gaze)), np.ones_like(p))
-        moved = (1 - UPPER_PART) * closed
-        yield self._lid(p, q - bottom, bottom, moved, 1)
-        moved = UPPER_PART * closed
-        yield self._lid(p, top - q, top, moved, -1)
-
-    def _lid(self, p: Floats, beyond: Floats, rest: Floats, moved: Floats, side: int) -> Layer:
-        """Returns a lid whose edge has moved over the eye.
-
-        Args:
-            p: along the eye.
-            beyond: how far points are from where the edge rests, away from the eye.
-            rest: where that is.
-            moved: how far the edge has moved.
-            side: 1 for the lid below the eye, -1 for that above it.
-        """
+        sign = (1 - 2 * side).astype(np.float32)
+        rest = top + (1 - side).astype(np.float32) * opening
         # Skin goes on without a bend where nothing moves, and lashes move as they are.
-        place, skin = self._skin - beyond, self._skin - sum(LASHES)
-        length = skin + moved
+        reach = self._skin[side]
+        place, skin = reach - sign * (q - rest), reach - np.float32(sum(LASHES))
+        length = skin + _TRAVELS[side, 0] * moved
         part, stretch = (place / length).clip(0, 1), length / skin
         drawn = skin * part * (stretch + (1 - stretch) * part)
         drawn += place.clip(max=0) + (place - length).clip(min=0)
-        cover = ((beyond + moved) * self._length + 0.5).clip(0, 1)
-        return Layer(*self._place(p, rest + side * (self._skin - drawn)), cover)
+        return rest + sign * (reach - drawn)
 
     def _eyeball(
         self,
@@ -147,25 +156,45 @@ class EyeWarp:
         near = (1.6 * np.minimum(p / self._iris, (1 - p) / (1 - self._iris))).clip(0, 1)
         part = ((q - top) / opening.clip(min=1e-3)).clip(0, 1)
         p = p - np.float32(gaze[0] * self._radius) * near
-        top, opening = self._opening(p)
+        top, opening = self._lids(p)
         return p, top + part * opening - gaze[1] * self._radius * near * 4 * part * (1 - part)
 
-    def _opening(self, p: Floats) -> tuple[Floats, Floats]:
+    def _lids(self, p: Floats) -> tuple[Floats, Floats]:
         """Returns where the upper lid's edge is, and how far below it the lower one's."""
-        at = (p.clip(0, 1) * POINTS).astype(np.int32)
+        at = (p.clip(0, 1) * POINTS).astype(np.intp)
         return self._top[at], self._open[at]
 
-    def _curve(self, lid: Floats) -> Floats:
+    def _places(self, fine: FinePicture, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+        """Returns places of the fine picture in axes of the eye, in lengths of it."""
+        corner_x, corner_y = fine.place(*self._corner)
+        x, y = x - np.float32(corner_x), y - np.float32(corner_y)
+        a, b = (np.float32(side / (self._length**2 * fine.factor)) for side in self._along)
+        return a * x + b * y, a * y - b * x
+
+    def _in_fine(self, fine: FinePicture, p: Floats, q: Floats) -> tuple[Floats, Floats]:
+        """Returns places in axes of the eye in those of the fine picture."""
+        x, y = fine.place(*self._corner)
+        a, b = (np.float32(side * fine.factor) for side in self._along)
+        return np.float32(x) + a * p - b * q, np.float32(y) + b * p + a * q
+
+    def _closed(self, pose: Pose) -> float:
+        """Returns how far the lids close; the upper one follows an eye that looks down."""
+        looks_down = FOLLOWS * max(0.0, pose.gaze[1]) * self._radius / self._height
+        return max(pose.closure, min(1.0, looks_down))
+
+    def _reach(self, pose: Pose) -> tuple[float, float]:
+        """Returns between which q something may look otherwise: skin only if lids move."""
+        moves = self._closed(pose) > 0
+        below, above = self._skin.tolist() if moves else [1 / self._length] * 2
+        return self._above - above, self._below + below
+
+    def _curve(self, lid: Floats) -> NDArray[np.float32]:
         """Returns where a lid's edge is at each of the points along it."""
-        curve = np.polyfit(*self._own(lid[:, 0], lid[:, 1]), SMOOTH)
+        own = self._own(lid)
+        curve = np.polyfit(own[:, 0], own[:, 1], SMOOTH)
         return np.polyval(curve, np.linspace(0, 1, POINTS + 1)).astype(np.float32)
 
-    def _own(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        """Returns points of the picture in axes of the eye, in lengths of it."""
-        (a, b), (c, d) = self._axes / self._length
-        x, y = x - self._corner[0], y - self._corner[1]
-        return a * x + b * y, c * x + d * y
-
-    def _place(self, p: Floats, q: Floats) -> tuple[Floats, Floats]:
-        (a, b), (c, d) = self._axes * self._length
-        return self._corner[0] + a * p + c * q, self._corner[1] + b * p + d * q
+    def _own(self, points: Floats) -> Floats:
+        """Returns points of the picture, [n, 2], in axes of the eye, in lengths of it."""
+        a, b = (side / self._length**2 for side in self._along)
+        return (points - self._corner) @ np.array([[a, -b], [b, a]])

@@ -9,12 +9,13 @@ encoding. At rest it is the picture itself.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from server.animation.eye_warp import EyeWarp, can_move
 from server.animation.idle_motion import HEAD_X, HEAD_Y, ROLL, TURN, Pose
-from server.pictures.fine import GROUP, FinePicture, Floats, fill, words
+from server.pictures.fine import GROUP, FinePicture, Floats, colors, fill, words
 from server.pictures.mesh import FaceMesh
 from server.pictures.portrait import Picture
 
@@ -24,7 +25,12 @@ RAISED = 0.12
 """How far its middle is above that of the face, in heights of the face."""
 REACH = 1.4
 """At how many times its axes nothing moves any more."""
-STRIP = 32
+BLOCK = 2
+"""Pixels across and down that move as one. Where a face moves most its parts move apart by a tenth
+of a pixel for each one, so that at the borders of blocks it is off by a tenth at most."""
+STRETCH = 0.1
+"""By how much less or more one place moves than another, in what is between them, at most."""
+STRIP = 64
 """Rows that are drawn at a time: as many as stay in a core's cache."""
 
 
@@ -57,41 +63,48 @@ class _Head:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A part of the picture, with what of its pixels does not depend on the pose.
+    """A part of the picture, in square blocks, with what of them does not depend on the pose.
 
     Attributes:
         rows: of the picture.
         columns: likewise.
-        x: of its columns from the middle of the head, in pixels, [1, columns].
-        y: of its rows, likewise, [rows, 1].
-        fine_x: of its columns in the fine picture, [1, columns].
-        fine_y: of its rows, [rows, 1].
-        moves: by how many fine pixels a pixel moves for each that the head moves, [rows, columns].
-        turns: likewise for each that the middle of the face moves.
+        places: [6, blocks down, blocks across]: by how many fine pixels a block moves for each
+            pixel that the head moves, the same times its middle's x and y from that of the head,
+            by how many it moves for each that the middle of the face does, and the x and y at which
+            it begins in the fine picture.
     """
 
     rows: slice
     columns: slice
-    x: Floats
-    y: Floats
-    fine_x: Floats
-    fine_y: Floats
-    moves: Floats
-    turns: Floats
+    places: Floats
 
-    def before(self, pose: Pose, face: float) -> tuple[Floats, Floats]:
-        """Returns where its pixels were in the fine picture before a face of some width moved."""
+    def before(self, pose: Pose, face: float) -> Floats:
+        """Returns where blocks began in the fine picture before a face of some width moved.
+
+        They are x and y, [2, blocks down, blocks across].
+        """
         (x, y), (turn_x, turn_y) = (
-            [np.float32(face * share) for share in shares] for shares in (pose.shift, pose.turn)
+            [face * share for share in shares] for shares in (pose.shift, pose.turn)
         )
-        roll = np.float32(pose.roll)
-        before_x = (roll * self.y - x) * self.moves
-        before_x -= turn_x * self.turns
-        before_x += self.fine_x
-        before_y = (-roll * self.x - y) * self.moves
-        before_y -= turn_y * self.turns
-        before_y += self.fine_y
-        return before_x, before_y
+        weights = np.array(
+            [[-x, 0, pose.roll, -turn_x, 1, 0], [-y, -pose.roll, 0, -turn_y, 0, 1]], np.float32
+        )
+        before = weights @ self.places.reshape(6, -1)
+        return before.reshape(2, *self.places.shape[1:])
+
+    def within(self, rows: slice, columns: slice) -> "_Part":
+        """Returns a smaller part; for blocks of one pixel."""
+        top, left = self.rows.start, self.columns.start
+        down = slice(rows.start - top, rows.stop - top)
+        across = slice(columns.start - left, columns.stop - left)
+        return _Part(rows, columns, self.places[:, down, across])
+
+
+class _Around(NamedTuple):
+    """The part in which an eye is, wherever the head moves, and the middle of the eye."""
+
+    part: _Part
+    middle: _Part
 
 
 class FaceWarp:
@@ -101,7 +114,7 @@ class FaceWarp:
         """Measures the face.
 
         Args:
-            picture: uint8 [height, width, 3], whose width is a multiple of 4.
+            picture: uint8 [height, width, 3], whose width is a multiple of 4, and height of 2.
             mesh: of the face in it.
         """
         self._head = _head(mesh)
@@ -117,56 +130,82 @@ class FaceWarp:
     def draw(self, pose: Pose) -> Picture:
         """Returns the picture in a pose; not to be called by two threads at once."""
         for strip in self._strips:
-            found = self._fine.look_up(*strip.before(pose, self._head.face))
-            first, end = (at * 3 // GROUP for at in (strip.columns.start, strip.columns.stop))
-            fill(self._words[strip.rows, first:end], found)
+            self._draw_strip(strip, pose)
         if pose.closure or pose.gaze != (0, 0):
-            for eye, part in self._eyes:
-                self._draw_eye(eye, part, pose)
+            for eye, around in self._eyes:
+                self._draw_eye(eye, around, pose)
         return self._canvas.copy()
 
-    def _draw_eye(self, eye: EyeWarp, part: _Part, pose: Pose) -> None:
-        x, y = self._fine.in_picture(*part.before(pose, self._head.face))
-        moves = eye.moves(x, y)
-        seen = eye.seen(self._fine, x[moves], y[moves], pose)
-        self._canvas[part.rows, part.columns][moves] = seen
+    def _draw_strip(self, strip: _Part, pose: Pose) -> None:
+        addresses = self._fine.addresses(*strip.before(pose, self._head.face))
+        left, right = (np.ascontiguousarray(addresses[:, first::2]) for first in range(BLOCK))
+        first, end = (at * 3 // GROUP for at in (strip.columns.start, strip.columns.stop))
+        for down in range(BLOCK):
+            rows = slice(strip.rows.start + down, strip.rows.stop, BLOCK)
+            pixels = (self._fine.at(block, to, down) for block in (left, right) for to in (0, 1))
+            fill(self._words[rows, first:end], *pixels)
+
+    def _draw_eye(self, eye: EyeWarp, around: _Around, pose: Pose) -> None:
+        part = self._shown(eye, around, pose)
+        x, y = (places.ravel() for places in part.before(pose, self._head.face))
+        at, pixels = eye.drawn(self._fine, x, y, pose)
+        row, column = np.divmod(at, part.columns.stop - part.columns.start)
+        self._canvas[part.rows.start + row, part.columns.start + column] = colors(pixels)
+
+    def _shown(self, eye: EyeWarp, around: _Around, pose: Pose) -> _Part:
+        """Returns the part of what is around an eye in which it is to be seen in a pose."""
+        left, top, right, bottom = eye.box(pose)
+        part, middle = around
+        moved = middle.before(Pose(), self._head.face) - middle.before(pose, self._head.face)
+        across, down = (moved.ravel() / self._fine.factor).tolist()
+        beyond = STRETCH * max(right - left, bottom - top) / 2 + 2
+        return part.within(
+            _between(top + down - beyond, bottom + down + beyond, part.rows),
+            _between(left + across - beyond, right + across + beyond, part.columns),
+        )
 
     def _in_strips(self) -> Iterator[_Part]:
         """Yields all that moves, some rows at a time."""
         rows, columns = self._head.part(self._canvas.shape)
-        for top in range(rows.start, rows.stop, STRIP):
-            strip = slice(top, min(top + STRIP, rows.stop))
-            moving = np.flatnonzero(self._part(strip, columns).moves.any(axis=0))
+        first, end = rows.start // BLOCK * BLOCK, -(-rows.stop // BLOCK) * BLOCK
+        for top in range(first, end, STRIP):
+            strip = slice(top, min(top + STRIP, end))
+            moving = np.flatnonzero(self._part(strip, columns, 1).places[0].any(axis=0))
             if len(moving):
-                first, end = columns.start + int(moving[0]), columns.start + int(moving[-1]) + 1
-                whole = slice(first // GROUP * GROUP, -(-end // GROUP) * GROUP)
-                yield self._part(strip, whole)
+                left, right = columns.start + int(moving[0]), columns.start + int(moving[-1]) + 1
+                whole = slice(left // GROUP * GROUP, -(-right // GROUP) * GROUP)
+                yield self._part(strip, whole, BLOCK)
 
-    def _around(self, eye: EyeWarp) -> _Part:
-        """Returns the part in which an eye is, wherever the head moves."""
-        left, top, right, bottom = eye.box
+    def _around(self, eye: EyeWarp) -> _Around:
+        left, top, right, bottom = eye.box(Pose(closure=1))
         margin, (rows, columns) = self._head.margin, self._head.part(self._canvas.shape)
-        return self._part(
-            *(
-                slice(
-                    max(side.start, math.floor(low) - margin),
-                    min(side.stop, math.ceil(high) + margin),
-                )
-                for side, low, high in ((rows, top, bottom), (columns, left, right))
-            )
+        part = self._part(
+            _between(top - margin, bottom + margin, rows),
+            _between(left - margin, right + margin, columns),
+            1,
         )
+        x, y = round((left + right) / 2), round((top + bottom) / 2)
+        return _Around(part, self._part(slice(y, y + 1), slice(x, x + 1), 1))
 
-    def _part(self, rows: slice, columns: slice) -> _Part:
+    def _part(self, rows: slice, columns: slice, block: int) -> _Part:
         head, factor = self._head, self._fine.factor
-        x = np.arange(columns.start, columns.stop, dtype=np.float32)[None]
-        y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+        x = np.arange(columns.start, columns.stop, block, dtype=np.float32)[None]
+        y = np.arange(rows.start, rows.stop, block, dtype=np.float32)[:, None]
         fine_x, fine_y = self._fine.places(x, y)
-        x, y = x - np.float32(head.x), y - np.float32(head.y)
+        middle = (block - 1) / 2
+        x, y = x + np.float32(middle - head.x), y + np.float32(middle - head.y)
         radius = np.hypot(x / np.float32(head.across), y / np.float32(head.down))
         near = ((REACH - radius) / (REACH - 1)).clip(0, 1)
         moves = factor * near * near * (3 - 2 * near)
         turns = factor * np.square((1 - np.square(radius)).clip(min=0))
-        return _Part(rows, columns, x, y, fine_x, fine_y, moves, turns)
+        places = (moves, x * moves, y * moves, turns, fine_x, fine_y)
+        return _Part(rows, columns, np.stack(np.broadcast_arrays(*places)))
+
+
+def _between(low: float, high: float, side: slice) -> slice:
+    """Returns the pixels from one place to another, as far as they are in a side."""
+    first = min(side.stop, max(side.start, math.floor(low)))
+    return slice(first, max(first, min(side.stop, math.ceil(high))))
 
 
 def _head(mesh: FaceMesh) -> _Head:

@@ -10,7 +10,8 @@ import numpy as np
 
 from server.animation.eye_warp import EyeWarp
 from server.animation.idle_motion import Pose
-from server.pictures.fine import FinePicture
+from server.pictures.face_finder import Box
+from server.pictures.fine import FinePicture, colors
 from server.pictures.mesh import FaceMesh
 from server.pictures.portrait import Picture
 
@@ -22,21 +23,20 @@ MARGIN = 2
 
 def with_lids(picture: Picture, mesh: FaceMesh, closure: float) -> Picture:
     """Returns a picture, uint8 [height, width, 3], whose lids are closed by a part, 0 to 1."""
-    drawn = picture.copy()
+    drawn, pose = picture.copy(), Pose(closure=closure)
     for eye in map(EyeWarp, mesh.eyes):
-        for rows, columns, margin in _part(eye, picture.shape):
+        for rows, columns, margin in _part(eye.box(pose), picture.shape):
             fine = FinePicture(picture, (rows, columns), margin, FACTOR)
-            y, x = np.mgrid[rows, columns].astype(np.float32)
-            moves = eye.moves(x, y)
-            seen = eye.seen(fine, x[moves], y[moves], Pose(closure=closure))
-            drawn[rows, columns][moves] = seen
+            y, x = (places.ravel() for places in np.mgrid[rows, columns].astype(np.float32))
+            at, pixels = eye.drawn(fine, *fine.places(x, y), pose)
+            drawn[y[at].astype(np.intp), x[at].astype(np.intp)] = colors(pixels)
     return drawn
 
 
-def _part(eye: EyeWarp, shape: tuple[int, ...]) -> Iterator[tuple[slice, slice, int]]:
+def _part(box: Box, shape: tuple[int, ...]) -> Iterator[tuple[slice, slice, int]]:
     """Yields rows and columns of an eye, and what margin they need; none where it is not shown."""
     height, width, _ = shape
-    left, top, right, bottom = eye.box
+    left, top, right, bottom = box
     beyond = max(0.0, -left, -top, right - width, bottom - height)
     rows = slice(max(0, math.floor(top)), min(height, math.ceil(bottom)))
     columns = slice(max(0, math.floor(left)), min(width, math.ceil(right)))

@@ -17,6 +17,7 @@ Floats = NDArray[np.floating[Any]]
 """In 32 bits: what NumPy makes of such and of numbers, whatever its annotations say."""
 Pixels = NDArray[np.uint32]
 """[...]: each pixel as one number, red in its lowest byte, since NumPy looks numbers up fast."""
+Addresses = NDArray[np.intp]
 Words = NDArray[np.uint32]
 """[height, 3/4 width]: the bytes of a picture whose width is a multiple of `GROUP`."""
 
@@ -67,8 +68,15 @@ class FinePicture:
             box=(first, first, width + first, height + first),
         )
         self._left, self._top = left - margin, top - margin
-        self._width = fine.width
-        self._pixels = _pixels(np.asarray(fine)).ravel()
+        self._width = width
+        self._pixels = _by_phase(_pixels(np.asarray(fine)), self.factor)
+        self._row, self._column = (
+            _addresses(self.factor, size, step)
+            for size, step in (
+                (height, (self.factor * height * width, width)),
+                (width, (height * width, 1)),
+            )
+        )
 
     def places(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         """Returns the places here of some places in the picture, x and y in pixels of any shape."""
@@ -77,19 +85,23 @@ class FinePicture:
             (y - self._top) * self.factor + _NEAREST,
         )
 
-    def in_picture(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        """Returns the places in the picture of some places here."""
-        return (
-            (x - _NEAREST) / self.factor + self._left,
-            (y - _NEAREST) / self.factor + self._top,
-        )
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Returns the place here of one in the picture."""
+        return (x - self._left) * self.factor + 0.5, (y - self._top) * self.factor + 0.5
+
+    def addresses(self, x: Floats, y: Floats) -> Addresses:
+        """Returns which pixels are at some places here, of the shape of both."""
+        row = self._row.take(y.astype(np.intp), mode="clip")
+        row += self._column.take(x.astype(np.intp), mode="clip")
+        return row
+
+    def at(self, addresses: Addresses, right: int = 0, down: int = 0) -> Pixels:
+        """Returns pixels, or those that are some of the picture's pixels from them."""
+        return self._pixels[down * self._width + right :].take(addresses, mode="clip")
 
     def look_up(self, x: Floats, y: Floats) -> Pixels:
         """Returns the pixels at some places here, of the shape of both."""
-        at = y.astype(np.int32)
-        at *= self._width
-        at += x.astype(np.int32)
-        return self._pixels.take(at.astype(np.intp), mode="clip")
+        return self.at(self.addresses(x, y))
 
 
 def colors(pixels: Pixels) -> Picture:
@@ -102,18 +114,48 @@ def words(picture: Picture) -> Words:
     return picture.reshape(len(picture), -1).view(np.uint32)
 
 
-def fill(words: Words, pixels: Pixels) -> None:
-    """Writes pixels [height, width] into the words of a picture, or of a part of one.
+def fill(words: Words, first: Pixels, second: Pixels, third: Pixels, fourth: Pixels) -> None:
+    """Writes groups of four pixels, [height, width / 4] each, into the words of a picture.
 
     Copying bytes by themselves would take NumPy several times as long.
     """
-    first, second, third, fourth = (pixels[:, n::GROUP] for n in range(GROUP))
     words[:, 0::3] = first | second << 24
     words[:, 1::3] = second >> 8 | third << 16
     words[:, 2::3] = third >> 16 | fourth << 8
+
+
+def laid(below: Pixels, above: Pixels, cover: Floats) -> Pixels:
+    """Returns pixels [n] over others, which they cover by a part of more than 0, to 1."""
+    edge = np.flatnonzero(cover < 1)
+    under, over = colors(below[edge]).astype(np.float32), colors(above[edge])
+    seen = above.copy()
+    colors(seen)[edge] = np.rint(under + cover[edge, None] * (over - under))
+    return seen
 
 
 def _pixels(picture: Picture) -> Pixels:
     bytes_of = np.zeros((*picture.shape[:2], 4), np.uint8)
     bytes_of[..., :3] = picture
     return bytes_of.view(np.uint32)[..., 0]
+
+
+def _by_phase(fine: Pixels, factor: int) -> Pixels:
+    """Returns pixels one after the other that are the picture's, shifted by one part of a pixel.
+
+    So what is next to each other in a picture that has moved is so in memory, too.
+    """
+    height, width = (side // factor for side in fine.shape)
+    phases = fine.reshape(height, factor, width, factor).transpose(1, 3, 0, 2)
+    return np.ascontiguousarray(phases).ravel()
+
+
+def _addresses(factor: int, size: int, step: tuple[int, int]) -> Addresses:
+    """Returns what each place on a side adds to a pixel's address.
+
+    Args:
+        factor: places in a pixel.
+        size: pixels.
+        step: from one phase to the next, and from one pixel to the next.
+    """
+    pixel, phase = np.divmod(np.arange(factor * size), factor)
+    return (phase * step[0] + pixel * step[1]).astype(np.intp)

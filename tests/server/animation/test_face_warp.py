@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from server.animation.face_warp import FaceWarp
-from server.animation.idle_motion import HEAD_X, Pose
+from server.animation.face_warp import HEAD, RAISED, REACH, STRETCH, FaceWarp
+from server.animation.idle_motion import HEAD_X, HEAD_Y, ROLL, TURN, Pose
+from server.pictures.mesh import FaceMesh
 from server.pictures.portrait import Picture
-from tests.support.faces import EYES, FACE_BOX, IRIS, WHITE, face
+from tests.support.faces import EYES, FACE_BOX, IRIS, SIDE, WHITE, face
 
 ANGLES = (0.0, 0.4, -math.pi / 2)
 
@@ -94,6 +95,45 @@ def test_the_head_moves_and_what_is_around_it_does_not() -> None:
     rolled = warp.draw(Pose(roll=0.0157))
     left, right = (like(rolled, IRIS)[:, half] for half in (slice(0, 128), slice(128, None)))
     assert middle(right)[1] > middle(left)[1]
+
+
+def waves(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A texture that is known at any place, of at most 21 levels a pixel."""
+    return 128 + 80 * np.sin(x / 4) * np.stack([np.cos(y / 9), np.sin(y / 5), np.cos(y / 7)])
+
+
+def plainly_before(mesh: FaceMesh, pose: Pose) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where each pixel was before the head moved, by the words of `face_warp` alone."""
+    left, top, right, bottom = mesh.box
+    width, height = right - left, bottom - top
+    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float64)
+    across = x - (left + right) / 2
+    down = y - (top + bottom) / 2 + RAISED * height
+    radius = np.hypot(across / (HEAD[0] * width), down / (HEAD[1] * height))
+    near = np.clip((REACH - radius) / (REACH - 1), 0, 1)
+    moves = near**2 * (3 - 2 * near)
+    turns = np.clip(1 - radius**2, 0, None) ** 2
+    (shift_x, shift_y), (turn_x, turn_y) = pose.shift, pose.turn
+    return (
+        x - moves * (width * shift_x - pose.roll * down) - turns * width * turn_x,
+        y - moves * (width * shift_y + pose.roll * across) - turns * width * turn_y,
+    )
+
+
+@pytest.mark.parametrize("way", [1, -1])
+def test_a_head_is_where_a_plain_twin_has_it(way: int) -> None:
+    _, mesh = face()
+    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float64)
+    picture = np.rint(waves(x, y)).astype(np.uint8).transpose(1, 2, 0)
+    pose = Pose(
+        shift=(way * HEAD_X, way * HEAD_Y), turn=(way * TURN[0], -way * TURN[1]), roll=way * ROLL
+    )
+    expected = waves(*plainly_before(mesh, pose)).transpose(1, 2, 0)
+    error = np.abs(FaceWarp(picture, mesh).draw(pose) - expected)
+    # The nearest of eight parts of a pixel, and a block of two by two that moves as one.
+    assert error.max() < 21 * (1 / 8 + STRETCH) + 2
+    assert error.mean() < 0.6
+    assert np.abs(picture - expected).max() > 60
 
 
 def test_movement_is_smooth() -> None:

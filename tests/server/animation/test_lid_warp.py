@@ -32,7 +32,7 @@ def test_nothing_but_the_eyes_is_touched() -> None:
     drawn = with_lids(picture, mesh, 0.7)
     touched = np.zeros(picture.shape[:2], bool)
     for eye in mesh.eyes:
-        left, top, right, bottom = (round(side) for side in EyeWarp(eye).box)
+        left, top, right, bottom = (round(side) for side in EyeWarp(eye).box(Pose(closure=0.7)))
         touched[top - 1 : bottom + 1, left - 1 : right + 1] = True
     assert np.array_equal(drawn[~touched], picture[~touched])
     assert not np.array_equal(drawn, picture)
