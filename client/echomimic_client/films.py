@@ -14,6 +14,7 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from numpy.typing import NDArray
 from PIL import Image
+from typing_extensions import Self
 
 from echomimic_client.film_kinds import FilmKind
 
@@ -144,6 +145,17 @@ class FilmWriter:
         self._sample_rate_hz = sample_rate_hz
         self._pictures = self._samples = 0
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drops the temporary file, whether the film is finished or not."""
+        if self._file is not None:
+            self._file.close()
+
     def add(self, picture: Picture, samples: NDArray[np.float32]) -> bytes:
         """Adds a picture [height, width, 3] and its sound, mono floats in [-1, 1].
 
@@ -173,9 +185,8 @@ class FilmWriter:
         if self._file is None:
             yield self._pipe.take()
             return
-        with self._file:
-            while data := self._file.read(CHUNK_BYTES):
-                yield data
+        while data := self._file.read(CHUNK_BYTES):
+            yield data
 
     def _sound_track(self, codec: str) -> Any:
         sound: Any = self._container.add_stream(codec, rate=SOUND_RATE_HZ)

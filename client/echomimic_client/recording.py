@@ -124,12 +124,12 @@ def _film(
     first = next(pictures)
     height, width = first.shape[:2]
     fps, rate = animation.started.frames_per_second, stopwatch.format.sample_rate_hz
-    writer = FilmWriter(kind, width, height, fps, rate)
     film = bytearray()
-    for number, picture in enumerate(chain((first,), pictures)):
-        begin, end = (n * rate * fps.denominator // fps.numerator for n in (number, number + 1))
-        film += writer.add(picture, stopwatch.sound(begin, end))
-    return bytes(film) + b"".join(writer.finish())
+    with FilmWriter(kind, width, height, fps, rate) as writer:
+        for number, picture in enumerate(chain((first,), pictures)):
+            begin, end = (n * rate * fps.denominator // fps.numerator for n in (number, number + 1))
+            film += writer.add(picture, stopwatch.sound(begin, end))
+        return bytes(film) + b"".join(writer.finish())
 
 
 class _Stopwatch:

@@ -55,27 +55,27 @@ async def send_film(
     job, report, kind = conversation.job, conversation.report, KINDS[output]
     samples = await asyncio.to_thread(PcmDecoder(job.audio_format).push, audio, field="audio")
     clock = Clock(job.audio_format.sample_rate_hz, job.video_format.retiming.frame_rate)
-    writer = await asyncio.to_thread(_writer, job, kind)
-    windows = 0
-    async for event in conversation.events():
-        match event:
-            case Frame():
-                begin, end = clock.first_sample(event.index), clock.first_sample(event.index + 1)
-                data = await asyncio.to_thread(writer.add, event.picture, samples[begin:end])
-                await _send(call, kind, data)
-                call.frame_sent(report, event)
-                if report.windows > windows or report.frames == total:
-                    windows = report.windows
-                    progress = pb.Progress(frames=report.frames, total_frames=total)
-                    await call.send(pb.RenderResponse(progress=progress))
-            case Notice():
-                await call.send(pb.RenderResponse(warning=responses.warning(event)))
-            case _:
-                # A clip is one utterance, from beginning to end.
-                pass
-    rest = writer.finish()
-    while data := await asyncio.to_thread(next, rest, NOTHING):
-        await _send(call, kind, data)
+    with await asyncio.to_thread(_writer, job, kind) as writer:
+        windows = 0
+        async for event in conversation.events():
+            match event:
+                case Frame():
+                    begin, end = (clock.first_sample(event.index + n) for n in (0, 1))
+                    data = await asyncio.to_thread(writer.add, event.picture, samples[begin:end])
+                    await _send(call, kind, data)
+                    call.frame_sent(report, event)
+                    if report.windows > windows or report.frames == total:
+                        windows = report.windows
+                        progress = pb.Progress(frames=report.frames, total_frames=total)
+                        await call.send(pb.RenderResponse(progress=progress))
+                case Notice():
+                    await call.send(pb.RenderResponse(warning=responses.warning(event)))
+                case _:
+                    # A clip is one utterance, from beginning to end.
+                    pass
+        rest = writer.finish()
+        while data := await asyncio.to_thread(next, rest, NOTHING):
+            await _send(call, kind, data)
 
 
 async def _send(call: Call, kind: "FilmKind", data: bytes) -> None:

@@ -22,11 +22,11 @@ def film(
     kind: FilmKind = "mp4",
     fps: Fraction = FPS,
 ) -> bytes:
-    writer = FilmWriter(kind, WIDTH, HEIGHT, fps, rate)
     cuts = [int(n * rate / fps) for n in range(len(pictures))]
     sounds = np.split(samples, cuts[1:])
-    pieces = [writer.add(*both) for both in zip(pictures, sounds, strict=True)]
-    return b"".join([*pieces, *writer.finish()])
+    with FilmWriter(kind, WIDTH, HEIGHT, fps, rate) as writer:
+        pieces = [writer.add(*both) for both in zip(pictures, sounds, strict=True)]
+        return b"".join([*pieces, *writer.finish()])
 
 
 def plain(count: int, colour: tuple[int, int, int]) -> np.ndarray:
@@ -179,6 +179,16 @@ def test_a_fragmented_film_comes_while_it_is_made_and_can_be_played_so_far() -> 
         seen = shades(bytes(film)) if film.count(b"moof") else []
         assert len(seen) >= (shade - SHADES.start) // SHADES.step - 3
     assert b"".join(writer.finish())
+
+
+def test_a_film_that_is_broken_off_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with FilmWriter("mp4", WIDTH, HEIGHT, FPS, 16_000) as writer:
+        writer.add(plain(1, (0, 0, 0))[0], tone(640, 16_000))
+        assert list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_gif_lasts_as_long_as_its_pictures_and_repeats() -> None:
