@@ -106,15 +106,18 @@ report: $(EXPORT)/ready-dev $(TRITON)/ready ## Measure again what docs/ states
 	$(EXPORT)/bin/python -m tests.reports.decoders $(DEMO) $(DEMO_REPOSITORY)
 
 .PHONY: export-check
-export-check: $(EXPORT)/ready-dev $(TINY)/config.yaml ## Export and build the public sizes with random weights, and write what that took
+export-check: $(EXPORT)/ready-dev $(TINY_REPOSITORY)/manifest.json ## Export and build the public sizes with random weights, and write what that took
 	test -f $(FULL)/checkpoint/config.yaml || $(EXPORT)/bin/python -m export make-tiny --full-size $(FULL)/checkpoint
 	$(EXPORT)/bin/python -m tests.reports.exports $(FULL)/checkpoint $(FULL)/models
 	$(EXPORT)/bin/python -m export onnx $(FULL)/checkpoint --repository $(FULL)/models --precision fp16 --text-precision bf16
 	$(EXPORT)/bin/python -m export onnx $(FULL)/checkpoint --repository $(FULL)/fp8 --precision fp8 --style-bank \
+		--size 256x256 \
 		--portrait docs/media/portrait.png --speech docs/media/speech.wav
 	$(EXPORT)/bin/python -m tests.reports.precision $(TINY) --public $(FULL)/checkpoint $(FULL)/models
 	$(EXPORT)/bin/python -m tests.reports.engines $(DEMO_REPOSITORY) $(FULL)/models $(FULL)/fp8 $(FULL)/engines
 	$(EXPORT)/bin/python -m tests.reports.memory $(FULL)/engines
+	$(EXPORT)/bin/python -m tests.reports.opsets $(FULL)/opsets
+	$(EXPORT)/bin/python -m tests.reports.fp8 $(TINY) $(TINY_REPOSITORY) $(DEMO) $(DEMO_REPOSITORY)
 
 .PHONY: train-demo
 train-demo: $(EXPORT)/ready ## Train the demo's models again, which takes hours, and export them

@@ -12,12 +12,14 @@ from export.cli.options import (
     LightBeside,
     Threads,
     parse_decoder,
+    parse_opset,
     parse_size,
     parse_style,
 )
 from export.cli.planned import announce, show
 from export.cli.progress import progress
-from export.precision.policy import Precision
+from export.planning.containers import check_container, newest_opset
+from export.precision.policy import Fp8Scale, Precision
 
 
 def onnx(
@@ -72,7 +74,29 @@ def onnx(
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="Audio file that fp8 is calibrated with: its loudest 0.88 s.",
+            help="Audio file that fp8 is calibrated with: its loudest stretches of 0.88 s, three "
+            "at most, animated in the first --size.",
+        ),
+    ] = None,
+    fp8_scale: Annotated[
+        Fp8Scale | None,
+        typer.Option(
+            help="What of a weight in fp8 has a scale of its own: each output channel, which is "
+            "the default, or the tensor, which every GPU with fp8 takes."
+        ),
+    ] = None,
+    opset: Annotated[
+        int | None,
+        typer.Option(
+            help="Newest ONNX opset to use: 20, 22 (convolutions in bf16) or 23 (attention and "
+            "rotary embedding as single operators, in fp16 and fp8); the newest by default."
+        ),
+    ] = None,
+    container: Annotated[
+        str | None,
+        typer.Option(
+            help="Triton's container that will serve, as 26.07: nothing newer is used than its "
+            "ONNX Runtime loads, and what it cannot serve is refused."
         ),
     ] = None,
     style_bank: Annotated[
@@ -128,7 +152,8 @@ def onnx(
     others = _others(text_precision, image_precision, vae_precision)
     light = None if decoder is None else parse_decoder(decoder)
     beside = None if light_decoder is None else parse_decoder(light_decoder)
-    _check_calibration(precision, portrait, speech)
+    _check_calibration(precision, portrait, speech, fp8_scale)
+    newest = newest_opset(parse_opset(opset), container)
 
     import torch
 
@@ -160,17 +185,20 @@ def onnx(
         style_bank=style_bank,
         vae=vae,
     )
+    if container is not None:
+        check_container(container, set(plan.precisions.values()))
     (show if only_plan else announce)(plan)
     check_memory(checkpoint, plan)
     if only_plan:
         return
     prompts = bank(checkpoint.variant, styles) if style_bank else None
-    calibration = Calibration(portrait, speech) if portrait and speech else None
+    offered = sizes or SIZES
+    calibration = Calibration(portrait, speech, offered[0]) if portrait and speech else None
     with progress(count_stages(checkpoint.variant, prompts, calibration, vae)) as report:
         export_repository(
             checkpoint,
             repository,
-            sizes=sizes or SIZES,
+            sizes=offered,
             report=report,
             others=plan.precisions,
             riflex=Riflex(riflex_k, riflex_latent_frames) if riflex_latent_frames else None,
@@ -178,7 +206,9 @@ def onnx(
             prompts=prompts,
             styles=styles,
             calibration=calibration,
+            fp8_scale=fp8_scale or "channel",
             vae=vae,
+            newest=newest,
         )
     console.print(f"wrote {repository}")
 
@@ -205,9 +235,11 @@ def _others(
 
 
 def _check_calibration(
-    precision: Precision | None, portrait: Path | None, speech: Path | None
+    precision: Precision | None, portrait: Path | None, speech: Path | None, scale: Fp8Scale | None
 ) -> None:
     if (precision == "fp8") != bool(portrait or speech) or bool(portrait) != bool(speech):
         raise typer.BadParameter(
             "--portrait and --speech go with --precision fp8, which needs both"
         )
+    if scale and precision != "fp8":
+        raise typer.BadParameter("--fp8-scale goes with --precision fp8")

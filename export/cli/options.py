@@ -1,10 +1,11 @@
 """Options that are more than a word or a number."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
+from export.onnx.opsets import Opset
 from server.triton.contract import FRAMES_PER_LATENT, SIDE_MULTIPLE, Variant
 
 AskedVariant = Annotated[
@@ -54,6 +55,14 @@ def parse_decoder(text: str) -> tuple[str, Path]:
     if not (separator and kind and file):
         raise typer.BadParameter(f"{text} is not KIND=FILE, as taew2_1=taew2_1.safetensors")
     return kind, Path(file)
+
+
+def parse_opset(number: int | None) -> Opset | None:
+    """Reads one of the opsets that the export writes."""
+    opsets: tuple[Opset, ...] = get_args(Opset)
+    if number is None or number in opsets:
+        return number
+    raise typer.BadParameter(f"--opset: {number} is none of {', '.join(map(str, opsets))}")
 
 
 def check_frames(option: str, frames: int) -> None:

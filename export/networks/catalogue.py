@@ -17,6 +17,7 @@ from export.networks.vae import (
     vae_decoder_light,
     vae_encoder,
 )
+from export.onnx.opsets import NEWEST, Opset, opset_of
 from export.precision.policy import AS_ASKED, IN_32_BITS, Precision, precision_of
 from server.triton.contract import Variant
 
@@ -46,6 +47,7 @@ def networks(
     riflex: Riflex | None = None,
     others: Mapping[str, Precision] = AS_ASKED,
     vae: VaeChoice = AS_PUBLISHED,
+    newest: Opset = NEWEST,
 ) -> dict[str, Build]:
     """Returns what builds each network of a checkpoint, so that one at a time is in memory.
 
@@ -55,16 +57,20 @@ def networks(
         riflex: a change of the denoiser's temporal frequencies, for clips of a known length.
         others: precisions of networks for which it is to be another one.
         vae: what is exported of the VAE.
+        newest: the newest opset that may be used.
 
     Raises:
         CheckpointError: the variant cannot be told.
     """
     builds = dict(BUILDS[checkpoint.variant])
-    builds["denoiser"] = partial(builds["denoiser"], riflex=riflex)
     if vae.beside is not None:
         builds |= LIGHT
+    opsets = {
+        name: opset_of(name, precision_of(name, precision, others), newest) for name in builds
+    }
+    builds["denoiser"] = partial(builds["denoiser"], riflex=riflex, opset=opsets["denoiser"])
     for name in builds.keys() & VAE:
-        builds[name] = partial(builds[name], how=vae)
+        builds[name] = partial(builds[name], how=vae, opset=opsets[name])
     return {
         name: build
         if name in IN_32_BITS

@@ -16,8 +16,9 @@ from export.models.denoiser.teacache import (
     load_time_modulation,
 )
 from export.networks.exportable import Exportable, Inputs, Shape
+from export.onnx.opsets import OLDEST, SINGLE_OPERATORS, Opset
 from export.precision.fp8 import UNSEEN
-from export.precision.policy import Precision
+from export.precision.policy import Fp8Scale, Precision
 from server.audio.token_windows import window_index
 from server.triton import contract
 
@@ -27,9 +28,11 @@ def denoiser(
     precision: Precision = "fp32",
     riflex: Riflex | None = None,
     largest_inputs: Mapping[str, float] = UNSEEN,
+    fp8_scale: Fp8Scale = "channel",
+    opset: Opset = OLDEST,
 ) -> Exportable:
     """The EchoMimic transformer of flash."""
-    module = _whole(checkpoint, precision, riflex, largest_inputs)
+    module = _whole(checkpoint, precision, riflex, largest_inputs, fp8_scale, opset)
     config = module.config
 
     def inputs(shape: Shape) -> Inputs:
@@ -42,7 +45,7 @@ def denoiser(
             "audio_gain": _audio_gain(shape),
         }
 
-    return Exportable(contract.DENOISER, module, inputs)
+    return Exportable(contract.DENOISER, module, inputs, opset=opset)
 
 
 def preview_denoiser(
@@ -50,9 +53,11 @@ def preview_denoiser(
     precision: Precision = "fp32",
     riflex: Riflex | None = None,
     largest_inputs: Mapping[str, float] = UNSEEN,
+    fp8_scale: Fp8Scale = "channel",
+    opset: Opset = OLDEST,
 ) -> Exportable:
     """The EchoMimic transformer of preview."""
-    module = _whole(checkpoint, precision, riflex, largest_inputs)
+    module = _whole(checkpoint, precision, riflex, largest_inputs, fp8_scale, opset)
     config = module.config
 
     def inputs(shape: Shape) -> Inputs:
@@ -74,7 +79,7 @@ def preview_denoiser(
             "audio_scale": torch.rand(shape.batch, 1) + 0.5,
         }
 
-    return Exportable(contract.PREVIEW_DENOISER, module, inputs)
+    return Exportable(contract.PREVIEW_DENOISER, module, inputs, opset=opset)
 
 
 def time_modulation(checkpoint: Checkpoint) -> Exportable:
@@ -117,13 +122,17 @@ def _whole(
     precision: Precision,
     riflex: Riflex | None,
     largest_inputs: Mapping[str, float],
+    fp8_scale: Fp8Scale,
+    opset: Opset,
 ) -> Denoiser:
     with checkpoint.fitting(checkpoint.denoiser) as weights:
         config = _config(checkpoint, weights, riflex)
         frequencies, _, _ = axis_widths(config.head_dim)
         if riflex is not None and riflex.k > frequencies:
             raise CheckpointMismatchError(f"RIFLEx: there are {frequencies} temporal frequencies")
-        return load_denoiser(config, weights, precision, largest_inputs)
+        denoiser = load_denoiser(config, weights, precision, largest_inputs, fp8_scale)
+        denoiser.single_operators = opset >= SINGLE_OPERATORS
+        return denoiser
 
 
 def _config(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from export.onnx.loop import Loop
+from export.onnx.opsets import OLDEST, Opset
 from server.triton.contract import FRAMES_PER_LATENT, LATENT_CHANNELS, PIXELS_PER_LATENT, Network
 
 Inputs = dict[str, Tensor]
@@ -40,17 +41,19 @@ class Shape:
 class Exportable:
     """A network as a module, and fresh random inputs of a shape for it, in the module's order.
 
-    With a ``loop`` its parts are exported in the module's place, which they equal.
+    With a ``loop`` its parts are exported in the module's place, which they equal. ``opset`` is
+    what the file is to have.
     """
 
     network: Network
     module: nn.Module
     inputs: Callable[[Shape], Inputs]
     loop: Loop | None = None
+    opset: Opset = OLDEST
 
 
 Build = Callable[..., Exportable]
 """Builds one network of a checkpoint, its large weights in the precision that was asked for.
 
-In fp8 the denoiser takes ``largest_inputs``, too.
+In fp8 the denoiser takes ``largest_inputs`` and ``fp8_scale``, too.
 """

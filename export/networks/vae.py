@@ -16,6 +16,7 @@ from export.models.vae.coder import PUBLIC_SIZES, Coder, Decoder, VaeDecoder, Va
 from export.models.vae.taehv import TaehvDecoder, load_taehv
 from export.networks.exportable import Exportable, Inputs, Shape
 from export.onnx.loop import Loop
+from export.onnx.opsets import OLDEST, Opset
 from export.precision.narrowing import DTYPES
 from export.precision.policy import Precision
 from server.triton import contract
@@ -78,7 +79,10 @@ AS_PUBLISHED = VaeChoice()
 
 
 def vae_encoder(
-    checkpoint: Checkpoint, precision: Precision = "fp32", how: VaeChoice = AS_PUBLISHED
+    checkpoint: Checkpoint,
+    precision: Precision = "fp32",
+    how: VaeChoice = AS_PUBLISHED,
+    opset: Opset = OLDEST,
 ) -> Exportable:
     """The encoder of the Wan VAE."""
 
@@ -92,22 +96,28 @@ def vae_encoder(
         }
 
     module = VaeEncoder(wan_vae(checkpoint, precision))
-    return Exportable(contract.VAE_ENCODER, module, inputs, how.loop(module))
+    return Exportable(contract.VAE_ENCODER, module, inputs, how.loop(module), opset)
 
 
 def vae_decoder(
-    checkpoint: Checkpoint, precision: Precision = "fp32", how: VaeChoice = AS_PUBLISHED
+    checkpoint: Checkpoint,
+    precision: Precision = "fp32",
+    how: VaeChoice = AS_PUBLISHED,
+    opset: Opset = OLDEST,
 ) -> Exportable:
     """The decoder of the Wan VAE, or a lighter one."""
     if how.light is None:
         module = VaeDecoder(wan_vae(checkpoint, precision))
     else:
         module = light_decoder(how.light, precision, checkpoint.device)
-    return Exportable(contract.VAE_DECODER, module, _latents, how.loop(module))
+    return Exportable(contract.VAE_DECODER, module, _latents, how.loop(module), opset)
 
 
 def vae_decoder_light(
-    checkpoint: Checkpoint, precision: Precision = "fp32", how: VaeChoice = AS_PUBLISHED
+    checkpoint: Checkpoint,
+    precision: Precision = "fp32",
+    how: VaeChoice = AS_PUBLISHED,
+    opset: Opset = OLDEST,
 ) -> Exportable:
     """The lighter decoder beside the usual one.
 
@@ -117,7 +127,7 @@ def vae_decoder_light(
     if how.beside is None:
         raise CheckpointError("no lighter decoder is chosen")
     module = light_decoder(how.beside, precision, checkpoint.device)
-    return Exportable(contract.LIGHT_DECODER, module, _latents, how.loop(module))
+    return Exportable(contract.LIGHT_DECODER, module, _latents, how.loop(module), opset)
 
 
 def _latents(shape: Shape) -> Inputs:

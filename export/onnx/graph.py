@@ -9,7 +9,6 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
 from export.errors import ExportError
-from export.precision.int8 import EXACT_INT8
 
 
 class GraphError(ExportError):
@@ -36,7 +35,6 @@ def open_session(file: Path) -> onnxruntime.InferenceSession:
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.add_session_config_entry(*EXACT_INT8)
     try:
         return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     # ONNX Runtime's errors have nothing in common.

@@ -16,12 +16,13 @@ from torch._subclasses import FakeTensorMode
 from export.networks.exportable import Exportable, Shape
 from export.onnx.halves import halve_borders
 from export.onnx.loop import AXIS, Loop, join
+from export.onnx.norms import widen_norms
+from export.onnx.opsets import Opset
 from export.onnx.widths import PUBLIC_WIDTHS, dimensions
 from export.precision.half_storage import store_halves
 from export.precision.policy import Precision
 from server.triton.contract import IN_16_BITS, Tensor
 
-OPSET = 20
 TRACED = Shape(batch=2, frames=3, height=8, width=6)
 EMBEDDED_BYTES = 3 * 2**29
 _IMAGES = dict.fromkeys((0, 3, 4), torch.export.Dim.AUTO)
@@ -59,6 +60,7 @@ def write_onnx(
 def _trace_whole(exportable: Exportable, path: Path) -> ModelProto:
     network = exportable.network
     program = _trace(
+        exportable.opset,
         exportable.module,
         tuple(exportable.inputs(TRACED).values()),
         [_dynamic_axes(tensor) for tensor in network.inputs],
@@ -70,6 +72,7 @@ def _trace_whole(exportable: Exportable, path: Path) -> ModelProto:
     program.save(path, external_data=size > EMBEDDED_BYTES)
     model = onnx.load(path, load_external_data=False)
     forget_sources(model)
+    widen_norms(model)
     return model
 
 
@@ -83,9 +86,11 @@ def _trace_loop(exportable: Exportable, loop: Loop) -> ModelProto:
     chunk = frames[:, : loop.chunk].contiguous()
     names = [tensor.name for tensor in network.inputs]
     axes = tuple(_dynamic_axes(tensor) for tensor in network.inputs)
-    opening = _trace(loop.opening, inputs, [axes], names)
-    step = _trace(loop.step, (chunk, *states), [_IMAGES, (_IMAGES,) * len(states)])
+    opset = exportable.opset
+    opening = _trace(opset, loop.opening, inputs, [axes], names)
+    step = _trace(opset, loop.step, (chunk, *states), [_IMAGES, (_IMAGES,) * len(states)])
     closing = _trace(
+        opset,
         loop.closing,
         (torch.cat([first, first], dim=AXIS),),
         [{AXIS: torch.export.Dim.AUTO, **_IMAGES}],
@@ -98,6 +103,7 @@ def _trace_loop(exportable: Exportable, loop: Loop) -> ModelProto:
 
 
 def _trace(
+    opset: Opset,
     module: nn.Module,
     inputs: tuple[Array, ...],
     dynamic: Sequence[Any],
@@ -113,7 +119,7 @@ def _trace(
             module,
             inputs,
             dynamo=True,
-            opset_version=OPSET,
+            opset_version=opset,
             input_names=input_names,
             output_names=output_names,
             dynamic_shapes=tuple(dynamic),

@@ -1,8 +1,8 @@
 """Matrices of the denoiser's blocks in 8-bit floats, for GPUs that multiply them: Ada and later.
 
 Both factors are rounded to E4M3 (https://arxiv.org/abs/2209.05433), as TensorRT wants it spelled:
-QuantizeLinear and DequantizeLinear around a product in 16 bits, which its builder joins. Each
-output of a weight has a scale of its own; what a layer is given has one, measured beforehand.
+QuantizeLinear and DequantizeLinear around a product in 16 bits, which its builder joins. What a
+layer is given has one scale, measured beforehand; its weight has one for each output, or one.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,8 @@ from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
+
+from export.precision.policy import Fp8Scale
 
 E4M3 = torch.float8_e4m3fn
 LARGEST = torch.finfo(E4M3).max
@@ -21,7 +23,7 @@ UNSEEN: Mapping[str, float] = MappingProxyType({})
 
 
 class Fp8Linear(nn.Module):
-    """A linear layer whose weight is E4M3 [in, out]; scales and bias are float16."""
+    """A linear layer whose weight is E4M3 [in, out]; scales, [out] or [], and bias are float16."""
 
     weight: Tensor
     scale: Tensor
@@ -29,17 +31,19 @@ class Fp8Linear(nn.Module):
     zero: Tensor
     bias: nn.Parameter | None
 
-    def __init__(self, layer: nn.Linear, largest_input: float) -> None:
+    def __init__(self, layer: nn.Linear, largest_input: float, each: Fp8Scale = "channel") -> None:
         """Rounds a layer.
 
         Args:
             layer: which.
             largest_input: the largest absolute value that it was seen to be given.
+            each: what of the weight has a scale of its own.
         """
         super().__init__()
-        weight = layer.weight.detach().float()
-        scale = _scale(weight.abs().amax(dim=1))
-        self.register_buffer("weight", _round(weight / scale.float()[:, None]).T.contiguous())
+        weight = layer.weight.detach().float().T
+        largest = weight.abs().amax(dim=0)
+        scale = _scale(largest if each == "channel" else largest.max())
+        self.register_buffer("weight", _round(weight / scale.float()).contiguous())
         self.register_buffer("scale", scale)
         self.register_buffer("input_scale", _scale(torch.tensor(largest_input)))
         self.register_buffer("zero", torch.zeros((), dtype=E4M3))
@@ -65,6 +69,7 @@ class Fp8Linear(nn.Module):
         rounded = op("DequantizeLinear", (narrow, scale), dtype=dtype, shape=x.shape)
         factors = (self.weight, self.scale)
         shape = self.weight.shape
+        # The axis of the outputs; what has one scale has no use for it.
         weight = op("DequantizeLinear", factors, attrs={"axis": 1}, dtype=dtype, shape=shape)
         return rounded, weight
 
@@ -78,19 +83,22 @@ def layers_in_fp8(denoiser: nn.Module) -> dict[str, nn.Linear]:
     }
 
 
-def quantize_blocks(denoiser: nn.Module, largest_inputs: Mapping[str, float]) -> None:
+def quantize_blocks(
+    denoiser: nn.Module, largest_inputs: Mapping[str, float], each: Fp8Scale = "channel"
+) -> None:
     """Replaces the layers of the blocks in place, one by one.
 
     Args:
         denoiser: in float16.
         largest_inputs: by the names of the layers; see `export.precision.calibration`. A layer
             that was given nothing is of no use to the variant and stays.
+        each: what of a weight has a scale of its own.
     """
     if not largest_inputs:
         raise ValueError("fp8 needs what the layers were given, to scale it")
     for name, layer in layers_in_fp8(denoiser).items():
         if name in largest_inputs:
-            denoiser.set_submodule(name, Fp8Linear(layer, largest_inputs[name]))
+            denoiser.set_submodule(name, Fp8Linear(layer, largest_inputs[name], each))
 
 
 def _scale(largest: Tensor) -> Tensor:

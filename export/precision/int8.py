@@ -3,39 +3,79 @@
 Each output of a matrix, and each row of a table, has a scale of its own, the weights being rounded
 to whole multiples of it; what is multiplied with them stays in float32. So nothing depends on data
 to calibrate with, and what it costs is that a matrix is widened anew whenever it is used.
+
+A matrix is ONNX Runtime's own operator, which says so at every node. Of DequantizeLinear and MatMul
+newer versions make that operator, too, and round the other factor to 8 bits unless an option of the
+session forbids it, which Triton's native backend does not pass on.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 LEVELS = 127
-EXACT_INT8 = ("session.qdq_matmulnbits_accuracy_level", "1")
-"""Has ONNX Runtime multiply 8-bit weights in float32; else it rounds the other factor, too."""
+ZERO = 128
+"""What stands for zero in the operator's unsigned weights."""
+OPERATOR = "com.microsoft::MatMulNBits"
+IN_FLOAT32 = 1
+"""The operator's level of accuracy at which the other factor stays as it is."""
+BLOCK_SIZES = range(16, 256 + 1)
+"""How many inputs may share a scale: a power of two. All of an output have the same one here."""
 MIN_ROWS = 300
 """A table with fewer rows takes no room worth saving: positions."""
 
 
 class Int8Linear(nn.Module):
-    """A linear layer whose weight is int8 [in, out] and whose scale is float32 [out]."""
+    """A linear layer whose weight is uint8 [out, blocks, block]; scales are float32 [out, blocks].
 
-    weight: Tensor
+    Raises:
+        ValueError: its inputs cannot be parted into blocks.
+    """
+
+    weight = None
+    """Libraries cast what they give a layer to the type of its weight, if it has one."""
+    levels: Tensor
     scale: Tensor
     bias: nn.Parameter | None
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
+        block = math.gcd(layer.in_features, BLOCK_SIZES[-1])
+        if block not in BLOCK_SIZES:
+            raise ValueError(f"{layer.in_features} inputs are no multiple of {BLOCK_SIZES[0]}")
         weight, scale = _quantize(layer.weight)
-        self.register_buffer("weight", weight.T.contiguous())
-        self.register_buffer("scale", scale)
+        blocks = (weight.to(torch.int16) + ZERO).to(torch.uint8).unflatten(1, (-1, block))
+        self.register_buffer("levels", blocks)
+        self.register_buffer("scale", scale[:, None].expand(blocks.shape[:2]).contiguous())
         bias = None if layer.bias is None else nn.Parameter(layer.bias.float(), requires_grad=False)
         self.register_parameter("bias", bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps float32 [..., in] to [..., out]."""
-        y = x.float() @ _widen(self.weight, self.scale)
+        y = self._product(x.float())
         return y if self.bias is None else y + self.bias
+
+    def _product(self, x: Tensor) -> Tensor:
+        outputs, blocks, block = self.levels.shape
+        if torch.onnx.is_in_onnx_export():
+            return torch.onnx.ops.symbolic(
+                OPERATOR,
+                (x, self.levels, self.scale),
+                attrs={
+                    "K": blocks * block,
+                    "N": outputs,
+                    "bits": 8,
+                    "block_size": block,
+                    "accuracy_level": IN_FLOAT32,
+                },
+                dtype=x.dtype,
+                shape=(*x.shape[:-1], outputs),
+                version=1,
+            )
+        widened = (self.levels.float() - ZERO) * self.scale[..., None]
+        return x @ widened.flatten(1).T
 
 
 class Int8Embedding(nn.Module):
@@ -83,19 +123,3 @@ def _quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
     weight = weight.detach().float()
     scale = weight.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / LEVELS
     return (weight / scale[:, None]).round().to(torch.int8), scale
-
-
-def _widen(weight: Tensor, scale: Tensor) -> Tensor:
-    """Returns float32 [in, out].
-
-    ONNX Runtime computes constants once and keeps them, but leaves DequantizeLinear for later.
-    """
-    if torch.onnx.is_in_onnx_export():
-        return torch.onnx.ops.symbolic(
-            "DequantizeLinear",
-            (weight, scale),
-            attrs={"axis": 1},
-            dtype=torch.float32,
-            shape=weight.shape,
-        )
-    return weight.float() * scale

@@ -17,6 +17,8 @@ from typing import Literal
 from server.triton.contract import OF_NO_CHECKPOINT
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
+Fp8Scale = Literal["channel", "tensor"]
+"""What of a weight in fp8 has a scale of its own: each output, or all of it."""
 
 AS_ASKED: Mapping[str, Precision] = MappingProxyType({})
 """Nothing else is asked of any network."""

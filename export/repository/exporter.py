@@ -25,10 +25,11 @@ from export.networks.exportable import Exportable, Shape
 from export.networks.vae import AS_PUBLISHED, VaeChoice
 from export.onnx.compare import check_export, verdict
 from export.onnx.graph import load_graph
+from export.onnx.opsets import NEWEST, Opset, opset_of
 from export.onnx.trace import write_onnx
 from export.onnx.widths import widths
 from export.precision.calibration import Calibration, largest_inputs
-from export.precision.policy import AS_ASKED, Precision, precision_of
+from export.precision.policy import AS_ASKED, Fp8Scale, Precision, precision_of
 from export.repository.model_config import BACKEND, MODEL_FILE, config_pbtxt
 from export.repository.origin import Origin, exporter_digest, tool_versions
 from export.repository.styles import encode
@@ -90,7 +91,9 @@ def export_repository(
     prompts: Mapping[str, str] | None = None,
     styles: Mapping[str, str] = MappingProxyType({}),
     calibration: Calibration | None = None,
+    fp8_scale: Fp8Scale = "channel",
     vae: VaeChoice = AS_PUBLISHED,
+    newest: Opset = NEWEST,
 ) -> None:
     """Writes a repository that the gateway and Triton can serve.
 
@@ -107,7 +110,9 @@ def export_repository(
         styles: prompts by name for the text encoder, if it is not left out; the first is the
             default.
         calibration: what fp8 takes its scales from.
+        fp8_scale: what of a weight in fp8 has a scale of its own.
         vae: what is exported of the VAE.
+        newest: the newest ONNX opset that may be used.
 
     Raises:
         CalibrationError: the portrait or the speech of the calibration cannot be used.
@@ -120,7 +125,7 @@ def export_repository(
         calibration.check()
     repository.mkdir(parents=True, exist_ok=True)
     (repository / manifest.FILE).unlink(missing_ok=True)
-    builds = networks(checkpoint, precision, riflex, others, vae)
+    builds = networks(checkpoint, precision, riflex, others, vae, newest)
     precisions: dict[str, Precision] = {
         name: precision_of(name, precision, others) for name in builds
     }
@@ -152,19 +157,22 @@ def export_repository(
             exporter=exporter_digest(checkpoint.variant, name),
             decoder=None if light is None else light.name(),
             whole=vae.whole and name in VAE,
+            fp8_scale=None if calibrated is None else fp8_scale,
+            opset=opset_of(name, narrow, newest),
         )
         folder = repository / name
         if origin.is_of(folder / VERSION):
             report(f"{name}: kept", result=True)
         else:
-            measured: dict[str, Mapping[str, float]] = {}
+            scales: dict[str, object] = {}
             if calibrated is not None:
                 report(f"{name}: calibrating")
-                measured["largest_inputs"] = largest_inputs(checkpoint, calibrated)
+                measured = largest_inputs(checkpoint, calibrated)
+                scales = {"largest_inputs": measured, "fp8_scale": fp8_scale}
             report(f"{name}: loading")
             # Held by no name here, and gone before the next is loaded: one at a time is in memory.
             export_network(
-                build(checkpoint, **measured),
+                build(checkpoint, **scales),
                 folder,
                 report,
                 narrow,

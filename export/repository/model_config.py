@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from export.precision.int8 import EXACT_INT8
 from server.manifest import CHECKPOINT_PARAMETER
 from server.triton.contract import (
     IMAGE_ENCODER,
@@ -109,7 +108,7 @@ def _place(backend: str, precision: str) -> "pb.ModelInstanceGroup.Kind":
 def _parameters(
     backend: str, precision: str, checkpoint: str | None, profiles: int
 ) -> dict[str, pb.ModelParameter]:
-    values: dict[str, str] = dict([EXACT_INT8]) if precision == "int8" else {}
+    values: dict[str, str] = {}
     if _place(backend, precision) == _ANYWHERE:
         values |= ON_GPUS
     if profiles > 1:

@@ -13,7 +13,8 @@ from pathlib import Path
 from export import sources
 from export.models.denoiser.config import Riflex
 from export.networks.catalogue import BUILDS, LIGHT
-from export.precision.policy import Precision
+from export.onnx.opsets import OLDEST, Opset
+from export.precision.policy import Fp8Scale, Precision
 from server.triton.contract import Variant
 
 FILE = "export.json"
@@ -34,6 +35,8 @@ class Origin:
         exporter: the digest of the code that exports it.
         decoder: of a light decoder, its kind and digest.
         whole: whether a VAE is exported without a loop.
+        fp8_scale: of fp8, what of a weight has a scale of its own.
+        opset: of ONNX.
     """
 
     checkpoint: str
@@ -44,6 +47,8 @@ class Origin:
     exporter: str
     decoder: str | None = None
     whole: bool = False
+    fp8_scale: Fp8Scale | None = None
+    opset: Opset = OLDEST
 
     def note(self, folder: Path) -> None:
         """Writes it beside a file that is complete."""

@@ -12,7 +12,7 @@ from export.repository.origin import exporter_digest
 from tests.support.paths import ROOT
 
 MEDIA = ROOT / "docs" / "media"
-CALIBRATION = Calibration(MEDIA / "portrait.png", MEDIA / "speech.wav")
+CALIBRATION = Calibration(MEDIA / "portrait.png", MEDIA / "speech.wav", (64, 64))
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from export.planning.containers import CONTAINERS
 from server.settings import ENVIRONMENT_PREFIX, PLAIN_VARIABLES, Settings
-from tests.reports.containers import RELEASES
 from tests.support.paths import ROOT
 
 DOCKER = ROOT / "docker"
@@ -101,7 +101,7 @@ def test_bases_are_pinned_and_the_same_everywhere() -> None:
     (triton,) = arguments("TRITON_IMAGE")
     assert compose()["triton"]["build"]["args"]["TRITON_IMAGE"] == f"${{TRITON_IMAGE:-{triton}}}"
     release = triton.removeprefix("nvcr.io/nvidia/tritonserver:").removesuffix("-py3")
-    assert release in [container[0] for container in RELEASES]
+    assert release in CONTAINERS
 
 
 def test_images_have_the_extras_of_the_makefile() -> None:

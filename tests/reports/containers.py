@@ -1,31 +1,20 @@
 """Which Triton container carries what: facts with their sources, nothing guessed."""
 
+from export.planning.containers import CONTAINERS, newest_opset
 from tests.reports.markdown import table
 
-RELEASES = (
-    ("26.08", "2.72.0", "1.28.0"),
-    ("26.07", "2.71.0", "1.27.0"),
-    ("26.06", "2.70.0", "1.24.4"),
-    ("26.05", "2.69.0", "1.24.4"),
-    ("26.04", "2.68.0", "1.24.4"),
-    ("26.03", "2.67.0", "1.24.2"),
-    ("26.02", "2.66.0", "1.24.1"),
-    ("26.01", "2.65.0", "1.23.2"),
-    ("25.12", "2.64.0", "1.23.2"),
-    ("25.10", "2.62.0", "1.23.1"),
-    ("25.06", "2.59.0", "1.22.0"),
-    ("25.01", "2.54.0", "1.20.1"),
-)
-"""Container, Triton, ONNX Runtime: `TRITON_VERSION` and `build.py` of each release's branch."""
 FACTS = """A plan runs in the TensorRT that built it and in no other, and each container carries
 one. The manifest of a repository of plans says which (`tool_versions`): `tensorrt`, and
 `tritonserver`, the container, where they were built in one.
 
 From `TRITON_VERSION` and `build.py` of the branches r25.01 to r26.08 of
 `triton-inference-server/server`:"""
-OPSETS = """TensorRT's version in these images stands in no file of that repository, and ONNX
-Runtime's table of opsets was not at hand for these versions: both are left out rather than guessed.
-A container says itself which TensorRT it has:
+OPSETS = """The last column is the newest opset that the wheel of that ONNX Runtime from PyPI loads
+([opsets.md](opsets.md)), of those that the export writes. `python -m export onnx --container 25.06`
+uses nothing newer, and refuses what the container cannot serve.
+
+TensorRT's version in these images stands in no file of that repository: it is left out rather than
+guessed. A container says itself which TensorRT it has:
 
 ```sh
 docker run --rm nvcr.io/nvidia/tritonserver:26.07-py3 printenv TRT_VERSION
@@ -58,7 +47,10 @@ def containers() -> list[str]:
     return [
         "## Triton's containers",
         FACTS,
-        table(("container", "Triton", "ONNX Runtime"), RELEASES),
+        table(
+            ("container", "Triton", "ONNX Runtime", "opset"),
+            [(name, *versions, newest_opset(None, name)) for name, versions in CONTAINERS.items()],
+        ),
         OPSETS,
         BUILD,
     ]

@@ -12,7 +12,7 @@ from export.tensorrt.engines import BuiltEngine, Target, build_engine, installed
 from export.tensorrt.profiles import WINDOWS, Workload
 from server.manifest import read_manifest
 from tests.reports.containers import containers
-from tests.reports.markdown import table, write
+from tests.reports.markdown import measured_at, table, write
 
 COMPUTE_CAPABILITIES = ("8.9", "12.0")
 ON_THE_CPU = "text_encoder"
@@ -135,6 +135,7 @@ def main() -> None:
         "tensorrt.md",
         "engines",
         "TensorRT engines",
+        measured_at(),
         INTRO,
         f"Checkpoint `{small.checkpoint_digest}` and, of the public sizes with random weights, "
         f"`{public.checkpoint_digest}`; {builder}.",

@@ -36,7 +36,7 @@ from tests.reports.engines import (
     fixed,
     one_size,
 )
-from tests.reports.markdown import table, write
+from tests.reports.markdown import measured_at, table, write
 
 PAGE = "memory.md"
 CAPABILITY = "8.9"
@@ -194,6 +194,7 @@ def main() -> None:
     parser.add_argument("engines", type=Path, help="as the engines' report leaves them")
     engines = parser.parse_args().engines
     parts = (
+        measured_at(),
         *("## Weights", WEIGHTS, weights_table()),
         *("## What runs need beside them", RUNS, runs_table(engines)),
         *("## The VAE, by window", BY_WINDOW, vae_table(engines)),

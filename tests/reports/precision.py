@@ -24,13 +24,15 @@ from export.precision.calibration import Calibration
 from export.precision.narrowing import DTYPES
 from export.precision.policy import Precision
 from export.repository.exporter import export_repository
-from tests.reports.markdown import DOCS, table, write
+from tests.reports.markdown import DOCS, measured_at, table, write
 
 SHAPE = Shape(batch=1, frames=3, height=16, width=16)
 PUBLIC_SHAPE = Shape(batch=1, frames=2, height=8, width=8)
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "bf16", "int8", "fp8")
 ABLATED: tuple[Precision, ...] = ("fp16", "bf16")
-CALIBRATION = Calibration(DOCS / "media" / "portrait.png", DOCS / "media" / "speech.wav")
+CALIBRATION = Calibration(
+    DOCS / "media" / "portrait.png", DOCS / "media" / "speech.wav", (128, 128)
+)
 
 
 class Rounding(TorchDispatchMode):
@@ -125,6 +127,7 @@ def main() -> None:
     checkpoint = Checkpoint(options.checkpoint)
     results = {precision: verified(checkpoint, precision) for precision in PRECISIONS}
     parts = [
+        measured_at(),
         INTRO,
         "## Tiny, random weights",
         errors_table(results),

@@ -7,6 +7,7 @@ are the public checkpoints' keys. Compatible with ``WanTransformerAudioMask3DMod
 ``wan_transformer3d_audio_2512.py`` (flash) and ``wan_transformer3d_audio.py`` (preview).
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ from export.models.loading import load_strictly
 from export.precision.fp8 import UNSEEN, quantize_blocks
 from export.precision.int8 import quantize_matrices
 from export.precision.narrowing import DTYPES
-from export.precision.policy import Precision
+from export.precision.policy import Fp8Scale, Precision
 
 FLOAT32_PARTS = ("norm", "modulation", "time_", "patch_embedding", "img_emb", "head.")
 """Parts of the keys whose weights stay in float32: they are small, and precision matters there."""
@@ -57,6 +58,8 @@ class Denoiser(nn.Module):
     rotary_cos: Tensor
     rotary_sin: Tensor
     time_frequencies: Tensor
+    single_operators = False
+    """Whether the opset that it is exported to has rotary embedding as one operator."""
     evaluate: Callable[..., tuple[Tensor, Tensor]]
     """Predicts the velocity of rows that share nothing, and the residual."""
 
@@ -98,7 +101,8 @@ class Denoiser(nn.Module):
         """Embeds timesteps [B, 1] in 0..1000 to [B, dim]."""
         # In float64, as a float32 angle of 1000 radians is good to 6e-5 only (TensorRT narrows it).
         angle = timestep.double() * self.time_frequencies
-        sinusoid = torch.cat((angle.cos(), angle.sin()), dim=-1).float()
+        # Cosines as sines: up to 1.28 ONNX Runtime has no float64 Cos on a CPU.
+        sinusoid = torch.cat((angle + math.pi / 2, angle), dim=-1).sin().float()
         return self.time_embedding(sinusoid)
 
     def modulation(self, time: Tensor) -> Tensor:
@@ -123,6 +127,7 @@ class Denoiser(nn.Module):
         rotation = Rotation(
             cos=spread(self.rotary_cos, self.config.head_dim, embedding.grid),
             sin=spread(self.rotary_sin, self.config.head_dim, embedding.grid),
+            as_operator=self.single_operators and torch.onnx.is_in_onnx_export(),
         )
         tokens = embedding.tokens
         for block in self.blocks:
@@ -328,6 +333,7 @@ def load_denoiser(
     weights: Mapping[str, Tensor],
     precision: Precision = "fp32",
     largest_inputs: Mapping[str, float] = UNSEEN,
+    fp8_scale: Fp8Scale = "channel",
 ) -> Denoiser:
     """Builds a denoiser around the tensors of a public checkpoint, without copying them.
 
@@ -337,6 +343,7 @@ def load_denoiser(
         precision: of the linear layers of the blocks and of text and audio. A tensor already in
             its type is not copied.
         largest_inputs: what fp8 takes its scales from; see `export.precision.calibration`.
+        fp8_scale: what of a weight in fp8 has a scale of its own.
 
     Raises:
         CheckpointMismatchError: a key is missing or unknown, or a tensor has another shape.
@@ -351,7 +358,7 @@ def load_denoiser(
     if precision == "int8":
         quantize_matrices(denoiser, FLOAT32_PARTS)
     if precision == "fp8":
-        quantize_blocks(denoiser, largest_inputs)
+        quantize_blocks(denoiser, largest_inputs, fp8_scale)
     return denoiser.requires_grad_(False).eval()
 
 

@@ -23,13 +23,25 @@ RIFLEX_PERIOD_SHARE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """What each token is turned by: cosines and sines, both [tokens, head_dim / 2]."""
+    """What each token is turned by: cosines and sines, both [tokens, head_dim / 2].
+
+    ``as_operator`` makes one ONNX operator of it, which opset 23 has.
+    """
 
     cos: Tensor
     sin: Tensor
+    as_operator: bool = False
 
     def __call__(self, x: Tensor) -> Tensor:
         """Turns neighbouring channels of ``x``, [batch, tokens, heads, head_dim] in float32."""
+        if self.as_operator:
+            batch, tokens, heads, head_dim = x.shape
+            # TensorRT wants to know the last length beforehand.
+            tables = (t.expand(batch, tokens, head_dim // 2) for t in (self.cos, self.sin))
+            turned = torch.onnx.ops.rotary_embedding(
+                x.flatten(2), *tables, interleaved=True, num_heads=heads
+            )
+            return turned.unflatten(-1, (heads, head_dim))
         even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
         cos, sin = self.cos[:, None], self.sin[:, None]
         return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)

@@ -1,7 +1,8 @@
 """8-bit floats in the denoiser's blocks: rounding, calibration, graph and engine."""
 
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -16,8 +17,15 @@ from export.checkpoint.layout import Checkpoint
 from export.checkpoint.tiny import make_tiny
 from export.networks.catalogue import networks
 from export.onnx.compare import ROUNDING
-from export.precision.calibration import Calibration, CalibrationError, largest_inputs
+from export.precision.calibration import (
+    FRAMES,
+    LOOKAHEAD_FRAMES,
+    Calibration,
+    CalibrationError,
+    largest_inputs,
+)
 from export.precision.fp8 import E4M3, LARGEST, Fp8Linear, layers_in_fp8, quantize_blocks
+from export.precision.policy import Fp8Scale
 from export.repository.exporter import Report, export_network, export_repository, write_config
 from export.tensorrt.engines import (
     BuiltEngine,
@@ -27,6 +35,7 @@ from export.tensorrt.engines import (
     installed_builder,
 )
 from export.tensorrt.profiles import Workload
+from server.audio.clock import MODEL_SAMPLES_PER_FRAME
 from server.manifest import read_manifest
 from tests.support.paths import ROOT
 
@@ -35,19 +44,13 @@ pytestmark = pytest.mark.slow
 STEP = 1 / 16
 """E4M3 has three bits of fraction: rounding changes a normal number by at most a sixteenth."""
 MEDIA = ROOT / "docs" / "media"
-CALIBRATION = Calibration(MEDIA / "portrait.png", MEDIA / "speech.wav")
+SIZE = (64, 64)
+CALIBRATION = Calibration(MEDIA / "portrait.png", MEDIA / "speech.wav", SIZE)
 PORTRAIT, SPEECH = (
     ["--portrait", str(CALIBRATION.portrait)],
     ["--speech", str(CALIBRATION.speech)],
 )
 UNUSED_BY_FLASH = "q_audio"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _small_pictures() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("export.precision.calibration.SIDE_PX", 64)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +76,26 @@ def test_weights_are_rounded_to_three_bits() -> None:
     assert 0 < relative.max() <= STEP * 1.01
 
 
-def test_a_product_errs_by_the_rounding_of_both_factors() -> None:
+def test_one_scale_for_a_weight_is_that_of_its_largest_value() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(64, 8)
+    one, each = Fp8Linear(layer, 1.0, "tensor"), Fp8Linear(layer, 1.0, "channel")
+    assert one.scale.shape == ()
+    assert each.scale.shape == (8,)
+    assert one.scale == each.scale.max()
+    assert float(one.weight.float().abs().max()) == LARGEST
+    # The output that has the largest value has the same scale both ways.
+    largest = int(each.scale.argmax())
+    assert torch.equal(one.weight.float()[:, largest], each.weight.float()[:, largest])
+
+
+@pytest.mark.parametrize("scale", get_args(Fp8Scale))
+def test_a_product_errs_by_the_rounding_of_both_factors(scale: Fp8Scale) -> None:
     torch.manual_seed(0)
     layer = nn.Linear(256, 64)
     x = torch.randn(100, 256)
     with torch.inference_mode():
-        exact, actual = layer(x), Fp8Linear(layer, float(x.abs().max()))(x).float()
+        exact, actual = layer(x), Fp8Linear(layer, float(x.abs().max()), scale)(x).float()
     relative = float((actual - exact).norm() / exact.norm())
     assert 0 < relative < STEP
 
@@ -116,14 +133,42 @@ def test_silence_before_the_speech_changes_nothing(
     speech, rate = soundfile.read(CALIBRATION.speech, dtype="float32")
     later = tmp_path / "later.wav"
     soundfile.write(later, np.concatenate([np.zeros(rate, np.float32), speech]), rate, "FLOAT")
-    calibration = Calibration(CALIBRATION.portrait, later)
-    np.testing.assert_array_equal(calibration.samples(), CALIBRATION.samples())
+    calibration = Calibration(CALIBRATION.portrait, later, SIZE)
+    np.testing.assert_array_equal(calibration.stretches(), CALIBRATION.stretches())
     # And speech is heard: other speech, other inputs of the layers that see it.
     soundfile.write(later, speech[::-1], rate, "FLOAT")
     other = largest_inputs(tiny, calibration)
     heard = [name for name in measured if name.endswith("k_audio")]
     assert heard
     assert all(other[name] != measured[name] for name in heard)
+
+
+def test_the_loudest_stretches_are_heard_and_none_twice(tmp_path: Path) -> None:
+    length = (FRAMES + LOOKAHEAD_FRAMES) * MODEL_SAMPLES_PER_FRAME
+    noise = np.random.default_rng(0).standard_normal(length).astype(np.float32)
+    loudness = (0.05, 0.02, 0.0, 0.1, 0.03)
+    speech = tmp_path / "speech.wav"
+    soundfile.write(speech, np.concatenate([noise * each for each in loudness]), 16000, "FLOAT")
+    found = Calibration(speech, speech, SIZE).stretches()
+    heard = [
+        float(np.sqrt(np.square(stretch).mean() / np.square(noise).mean())) for stretch in found
+    ]
+    assert heard == pytest.approx([0.1, 0.05, 0.03], rel=0.1)
+    # As many as there is room for.
+    soundfile.write(speech, np.concatenate([noise, noise]) / 9, 16000, "FLOAT")
+    assert 1 <= len(Calibration(speech, speech, SIZE).stretches()) <= 2
+
+
+def test_every_stretch_and_the_size_count(
+    tiny: Checkpoint, measured: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export.precision.calibration.STRETCHES", 1)
+    loudest = largest_inputs(tiny, CALIBRATION)
+    assert all(loudest[name] <= measured[name] for name in measured)
+    assert loudest != measured
+    larger = replace(CALIBRATION, size=(96, 64))
+    assert larger.digest() != CALIBRATION.digest()
+    assert largest_inputs(tiny, larger) != loudest
 
 
 def test_only_the_blocks_become_8_bits_wide(tiny: Checkpoint, measured: dict[str, float]) -> None:
@@ -136,12 +181,17 @@ def test_only_the_blocks_become_8_bits_wide(tiny: Checkpoint, measured: dict[str
         quantize_blocks(narrow, {})
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=get_args(Fp8Scale))
 def exported(
-    tiny: Checkpoint, measured: dict[str, float], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    tiny: Checkpoint,
+    measured: dict[str, float],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    folder = tmp_path_factory.mktemp("repository") / "denoiser"
-    exportable = networks(tiny, "fp8")["denoiser"](tiny, largest_inputs=measured)
+    folder = tmp_path_factory.mktemp(request.param) / "denoiser"
+    exportable = networks(tiny, "fp8")["denoiser"](
+        tiny, largest_inputs=measured, fp8_scale=request.param
+    )
     export_network(exportable, folder, lambda *_, **__: None, "fp8")
     write_config(exportable.network, folder, Workload("flash", [(128, 128)], [17]), "fp8")
     return folder
@@ -227,7 +277,7 @@ def test_the_denoiser_is_calibrated_anew_for_other_speech_only(
     other = tmp_path / "other.wav"
     soundfile.write(other, np.random.default_rng(0).standard_normal(16000) / 9, 16000)
     with pytest.raises(KeyboardInterrupt):
-        export(Calibration(CALIBRATION.portrait, other), stop)
+        export(Calibration(CALIBRATION.portrait, other, SIZE), stop)
     assert said.index("denoiser: calibrating") == said.index("time_modulation: kept") + 1
 
 
@@ -235,16 +285,16 @@ def test_a_portrait_or_speech_of_no_use_is_one_line(tmp_path: Path) -> None:
     missing, short = tmp_path / "missing.png", tmp_path / "short.wav"
     soundfile.write(short, np.zeros(8000, np.float32), 16000)
     with pytest.raises(CalibrationError, match=r"missing\.png: No such file"):
-        Calibration(missing, short).check()
+        Calibration(missing, short, SIZE).check()
     with pytest.raises(CalibrationError, match=r"short\.wav: is a sound file"):
-        Calibration(short, short).picture()
+        Calibration(short, short, SIZE).picture()
     with pytest.raises(CalibrationError, match=r"short\.wav: 0\.50 s of speech; at least 0\.88 s"):
-        Calibration(missing, short).samples()
+        Calibration(missing, short, SIZE).stretches()
     with pytest.raises(CalibrationError, match=r"portrait\.png"):
-        Calibration(missing, MEDIA / "portrait.png").samples()
+        Calibration(missing, MEDIA / "portrait.png", SIZE).stretches()
     soundfile.write(short, np.zeros(16000, np.float32), 16000)
     with pytest.raises(CalibrationError, match=r"short\.wav: is silent"):
-        Calibration(missing, short).samples()
+        Calibration(missing, short, SIZE).stretches()
 
 
 @pytest.mark.parametrize(
@@ -256,6 +306,7 @@ def test_a_portrait_or_speech_of_no_use_is_one_line(tmp_path: Path) -> None:
         (["--precision", "fp8", *PORTRAIT], "--precision fp8, which needs"),
         (["--precision", "fp8", *PORTRAIT, "--speech", "nowhere.wav"], "does not exist"),
         (["--vae-precision", "int8"], "int8 is for matrices"),
+        (["--precision", "fp16", "--fp8-scale", "tensor"], "--fp8-scale goes with"),
         (["--text-precision", "fp8"], "fp8 is for"),
         (["--image-precision", "fp8"], "fp8 is for"),
     ],

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,8 @@ from export.checkpoint.tiny import make_tiny
 from export.networks.catalogue import networks
 from export.networks.exportable import Exportable, Shape
 from export.onnx.compare import ExportDiffersError, check_export, run_onnx
-from export.precision.int8 import EXACT_INT8, MIN_ROWS, quantize_matrices
+from export.onnx.trace import write_onnx
+from export.precision.int8 import MIN_ROWS, Int8Linear, quantize_matrices
 from export.precision.narrowing import DTYPES
 from export.precision.policy import IN_32_BITS, Precision
 from export.repository.exporter import export_network, export_repository, write_config
@@ -144,7 +146,36 @@ def test_int8_is_stored_as_such_and_runs_on_the_cpu(tiny: Checkpoint, tmp_path: 
     write_config(NETWORKS["flash"]["text_encoder"], tmp_path, workload, "int8")
     config = (tmp_path / "config.pbtxt").read_text()
     assert "kind: KIND_CPU" in config
-    assert EXACT_INT8[0] in config
+
+
+@pytest.mark.slow
+def test_int8_multiplies_in_32_bits_in_whatever_session(tiny: Checkpoint, tmp_path: Path) -> None:
+    exportable = networks(tiny, "int8")["image_encoder"](tiny)
+    write_onnx(exportable, tmp_path / "model.onnx", "int8")
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    narrow = [node for node in graph.node if node.op_type == "MatMulNBits"]
+    layers = [each for each in exportable.module.modules() if isinstance(each, Int8Linear)]
+    assert len(narrow) == len(layers) > 0
+    assert {a.i for node in narrow for a in node.attribute if a.name == "accuracy_level"} == {1}
+    # A session that nobody has told anything.
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    inputs = exportable.inputs(SHAPE)
+    (actual,) = session.run(None, {name: array.numpy() for name, array in inputs.items()})
+    with torch.inference_mode():
+        expected = exportable.module(*inputs.values()).numpy()
+    np.testing.assert_allclose(np.asarray(actual), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_layer_in_int8_is_a_product_with_its_weights() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(48, 32)
+    narrow = Int8Linear(layer)
+    step = layer.weight.abs().amax(dim=1, keepdim=True) / 127
+    rounded = (layer.weight / step).round() * step
+    x = torch.randn(5, 48)
+    torch.testing.assert_close(narrow(x), x @ rounded.T + layer.bias, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="36 inputs"):
+        Int8Linear(nn.Linear(36, 32))
 
 
 @pytest.mark.slow
