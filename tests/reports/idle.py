@@ -5,7 +5,7 @@ python -m tests.reports.idle REPOSITORY
 
 import argparse
 import asyncio
-import time
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,7 +22,7 @@ from server.animation.idle_motion import HEAD_X, HEAD_Y, ROLL, TURN, Motion, Pos
 from server.animation.tokens import PromptTokenizer
 from server.manifest import TOKENIZER, read_manifest
 from server.pictures.encoding import FrameEncoding, encode_picture
-from server.pictures.mesh import FaceMesh, find_meshes
+from server.pictures.mesh import FaceMesh, find_meshes, follow_face
 from server.pictures.portrait import Picture
 from server.sessions.conversation import Conversation, converse
 from server.sessions.events import Frame
@@ -31,10 +31,13 @@ from server.sessions.idle import INTO_IDLE_S
 from server.sessions.jobs import IdleMode, Offer
 from server.sessions.life import WarpLife
 from server.settings import Settings
+from tests.reports import blinks
+from tests.reports.cpu import RUNS, cpu_ms
 from tests.reports.markdown import DOCS, table, write
 from tests.support import virtual_time
 from tests.support.conversations import LIMITS, job
 from tests.support.onnx_engine import OnnxEngine
+from tests.support.talking_photograph import photograph
 
 MEDIA = DOCS / "media"
 SHEET, GIF = MEDIA / "idle.jpg", MEDIA / "idle.gif"
@@ -43,18 +46,9 @@ LOOKED_AT_S = 60
 """So much of the ten minutes is looked at by the mesh, too."""
 SHUT = 0.6
 """Eyes open by less than that part of what they usually are blink."""
-HEAD_CROP = (100, 10, 356, 266)
-"""Of the photograph: head and shoulders."""
 SIDE = 512
-RUNS = 200
 GIF_S, GIF_SIDE, GIF_FPS = 6, 256, 12.5
 SAID_S, PAUSE_S = 2.0, 3.0
-
-
-def photograph() -> Picture:
-    """Returns head and shoulders of the photograph, as frames are large."""
-    whole = Image.open(MEDIA / "photograph.jpg").convert("RGB")
-    return np.asarray(whole.crop(HEAD_CROP).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
 
 
 class Watched(Gateway):
@@ -149,7 +143,10 @@ def span(values: NDArray[np.float64]) -> str:
 
 async def looked_at(engine: OnnxEngine, pictures: list[Picture], poses: list[Pose]) -> str:
     """Returns what the mesh finds in pictures, in words."""
-    meshes = [(await find_meshes(engine, picture))[0] for picture in pictures]
+    (first, *_) = await find_meshes(engine, pictures[0])
+    followed = await follow_face(engine, pictures, first)
+    meshes = [mesh for mesh in followed if mesh is not None]
+    assert len(meshes) == len(pictures)
     opened = np.array([np.mean([eye.openness for eye in mesh.eyes]) for mesh in meshes])
     seen = begins(opened < SHUT * np.median(opened))
     drawn = begins([pose.closure > 0.5 for pose in poses[: len(pictures)]])
@@ -180,16 +177,6 @@ def cost_table(faces: dict[str, tuple[Picture, FaceMesh]]) -> str:
         )
     header = ["picture", "face, px", "JPEG, ms", "warp, ms", "in a blink, ms"]
     return table([*header, "warp, encodings", "in a blink, encodings"], rows)
-
-
-def cpu_ms(*runs: Callable[[], object]) -> float:
-    """Returns the median of a thread's time, which other programs do not add to."""
-    took: list[float] = []
-    for number in range(RUNS):
-        began = time.thread_time()
-        runs[number % len(runs)]()
-        took.append(time.thread_time() - began)
-    return 1000 * float(np.median(took))
 
 
 async def borders(engine: OnnxEngine, repository: Path, mode: IdleMode) -> list[object]:
@@ -283,7 +270,8 @@ COST = """## What it costs
 
 Time of one thread for a picture of 512x512, as a median, and that of its encoding as a JPEG of
 quality 90. The larger the face, the more of the picture moves: the last one's is half as wide as
-the picture. A blink is the dearest moment. Two encodings were the goal; larger faces miss it."""
+the picture. A blink is the dearest moment. Two encodings are the goal. Other programs that run
+meanwhile share the caches, which costs a warp more than an encoding: {load}."""
 BORDERS = f"""## Borders to speech
 
 The demo's models and drawn portrait: {PAUSE_S:g} s idle, {SAID_S:g} s of speech, and so once more,
@@ -295,7 +283,7 @@ def shown(repository: Path) -> dict[str, tuple[Picture, FaceMesh]]:
     """Returns the photographs and their meshes, by what is seen of them."""
     engine = OnnxEngine(repository)
     whole = np.asarray(Image.open(MEDIA / "photograph.jpg").convert("RGB"))
-    pictures = {"to the waist": whole, "head and shoulders": photograph()}
+    pictures = {"to the waist": whole, "head and shoulders": photograph(SIDE)}
     left, top, right, bottom = 130, 30, 320, 220
     close = Image.fromarray(whole).crop((left, top, right, bottom))
     pictures["head"] = np.asarray(close.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
@@ -311,6 +299,7 @@ def main(repository: Path) -> None:
     engine, faces = OnnxEngine(repository), shown(repository)
     portrait, mesh = faces["head and shoulders"]
     save_pictures(portrait, mesh)
+    load = f"{os.getloadavg()[0]:.1f} of them wanted one of {os.cpu_count()} cores"
     costs = cost_table(faces)
     poses, pictures = virtual_time.run(idle_minutes(engine, repository, portrait))
     seen = asyncio.run(looked_at(engine, pictures, poses))
@@ -325,8 +314,9 @@ def main(repository: Path) -> None:
         motion_table(poses),
         seen,
         PICTURES,
-        COST,
+        COST.format(load=load),
         costs,
+        *blinks.section(engine, faces),
         BORDERS,
         table(header, rows),
     )

@@ -59,12 +59,13 @@ class TalkingPhotograph(FakeEngine):
         frames = len(results["frames"][0])
         first, self._next = self._next, self._next + frames - self._overlap
         numbers = range(first, first + frames)
-        pictures = [_moved(self._side, n, is_shut=n in self._shut) for n in numbers]
+        pictures = [moved(self._side, n, is_shut=n in self._shut) for n in numbers]
         return {"frames": np.stack(pictures)[None]}
 
 
 @cache
-def _moved(side: int, number: int, *, is_shut: bool) -> Picture:
+def moved(side: int, number: int, *, is_shut: bool) -> Picture:
+    """Returns a frame; the first one of a size may not be asked for while an event loop runs."""
     pose = Motion(7).pose(number / 25, blinks=False)
     return _warp(side).draw(replace(pose, closure=float(is_shut)))
 
