@@ -224,6 +224,17 @@ class BufferState:
     """Seconds of frames for each second that the last windows took; 0 before the first one."""
 
 
+@dataclass(frozen=True, slots=True)
+class StreamExpiring:
+    """The stream will have to end; it is time to open another one."""
+
+    reason: str
+    """A constant to compare with: MAX_STREAM_AUDIO or SHUTTING_DOWN."""
+    message: str
+    remaining_s: float
+    """How much more audio there may be, or how long the server waits."""
+
+
 Event = (
     Frame
     | UtteranceEvent
@@ -233,6 +244,7 @@ Event = (
     | ServerWarning
     | Progress
     | BufferState
+    | StreamExpiring
 )
 """What a call may answer between `started` and its summary."""
 

@@ -33,6 +33,7 @@ from echomimic_client.results import (
     ServerWarning,
     Setting,
     Started,
+    StreamExpiring,
     Summary,
     TeaCache,
     TeaCachePolicy,
@@ -44,7 +45,15 @@ from echomimic_client.results import (
 )
 
 Result = TypeVar(
-    "Result", Limits, Summary, Windows, Interrupted, UpdateRefused, ServerWarning, Progress
+    "Result",
+    Limits,
+    Summary,
+    Windows,
+    Interrupted,
+    UpdateRefused,
+    ServerWarning,
+    Progress,
+    StreamExpiring,
 )
 
 FILMS: dict[FilmKind, pb.RenderOutput] = {
@@ -404,6 +413,7 @@ _EVENTS: dict[str, Callable[[Any], Event]] = {
     "updated": _read_updated,
     "update_refused": lambda message: _read(UpdateRefused, message),
     "interrupted": lambda message: _read(Interrupted, message),
+    "stream_expiring": lambda message: _read(StreamExpiring, message),
     "warning": lambda message: _read(ServerWarning, message),
     "progress": lambda message: _read(Progress, message),
 }

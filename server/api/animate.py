@@ -12,7 +12,7 @@ from server.api import responses
 from server.api.calls import Call
 from server.api.frames import Frames
 from server.api.requests import read_generation, read_start
-from server.errors import InvalidFieldError
+from server.errors import InvalidFieldError, LimitError
 from server.sessions.conversation import Conversation, converse
 from server.sessions.events import Frame, Interrupted
 from server.sessions.gateway import Gateway
@@ -20,14 +20,20 @@ from server.sessions.jobs import Job
 from server.sessions.speech import AudioLimits
 from server.triton.contract import Variant
 
+MAX_STREAM_AUDIO = "max_stream_audio"
+EXPIRING_S = 60.0
+"""With so much audio left a client is told, or with a tenth of a lower limit."""
+
 
 async def animate(gateway: Gateway, call: Call) -> None:
     """Serves one Animate stream from `start` to `summary`."""
     settings = gateway.offer.settings
     with gateway.admission.opening(call.caller):
         job = await _read_start(gateway, call)
+    longest_s = settings.max_stream_audio_s
     limits = AudioLimits(
-        settings.max_stream_audio_s, "max_stream_audio", settings.max_buffered_audio_s
+        *(longest_s, MAX_STREAM_AUDIO, settings.max_buffered_audio_s),
+        told_s=min(EXPIRING_S, longest_s / 10),
     )
     async with (
         gateway.admission.place(call.caller),
@@ -42,8 +48,13 @@ async def animate(gateway: Gateway, call: Call) -> None:
             await call.send(pb.AnimateResponse(warning=responses.warning(notice)))
         async with asyncio.TaskGroup() as tasks:
             listening = tasks.create_task(listen(call, conversation, settings.idle_timeout_s))
+            warning = tasks.create_task(_warn_of_the_end(gateway, conversation))
             await _answer(call, conversation, gateway.offer.manifest.variant)
+            warning.cancel()
+            refused = listening.result() if listening.done() else None
             listening.cancel()
+        if refused is not None:
+            raise refused
         summary = responses.summary(conversation.report)
         await call.send(pb.AnimateResponse(summary=summary))
 
@@ -68,13 +79,38 @@ async def _answer(call: Call, conversation: Conversation, variant: Variant) -> N
             await call.send(responses.event(event, variant))
 
 
-async def listen(call: Call, conversation: Conversation, idle_timeout_s: float) -> None:
-    """Passes on what the client says; after the end of the audio it refuses whatever follows.
+async def _warn_of_the_end(gateway: Gateway, conversation: Conversation) -> None:
+    await gateway.admission.closing()
+    grace_s = gateway.offer.settings.shutdown_grace_s
+    message = "this server is going down; end the stream, and open one on another"
+    conversation.expires("SHUTTING_DOWN", grace_s, message)
+
+
+async def listen(
+    call: Call, conversation: Conversation, idle_timeout_s: float
+) -> LimitError | None:
+    """Passes on what the client says, until it is over.
+
+    Returns:
+        What the call ends with, once what was said before is animated, if the audio got too long.
 
     Raises:
         IdleClientError: the client has been silent for too long.
         InvalidFieldError: a message cannot be used.
+        LimitError: too much waits.
     """
+    try:
+        await _pass_on(call, conversation, idle_timeout_s)
+    except LimitError as error:
+        if error.limit != MAX_STREAM_AUDIO:
+            raise
+        await conversation.end()
+        return error
+    return None
+
+
+async def _pass_on(call: Call, conversation: Conversation, idle_timeout_s: float) -> None:
+    """Passes on messages; after the end of the audio it refuses whatever follows."""
 
     async def next_message() -> pb.AnimateRequest | None:
         return await call.read_unless_idle(

@@ -26,6 +26,7 @@ from server.sessions.conversation import MAX_WAITING_UTTERANCES
 from server.sessions.events import (
     Answer,
     BufferState,
+    Expiring,
     Frame,
     Interrupted,
     Notice,
@@ -113,6 +114,8 @@ def event(
     match event:
         case Notice():
             return pb.AnimateResponse(warning=warning(event))
+        case Expiring():
+            return pb.AnimateResponse(stream_expiring=_expiring(event))
         case Updated():
             return pb.AnimateResponse(updated=_updated(event, variant))
         case UpdateRefused():
@@ -135,6 +138,11 @@ def event(
 def warning(notice: Notice) -> pb.Warning:
     """Returns a notice."""
     return pb.Warning(reason=notice.reason, message=notice.message)
+
+
+def _expiring(event: Expiring) -> pb.StreamExpiring:
+    remaining = _seconds(event.remaining_s)
+    return pb.StreamExpiring(reason=event.reason, message=event.message, remaining=remaining)
 
 
 def _buffer(state: BufferState) -> pb.Buffer:

@@ -23,7 +23,7 @@ class Admission:
         self._opening: Counter[str] = Counter()
         self._working: Counter[str] = Counter()
         self._scopes: set[asyncio.Timeout] = set()
-        self._closed = False
+        self._closing = asyncio.Event()
         self._left = asyncio.Event()
 
     @property
@@ -34,7 +34,11 @@ class Admission:
     @property
     def is_open(self) -> bool:
         """Whether the server is not going down."""
-        return not self._closed
+        return not self._closing.is_set()
+
+    async def closing(self) -> None:
+        """Returns when the server goes down, and takes no more calls."""
+        await self._closing.wait()
 
     @contextmanager
     def opening(self, caller: Caller) -> Generator[None]:
@@ -78,7 +82,7 @@ class Admission:
 
     async def close(self, grace_s: float) -> None:
         """Takes no more calls; those at work end by themselves within the grace, or are ended."""
-        self._closed = True
+        self._closing.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self._empty()
@@ -92,7 +96,7 @@ class Admission:
             await self._left.wait()
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._closing.is_set():
             raise ShuttingDownError
 
 

@@ -30,7 +30,7 @@ from server.errors import AvatarError, LimitError, cause_of
 from server.notices import Notice
 from server.pictures.portrait import Picture
 from server.sessions.blinks import Shown
-from server.sessions.events import Event, Frame, Updated, UpdateRefused
+from server.sessions.events import Event, Expiring, Frame, Updated, UpdateRefused
 from server.sessions.gateway import Gateway
 from server.sessions.idle import Coming, Idle
 from server.sessions.jobs import Job
@@ -109,6 +109,7 @@ class Conversation:
             lambda settings, priority: gateway.direction(settings, prepared, priority),
             self._answer_update,
         )
+        self._is_told_of_the_limit = False
         self._hearing: Speech | None = None
         self._utterances = 0
         self._waiting: deque[Speech | None] = deque()
@@ -143,6 +144,11 @@ class Conversation:
             self._hearing = self._begin()
         await self._hearing.push(data, field=field)
         self._tell(self._hearing)
+        self._tell_of_the_limit()
+
+    def expires(self, reason: str, remaining_s: float, message: str) -> None:
+        """Says that the stream will have to end, in how much more audio or time."""
+        self._outbox.answer(Expiring(reason, remaining_s, message))
 
     async def end_utterance(self) -> None:
         """Says that the utterance is over; does nothing where none goes on."""
@@ -272,6 +278,13 @@ class Conversation:
     def _tell(self, speech: Speech) -> None:
         for notice in speech.notices():
             self._outbox.answer(notice)
+
+    def _tell_of_the_limit(self) -> None:
+        remaining_s = self._limits.max_audio_s - self.report.audio_s
+        if not self._is_told_of_the_limit and remaining_s <= self._limits.told_s:
+            self._is_told_of_the_limit = True
+            message = f"a stream may have {self._limits.max_audio_s:g} s of audio; open another one"
+            self.expires("MAX_STREAM_AUDIO", remaining_s, message)
 
     def _tell_lowered(self, notice: Notice) -> None:
         log.warning("memory is short", problem=notice.message)

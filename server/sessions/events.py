@@ -121,6 +121,15 @@ class UpdateRefused:
     error: AvatarError
 
 
-Answer = Notice | Updated | UpdateRefused
+@dataclass(frozen=True, slots=True)
+class Expiring:
+    """Why a stream will have to end, in how much more audio or time, and what to do about it."""
+
+    reason: str
+    remaining_s: float
+    message: str
+
+
+Answer = Notice | Updated | UpdateRefused | Expiring
 """What no interruption drops."""
 Event = Answer | UtteranceBegan | Frame | UtteranceEnded | Interrupted | BufferState

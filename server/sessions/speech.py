@@ -1,6 +1,7 @@
 """An utterance: PCM bytes in, the timeline filled, samples counted, limits kept."""
 
 import asyncio
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -19,11 +20,19 @@ INLINE_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class AudioLimits:
-    """How much audio a call may have, what `Limits` calls that, and how much of it may wait."""
+    """How much audio a call may have.
+
+    Attributes:
+        max_audio_s: in all.
+        limit: what `Limits` calls that.
+        max_buffered_s: that waits to be used.
+        told_s: with how much left the client is told, if at all.
+    """
 
     max_audio_s: float
     limit: str
     max_buffered_s: float
+    told_s: float = -math.inf
 
 
 class Speech:

@@ -24,6 +24,7 @@ from echomimic_client.results import (
     GenerationSettings,
     Interrupted,
     Progress,
+    StreamExpiring,
     TeaCache,
     Updated,
     UpdateRefused,
@@ -126,6 +127,19 @@ async def test_a_gateway_understands_them(tmp_path: Path) -> None:
         UtteranceEvent(0, "ended", 24, RATE),
         Interrupted(24, RATE),
     ]
+
+
+async def test_a_stream_tells_in_time_that_it_will_have_to_end(tmp_path: Path) -> None:
+    settings = gateway.small_windows(max_stream_audio_s=1)
+    async with (
+        gateway.served(FakeEngine(), tmp_path, settings) as server,
+        AsyncAvatarClient(server.address) as client,
+    ):
+        stream = client.animate(gateway.portrait(), bytes(2 * 15_200), PCM)
+        events = [event async for event in stream.events()]
+    (told,) = [event for event in events if isinstance(event, StreamExpiring)]
+    assert (told.reason, told.remaining_s) == ("MAX_STREAM_AUDIO", pytest.approx(0.05))
+    assert "open another one" in told.message
 
 
 @pytest.mark.parametrize("asked", [{"pace": "realtime"}, {"buffer_s": 0.1}])

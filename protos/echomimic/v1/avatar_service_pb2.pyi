@@ -145,7 +145,7 @@ class AnimateRequest(_message.Message):
     def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., audio: _Optional[_Union[AudioChunk, _Mapping]] = ..., end_of_utterance: _Optional[_Union[EndOfUtterance, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., interrupt: _Optional[_Union[Interrupt, _Mapping]] = ..., end: _Optional[_Union[End, _Mapping]] = ...) -> None: ...
 
 class AnimateResponse(_message.Message):
-    __slots__ = ("started", "frame", "utterance", "interrupted", "warning", "summary", "updated", "update_refused", "buffer")
+    __slots__ = ("started", "frame", "utterance", "interrupted", "warning", "summary", "updated", "update_refused", "buffer", "stream_expiring")
     STARTED_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
     UTTERANCE_FIELD_NUMBER: _ClassVar[int]
@@ -155,6 +155,7 @@ class AnimateResponse(_message.Message):
     UPDATED_FIELD_NUMBER: _ClassVar[int]
     UPDATE_REFUSED_FIELD_NUMBER: _ClassVar[int]
     BUFFER_FIELD_NUMBER: _ClassVar[int]
+    STREAM_EXPIRING_FIELD_NUMBER: _ClassVar[int]
     started: Started
     frame: Frame
     utterance: UtteranceEvent
@@ -164,7 +165,8 @@ class AnimateResponse(_message.Message):
     updated: Updated
     update_refused: UpdateRefused
     buffer: Buffer
-    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., utterance: _Optional[_Union[UtteranceEvent, _Mapping]] = ..., interrupted: _Optional[_Union[Interrupted, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., updated: _Optional[_Union[Updated, _Mapping]] = ..., update_refused: _Optional[_Union[UpdateRefused, _Mapping]] = ..., buffer: _Optional[_Union[Buffer, _Mapping]] = ...) -> None: ...
+    stream_expiring: StreamExpiring
+    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., utterance: _Optional[_Union[UtteranceEvent, _Mapping]] = ..., interrupted: _Optional[_Union[Interrupted, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., updated: _Optional[_Union[Updated, _Mapping]] = ..., update_refused: _Optional[_Union[UpdateRefused, _Mapping]] = ..., buffer: _Optional[_Union[Buffer, _Mapping]] = ..., stream_expiring: _Optional[_Union[StreamExpiring, _Mapping]] = ...) -> None: ...
 
 class Start(_message.Message):
     __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "video_format", "generation", "idle_frames", "continue_from_last_frame", "idle_mode", "blink_over_speech", "pace", "buffer")
@@ -491,6 +493,16 @@ class Buffer(_message.Message):
     underruns: int
     realtime_factor: float
     def __init__(self, level: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., filling: _Optional[bool] = ..., underruns: _Optional[int] = ..., realtime_factor: _Optional[float] = ...) -> None: ...
+
+class StreamExpiring(_message.Message):
+    __slots__ = ("reason", "message", "remaining")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    message: str
+    remaining: _duration_pb2.Duration
+    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., remaining: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Warning(_message.Message):
     __slots__ = ("reason", "message")

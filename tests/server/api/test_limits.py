@@ -53,6 +53,46 @@ async def test_a_stream_longer_than_the_limit_is_refused(tmp_path: Path) -> None
         assert len(frames(await animate(server, [start(), *said(speech(RATE))]))) == 25
 
 
+async def test_a_stream_that_reaches_its_limit_says_so_and_finishes_what_was_said(
+    tmp_path: Path,
+) -> None:
+    async with served(FakeEngine(), tmp_path, small_windows(max_stream_audio_s=2)) as server:
+        samples, answers = speech(2 * RATE), list[pb.AnimateResponse]()
+        messages = [start(), chunk(samples[: RATE * 3 // 2].tobytes())]
+        messages += [
+            chunk(samples[n : n + 3200].tobytes()) for n in range(RATE * 3 // 2, len(samples), 3200)
+        ]
+        call = server.stub.Animate(iter([*messages, chunk(b"\1\0")]))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await _read_into(answers, call)
+        refused = refusal(caught.value)
+        assert (refused.reason, "max_stream_audio" in refused.text) == ("LIMIT_EXCEEDED", True)
+        assert len(frames(answers)) == 50
+        (told,) = [a.stream_expiring for a in answers if a.HasField("stream_expiring")]
+        assert told.reason == "MAX_STREAM_AUDIO"
+        assert told.remaining.ToTimedelta().total_seconds() == pytest.approx(0.1)
+        kinds = [answer.WhichOneof("message") for answer in answers]
+        assert "summary" not in kinds
+
+
+async def test_a_server_that_goes_down_says_so_to_its_streams(tmp_path: Path) -> None:
+    settings = small_windows(shutdown_grace_s=20)
+    async with served(FakeEngine(), tmp_path, settings) as server:
+        call = server.stub.Animate()
+        await call.write(start())
+        await call.read()
+        closing = asyncio.create_task(server.gateway.admission.close(settings.shutdown_grace_s))
+        told = (await call.read()).stream_expiring
+        assert (told.reason, told.remaining.seconds) == ("SHUTTING_DOWN", 20)
+        for message in said(speech(640)):
+            await call.write(message)
+        kinds: list[str | None] = []
+        while isinstance(answer := await call.read(), pb.AnimateResponse):
+            kinds.append(answer.WhichOneof("message"))
+        assert (kinds.count("frame"), kinds[-1]) == (1, "summary")
+        await closing
+
+
 async def test_a_chunk_longer_than_the_buffer_is_refused(tmp_path: Path) -> None:
     async with served(FakeEngine(), tmp_path, small_windows(max_buffered_audio_s=1)) as server:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
