@@ -270,8 +270,9 @@ COST = """## What it costs
 
 Time of one thread for a picture of 512x512, as a median, and that of its encoding as a JPEG of
 quality 90. The larger the face, the more of the picture moves: the last one's is half as wide as
-the picture. A blink is the dearest moment. Two encodings are the goal. Other programs that run
-meanwhile share the caches, which costs a warp more than an encoding: {load}."""
+the picture. A blink is the dearest moment. Two encodings are the goal, which a blink of the
+largest face misses. Programs that run meanwhile share the caches, which costs a warp more than an
+encoding; {load}."""
 BORDERS = f"""## Borders to speech
 
 The demo's models and drawn portrait: {PAUSE_S:g} s idle, {SAID_S:g} s of speech, and so once more,
@@ -299,7 +300,7 @@ def main(repository: Path) -> None:
     engine, faces = OnnxEngine(repository), shown(repository)
     portrait, mesh = faces["head and shoulders"]
     save_pictures(portrait, mesh)
-    load = f"{os.getloadavg()[0]:.1f} of them wanted one of {os.cpu_count()} cores"
+    load = f"on average {os.getloadavg()[0]:.1f} wanted one of the {os.cpu_count()} cores"
     costs = cost_table(faces)
     poses, pictures = virtual_time.run(idle_minutes(engine, repository, portrait))
     seen = asyncio.run(looked_at(engine, pictures, poses))
