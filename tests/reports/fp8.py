@@ -135,7 +135,9 @@ channel, or with `--fp8-scale tensor` one in all."""
 MEASURED = """Errors are those of ONNX Runtime on a CPU against torch in 32 bits, as a part of the
 norm; all else is in 32 bits. The last columns are compute capabilities: 8.6 is Ampere, which has no
 fp8, 8.9 Ada, 12.0 Blackwell; {builder} builds ahead of time, and none of it was run on a GPU.
-Pictures have {size}."""
+Pictures have {size}. For 8.9 the builder makes a larger engine of scales of channels than of
+scales of tensors, for 12.0 the same one nearly: on Ada it treats the two differently, and what that
+means for speed is to be measured there."""
 CALIBRATED = f"""The scales of what the layers are given are the largest values seen while up to
 {calibration.STRETCHES} stretches of the speech are animated, the loudest that do not overlap, each
 as a first window of {calibration.FRAMES} frames, in the size that is offered first. What the
