@@ -65,6 +65,8 @@ class Call:
         self._session_id = ""
         self._report: Report | None = None
         self._context = context
+        self._opening: asyncio.Future[Any] | None = None
+        """The sending of what the client is answered first."""
         self._read_timeout_s = read_timeout_s
 
     @property
@@ -179,7 +181,7 @@ class Call:
         Where that first answer may be large: gRPC has no status for a client that leaves headers
         unread behind it.
         """
-        await self._context.send_initial_metadata(())
+        await self._opened(self._context.send_initial_metadata(()))
 
     async def send(self, message: object, *, unasked: bool = False) -> None:
         """Sends an answer; waits until the client's side takes it.
@@ -195,13 +197,25 @@ class Call:
         began_s = now()
         try:
             async with asyncio.timeout(self._read_timeout_s):
-                await self._context.write(message)
+                writing = self._context.write(message)
+                await (self._opened(writing) if self._opening is None else writing)
         except TimeoutError as error:
             raise SlowReaderError(self._read_timeout_s) from error
         ended_s = now()
         if not unasked:
             self.sent_at = ended_s
         self.recorder.message_sent(ended_s - began_s)
+
+    async def _opened(self, sending: Awaitable[Any]) -> None:
+        """Sends what is first, which is never given up halfway.
+
+        With it go the headers. gRPC would send them again with the status if it did not know that
+        they are under way, which fails, and the client would wait for ever.
+        """
+        self._opening = asyncio.ensure_future(sending)
+        # A client that is gone is noticed elsewhere.
+        self._opening.add_done_callback(lambda sent: sent.cancelled() or sent.exception())
+        await asyncio.shield(self._opening)
 
     async def read_out(self, limit_s: float) -> None:
         """Reads what the client has on its way, so that it is not writing when the status comes.
@@ -227,6 +241,8 @@ class Call:
         # once there is room for it.
         with suppress(TimeoutError):
             async with asyncio.timeout(STATUS_S):
+                if self._opening is not None:
+                    await asyncio.wait([self._opening], timeout=STATUS_S / 2)
                 await abort(rpc_status.to_status(status))
 
     def cancelled_by(self) -> str:

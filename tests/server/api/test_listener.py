@@ -114,6 +114,7 @@ async def test_what_is_at_work_when_the_server_goes_down_is_told_why(server: Ser
     await call.write(start())
     await call.read()
     await server.gateway.admission.close(grace_s=0.05)
+    assert (await call.read()).stream_expiring.reason == "SHUTTING_DOWN"
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call.read()
     refused = refusal(caught.value)

@@ -8,10 +8,12 @@ from typing import Any
 import grpc
 import pytest
 from echomimic.v1 import avatar_service_pb2 as pb
+from google.rpc import status_pb2  # pyright: ignore[reportMissingTypeStubs]
 from structlog.testing import capture_logs
 
-from server.api.calls import serving
+from server.api.calls import Call, serving
 from server.errors import EngineUnavailableError, InvalidFieldError, cause_of
+from server.recorder import SILENT
 from tests.support.fake_engine import FakeEngine
 from tests.support.serving import (
     Served,
@@ -158,3 +160,36 @@ def test_the_cause_is_what_the_client_is_to_be_told() -> None:
     assert cause_of(group) is told
     assert cause_of(ExceptionGroup("", [bug])) is bug
     assert cause_of(told) is told
+
+
+class FullContext:
+    """A gRPC context whose client's side takes the first answer late."""
+
+    def __init__(self) -> None:
+        self.room = asyncio.Event()
+        self.said: list[str] = []
+
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
+    async def write(self, message: str) -> None:
+        await self.room.wait()
+        self.said.append(message)
+
+    async def abort_with_status(self, _: object) -> None:
+        self.said.append("status")
+
+
+async def test_a_status_waits_for_a_first_answer_that_is_under_way() -> None:
+    """GRPC cannot send headers twice: the client would never hear the status."""
+    context = FullContext()
+    call = Call(context, "Animate", SILENT, read_timeout_s=60)
+    sending = asyncio.create_task(call.send("started"))
+    await asyncio.sleep(0)
+    sending.cancel()
+    failing = asyncio.create_task(call.fail(status_pb2.Status(code=13)))
+    await asyncio.wait([sending, failing], timeout=0.05)
+    assert (sending.cancelled(), context.said) == (True, [])
+    context.room.set()
+    await failing
+    assert context.said == ["started", "status"]
