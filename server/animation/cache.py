@@ -7,6 +7,7 @@ never make it compute its own again. The limit is on what is remembered beyond t
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
+from copy import copy
 
 import numpy as np
 
@@ -40,8 +41,12 @@ class ByteCache:
             if making is None:
                 return await self._make(key, make)
             await asyncio.wait([making])
-            if not making.cancelled():
-                return making.result()
+            if making.cancelled():
+                continue
+            if error := making.exception():
+                # Each its own: a call that has ended clears the frames that its error came by.
+                raise copy(error)
+            return making.result()
         self._arrays.move_to_end(key)
         return self._arrays[key]
 

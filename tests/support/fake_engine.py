@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cache, partial
 from typing import Any
 
@@ -42,7 +43,8 @@ class FakeEngine(Engine):
         self.priorities.append(priority)
         await asyncio.sleep(self.delay_s)
         if self.error is not None:
-            raise self.error
+            # A new one each time, as of a real engine.
+            raise copy(self.error)
         compute = PREVIEW if "face_mask" in inputs or set(inputs) == {"waveform"} else NETWORKS
         results = compute[network.name](**inputs)
         wanted = {name: results[name] for name in outputs or results}
