@@ -4,11 +4,10 @@ client -> listen -> Conversation -> events -> encode -> client
 """
 
 import asyncio
-from functools import partial
 
 from echomimic.v1 import avatar_service_pb2 as pb
 
-from server.api import responses
+from server.api import avatars, responses
 from server.api.calls import Call
 from server.api.frames import Frames
 from server.api.requests import read_generation, read_start
@@ -63,7 +62,8 @@ async def _read_start(gateway: Gateway, call: Call) -> Job:
     message = await call.read(pb.AnimateRequest, gateway.offer.settings.start_timeout_s)
     if message is None:
         raise InvalidFieldError("start", "is missing: the stream ended without a message")
-    return read_start(message, gateway.offer, partial(gateway.avatars.find, call.caller))
+    avatar = await avatars.stated(gateway, call, message.start, "start.")
+    return read_start(message, gateway.offer, avatar)
 
 
 async def _answer(call: Call, conversation: Conversation, variant: Variant) -> None:

@@ -29,30 +29,48 @@ async def create_avatar(gateway: Gateway, call: Call) -> None:
 async def get_avatar(gateway: Gateway, call: Call) -> None:
     """Serves one GetAvatar call."""
     request = await call.read_one(pb.GetAvatarRequest, _timeout_s(gateway))
-    avatar = _find(gateway, call, request.avatar_id)
+    avatar = await find(gateway, call, request.avatar_id)
     await call.send(pb.GetAvatarResponse(avatar=_message(gateway, avatar)))
 
 
 async def list_avatars(gateway: Gateway, call: Call) -> None:
     """Serves one ListAvatars call."""
     await call.read_one(pb.ListAvatarsRequest, _timeout_s(gateway))
-    avatars = [_message(gateway, avatar) for avatar in gateway.avatars.of(call.caller)]
+    avatars = [_message(gateway, avatar) for avatar in await gateway.avatars.of(call.caller)]
     await call.send(pb.ListAvatarsResponse(avatars=avatars))
 
 
 async def delete_avatar(gateway: Gateway, call: Call) -> None:
     """Serves one DeleteAvatar call."""
     request = await call.read_one(pb.DeleteAvatarRequest, _timeout_s(gateway))
-    gateway.avatars.delete(_find(gateway, call, request.avatar_id))
+    await gateway.avatars.delete(await find(gateway, call, request.avatar_id))
     await call.send(pb.DeleteAvatarResponse())
+
+
+async def find(gateway: Gateway, call: Call, avatar_id: str, field: str = "avatar_id") -> Avatar:
+    """Returns the caller's avatar of an id that a field has.
+
+    Raises:
+        AvatarNotFoundError: they have none of that id.
+    """
+    return await gateway.avatars.find(call.caller, avatar_id, field=field)
+
+
+async def stated(
+    gateway: Gateway, call: Call, message: pb.Start | pb.RenderRequest, prefix: str
+) -> Avatar | None:
+    """Returns the avatar that a message names in place of a portrait, if it does.
+
+    Raises:
+        AvatarNotFoundError: the caller has none of that id.
+    """
+    if message.WhichOneof("avatar") != "avatar_id":
+        return None
+    return await find(gateway, call, message.avatar_id, f"{prefix}avatar_id")
 
 
 def _timeout_s(gateway: Gateway) -> float:
     return gateway.offer.settings.start_timeout_s
-
-
-def _find(gateway: Gateway, call: Call, avatar_id: str) -> Avatar:
-    return gateway.avatars.find(call.caller, avatar_id, field="avatar_id")
 
 
 def _message(gateway: Gateway, avatar: Avatar) -> pb.Avatar:

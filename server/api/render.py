@@ -1,11 +1,10 @@
 """The Render call: a complete piece of speech to frames, or to a film with sound."""
 
-from functools import partial
 from importlib.util import find_spec
 
 from echomimic.v1 import avatar_service_pb2 as pb
 
-from server.api import responses
+from server.api import avatars, responses
 from server.api.calls import Call
 from server.api.films import check_film, send_film
 from server.api.frames import Frames
@@ -26,8 +25,8 @@ async def render(gateway: Gateway, call: Call) -> None:
     settings = gateway.offer.settings
     with gateway.admission.opening(call.caller):
         request = await call.read_one(pb.RenderRequest, settings.start_timeout_s)
-        find = partial(gateway.avatars.find, call.caller)
-        job = read_render(request, gateway.offer, find)
+        avatar = await avatars.stated(gateway, call, request, "")
+        job = read_render(request, gateway.offer, avatar)
         _check_extras(request, job)
     longest_s = settings.max_render_audio_s
     limits = AudioLimits(longest_s, "max_render_audio", max_buffered_s=longest_s)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any
 
 from echomimic.v1 import avatar_service_pb2 as pb
 
@@ -66,34 +66,21 @@ Sizes = Sequence[tuple[int, int]]
 """Widths and heights that may be asked for; the first is the default."""
 
 
-class FindAvatar(Protocol):
-    """Finds the caller's avatar of an id that a field has; see `Avatars.find`."""
-
-    def __call__(self, avatar_id: str, *, field: str) -> Avatar:
-        """Returns the avatar.
-
-        Raises:
-            AvatarNotFoundError: the caller has none of that id.
-        """
-        ...
-
-
-def read_start(message: pb.AnimateRequest, offer: Offer, find: FindAvatar) -> Job:
+def read_start(message: pb.AnimateRequest, offer: Offer, avatar: Avatar | None) -> Job:
     """Reads the first message of an Animate stream.
 
     Args:
         message: whatever came first.
         offer: what may be asked for.
-        find: finds the caller's avatar by its id, and the name of the field that has it.
+        avatar: the one that it names, if it does.
 
     Raises:
         InvalidFieldError: it is no `start`, or a field of it cannot be used.
-        AvatarNotFoundError: the caller has no such avatar.
     """
     if message.WhichOneof("message") != "start":
         raise InvalidFieldError("message", "the first message must be `start`")
     start = message.start
-    job = _read_job(start, offer, find, prefix="start.")
+    job = _read_job(start, offer, avatar, prefix="start.")
     return replace(
         job,
         continues=start.continue_from_last_frame,
@@ -103,21 +90,20 @@ def read_start(message: pb.AnimateRequest, offer: Offer, find: FindAvatar) -> Jo
     )
 
 
-def read_render(request: pb.RenderRequest, offer: Offer, find: FindAvatar) -> Job:
+def read_render(request: pb.RenderRequest, offer: Offer, avatar: Avatar | None) -> Job:
     """Reads a Render request but for its audio.
 
     Args:
         request: of a client.
         offer: what may be asked for.
-        find: finds the caller's avatar by its id, and the name of the field that has it.
+        avatar: the one that it names, if it does.
 
     Raises:
         InvalidFieldError: a field cannot be used.
-        AvatarNotFoundError: the caller has no such avatar.
     """
     if request.output not in pb.RenderOutput.values():
         raise InvalidFieldError("output", "is unknown; ask for MP4, WEBM, GIF or FRAMES")
-    job = _read_job(request, offer, find, prefix="")
+    job = _read_job(request, offer, avatar, prefix="")
     exact = _exact_clip(request, job, offer)
     blinks = _blinks(request, offer, "blink_over_speech")
     if exact is None:
@@ -183,14 +169,14 @@ def _pace(start: pb.Start, offer: Offer) -> Pace:
 
 
 def _read_job(
-    message: pb.Start | pb.RenderRequest, offer: Offer, find: FindAvatar, *, prefix: str
+    message: pb.Start | pb.RenderRequest, offer: Offer, avatar: Avatar | None, *, prefix: str
 ) -> Job:
     session_id = message.client_session_id
     if len(session_id.encode()) > jobs.MAX_SESSION_ID_BYTES:
         raise InvalidFieldError(
             f"{prefix}client_session_id", f"is longer than {jobs.MAX_SESSION_ID_BYTES} bytes"
         )
-    who = _who(message, offer, find, prefix)
+    who = _who(message, offer, avatar, prefix)
     sizes = [who.size] if isinstance(who, Avatar) else offer.sizes
     return Job(
         client_session_id=session_id,
@@ -204,13 +190,14 @@ def _read_job(
 
 
 def _who(
-    message: pb.Start | pb.RenderRequest, offer: Offer, find: FindAvatar, prefix: str
+    message: pb.Start | pb.RenderRequest, offer: Offer, avatar: Avatar | None, prefix: str
 ) -> Sitter | Avatar:
     match message.WhichOneof("avatar"):
         case None:
             raise InvalidFieldError(f"{prefix}portrait", "is missing; send a portrait file")
         case "avatar_id":
-            return find(message.avatar_id, field=f"{prefix}avatar_id")
+            assert avatar is not None, "what a message names is found before it is read"
+            return avatar
         case _:
             return read_sitter(message.portrait, offer, f"{prefix}portrait")
 

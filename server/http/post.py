@@ -8,7 +8,6 @@ import base64
 import json
 from abc import abstractmethod
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -167,8 +166,8 @@ class Still(Post):
         settings = gateway.offer.settings
         with gateway.admission.opening(call.caller):
             request = await call.read_one(pb.RenderRequest, settings.start_timeout_s)
-            find = partial(gateway.avatars.find, call.caller)
-            job = read_render(request, gateway.offer, find)
+            # A picture is a part of the body: there is no avatar.
+            job = read_render(request, gateway.offer, None)
         if job.exact is not None:
             raise InvalidFieldError("settings.exact_clip", "is for whole clips: /v1/animate")
         longest_s = settings.max_render_audio_s

@@ -8,6 +8,7 @@ Nothing that a client names is opened: ids are compared with the names in the fo
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -39,9 +40,14 @@ class AvatarFolder:
         """Uses a folder that exists."""
         self._path = path
 
-    def ids(self) -> set[str]:
-        """Returns the ids of all avatars."""
-        return {name.removesuffix(FACTS) for name in os.listdir(self._path) if name.endswith(FACTS)}
+    def used_s(self) -> dict[str, float]:
+        """Returns when each avatar was used last, by whomever, in seconds since 1970."""
+        found: dict[str, float] = {}
+        for entry in os.scandir(self._path):
+            if entry.name.endswith(FACTS):
+                with suppress(FileNotFoundError):
+                    found[entry.name.removesuffix(FACTS)] = entry.stat().st_mtime
+        return found
 
     def save(self, avatar: Avatar, sitter: Sitter) -> None:
         """Writes an avatar, readable for this user alone; others see it whole or not at all."""
@@ -77,13 +83,6 @@ class AvatarFolder:
         except FileNotFoundError:
             log.info("an avatar that is used was deleted elsewhere")
 
-    def used_s(self, avatar_id: str) -> float | None:
-        """Returns when an avatar was used last, by whomever; None if it is gone."""
-        try:
-            return (self._path / (avatar_id + FACTS)).stat().st_mtime
-        except FileNotFoundError:
-            return None
-
     def remove(self, avatar_id: str) -> None:
         """Deletes an avatar, which may be gone."""
         for suffix in (FACTS, PORTRAIT):
@@ -100,7 +99,9 @@ class AvatarFolder:
             return None
 
     def _write(self, name: str, data: bytes) -> None:
-        # Such a file is its user's alone.
-        with tempfile.NamedTemporaryFile(dir=self._path, delete=False) as file:
-            file.write(data)
-        os.replace(file.name, self._path / name)
+        # A file is made for its user alone, and is gone if the disk is full.
+        with tempfile.TemporaryDirectory(dir=self._path) as beside:
+            whole = Path(beside) / name
+            whole.touch(mode=0o600)
+            whole.write_bytes(data)
+            os.replace(whole, self._path / name)

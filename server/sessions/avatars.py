@@ -42,6 +42,8 @@ class Avatars:
         self._prepare = prepare
         self._now = now
         self._folder = AvatarFolder(settings.avatar_folder) if settings.avatar_folder else None
+        self._looking = asyncio.Lock()
+        """Held while what is kept is compared with what is in the folder, or changes."""
         self._kept: dict[str, Avatar] = {}
         self._used_s: dict[str, float] = {}
         self._prepared: dict[str, Prepared] = {}
@@ -57,7 +59,7 @@ class Avatars:
 
     def expires_s(self, avatar: Avatar) -> float:
         """Returns when an avatar is forgotten unless it is used, in seconds since 1970."""
-        return self._last_used_s(avatar.avatar_id) + self._lifetime_s
+        return self._used_s[avatar.avatar_id] + self._lifetime_s
 
     async def create(
         self, caller: Caller, sitter: Sitter, frame_px: tuple[int, int]
@@ -69,17 +71,19 @@ class Avatars:
             InvalidFieldError: it is no usable picture.
             EngineUnavailableError, ExecutionError: a network cannot be run now.
         """
+        await self._refresh()
         with self._room(caller.name):
             prepared = await self._prepare(sitter, frame_px)
             notices = (*prepared.notices, *await prepared.judge())
             avatar = Avatar(secrets.token_urlsafe(16), caller.name, frame_px, self._now())
-            if self._folder:
-                await asyncio.to_thread(self._folder.save, avatar, sitter)
-            self._keep(avatar)
+            async with self._looking:
+                if self._folder:
+                    await asyncio.to_thread(self._folder.save, avatar, sitter)
+                self._keep(avatar, avatar.created_s)
             self._prepared[avatar.avatar_id] = prepared.for_stream()
         return avatar, notices
 
-    def find(self, caller: Caller, avatar_id: str, *, field: str) -> Avatar:
+    async def find(self, caller: Caller, avatar_id: str, *, field: str) -> Avatar:
         """Returns a caller's avatar.
 
         Args:
@@ -90,15 +94,15 @@ class Avatars:
         Raises:
             AvatarNotFoundError: the caller has none of that id.
         """
-        self._refresh()
+        await self._refresh()
         avatar = self._kept.get(avatar_id)
         if avatar is None or avatar.owner != caller.name:
             raise AvatarNotFoundError(field)
         return avatar
 
-    def of(self, caller: Caller) -> list[Avatar]:
+    async def of(self, caller: Caller) -> list[Avatar]:
         """Returns a caller's avatars, the oldest first."""
-        self._refresh()
+        await self._refresh()
         own = [avatar for avatar in self._kept.values() if avatar.owner == caller.name]
         return sorted(own, key=lambda avatar: (avatar.created_s, avatar.avatar_id))
 
@@ -110,14 +114,16 @@ class Avatars:
             EngineUnavailableError, ExecutionError: a network cannot be run now.
         """
         prepared = self._prepared.get(avatar.avatar_id) or await self._prepare_again(avatar)
-        self._use(avatar.avatar_id)
+        if avatar.avatar_id in self._kept:
+            self._used_s[avatar.avatar_id] = self._now()
+        if self._folder:
+            await asyncio.to_thread(self._folder.used, avatar.avatar_id, self._now())
         return prepared.for_stream()
 
-    def delete(self, avatar: Avatar) -> None:
+    async def delete(self, avatar: Avatar) -> None:
         """Forgets an avatar."""
-        if self._folder:
-            self._folder.remove(avatar.avatar_id)
-        self._forget(avatar.avatar_id)
+        async with self._looking:
+            await self._delete(avatar.avatar_id)
 
     async def _prepare_again(self, avatar: Avatar) -> Prepared:
         sitter = await asyncio.to_thread(self._folder.sitter, avatar) if self._folder else None
@@ -130,7 +136,6 @@ class Avatars:
 
     @contextmanager
     def _room(self, owner: str) -> Generator[None]:
-        self._refresh()
         own = sum(avatar.owner == owner for avatar in self._kept.values())
         if own + self._creating[owner] >= self._max_per_caller:
             problem = f"{self._max_per_caller} avatars of yours are kept already; delete one"
@@ -146,38 +151,38 @@ class Avatars:
         finally:
             self._creating -= Counter((owner,))
 
-    def _refresh(self) -> None:
+    async def _refresh(self) -> None:
         """Forgets what has expired, or has gone from the folder, and learns what is new in it."""
-        if self._folder:
-            there = self._folder.ids()
-            self._ignored &= there
-            for avatar_id in self._kept.keys() - there:
-                self._forget(avatar_id)
-            for avatar_id in there - self._kept.keys() - self._ignored:
-                avatar = self._folder.load(avatar_id)
-                if avatar is not None and avatar.size in self._sizes:
-                    self._keep(avatar)
-                else:
-                    self._ignored.add(avatar_id)
-        for avatar in list(self._kept.values()):
-            if self.expires_s(avatar) <= self._now():
-                self.delete(avatar)
-
-    def _keep(self, avatar: Avatar) -> None:
-        self._kept[avatar.avatar_id] = avatar
-        self._used_s[avatar.avatar_id] = avatar.created_s
-
-    def _use(self, avatar_id: str) -> None:
-        if avatar_id in self._kept:
-            self._used_s[avatar_id] = self._now()
+        async with self._looking:
             if self._folder:
-                self._folder.used(avatar_id, self._now())
+                await self._look_into(self._folder)
+            for avatar in list(self._kept.values()):
+                if self.expires_s(avatar) <= self._now():
+                    await self._delete(avatar.avatar_id)
 
-    def _last_used_s(self, avatar_id: str) -> float:
-        # By any of the gateways that share a folder.
-        if self._folder and (used_s := self._folder.used_s(avatar_id)) is not None:
-            return used_s
-        return self._used_s[avatar_id]
+    async def _look_into(self, folder: AvatarFolder) -> None:
+        # Other gateways use what is in it, and it may be on a disk far away.
+        used_s = await asyncio.to_thread(folder.used_s)
+        self._ignored &= used_s.keys()
+        for avatar_id in self._kept.keys() - used_s.keys():
+            self._forget(avatar_id)
+        for avatar_id in used_s.keys() - self._kept.keys() - self._ignored:
+            avatar = await asyncio.to_thread(folder.load, avatar_id)
+            if avatar is not None and avatar.size in self._sizes:
+                self._keep(avatar, used_s[avatar_id])
+            else:
+                self._ignored.add(avatar_id)
+        self._used_s = {avatar_id: used_s[avatar_id] for avatar_id in self._kept}
+
+    async def _delete(self, avatar_id: str) -> None:
+        if self._folder:
+            await asyncio.to_thread(self._folder.remove, avatar_id)
+        if avatar_id in self._kept:
+            self._forget(avatar_id)
+
+    def _keep(self, avatar: Avatar, used_s: float) -> None:
+        self._kept[avatar.avatar_id] = avatar
+        self._used_s[avatar.avatar_id] = used_s
 
     def _forget(self, avatar_id: str) -> None:
         del self._kept[avatar_id], self._used_s[avatar_id]

@@ -17,7 +17,7 @@ from tritonclient.grpc import service_pb2
 
 from server.api.kserve.model import AUDIO, INPUTS, MODEL, OUTPUTS, PORTRAIT, VERSION, Tensor
 from server.api.kserve.parameters import AVATAR, Value, name_of, state
-from server.api.requests import FindAvatar, read_start
+from server.api.requests import read_start
 from server.audio.clock import MODEL_RATE_HZ
 from server.errors import InvalidFieldError
 from server.sessions.jobs import Job, Offer
@@ -105,18 +105,17 @@ def read_request(message: Any) -> Request:
     )
 
 
-def read_job(request: Request, offer: Offer, find: FindAvatar, portrait: bytes | None) -> Job:
+def read_job(request: Request, offer: Offer, avatar: Avatar | None, portrait: bytes | None) -> Job:
     """Reads what the first request of a stream of speech asks for.
 
     Args:
         request: the first one.
         offer: what may be asked for.
-        find: finds the caller's avatar by its id.
+        avatar: the one that it names, if it does.
         portrait: the server's own, for a request that has none.
 
     Raises:
         InvalidFieldError: a tensor or a parameter cannot be used.
-        AvatarNotFoundError: the caller has no such avatar.
     """
     start = pb.Start(
         audio_format=pb.AudioFormat(
@@ -131,7 +130,7 @@ def read_job(request: Request, offer: Offer, find: FindAvatar, portrait: bytes |
         start.portrait.image = image
     state(start, request.parameters)
     try:
-        job = read_start(pb.AnimateRequest(start=start), offer, find)
+        job = read_start(pb.AnimateRequest(start=start), offer, avatar)
     except InvalidFieldError as error:
         raise InvalidFieldError(name_of(error.field), error.problem) from error
     return job if isinstance(job.who, Avatar) else _named(job, job.who)

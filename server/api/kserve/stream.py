@@ -9,20 +9,22 @@ half-closed, which ends its sequences, and everything is answered.
 
 import asyncio
 import time
-from functools import partial
 from typing import Any
 
 from tritonclient.grpc import service_pb2
 
+from server.api.avatars import find
 from server.api.calls import Call
 from server.api.kserve import messages
 from server.api.kserve.messages import Request
 from server.api.kserve.model import Statistics
+from server.api.kserve.parameters import AVATAR
 from server.api.kserve.talk import Talk
 from server.api.status import reason_of, to_status
 from server.errors import AvatarError, InvalidFieldError
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Job
+from server.sessions.sitter import Avatar
 from server.sessions.speech import AudioLimits
 
 ModelInferRequest: Any = getattr(service_pb2, "ModelInferRequest")  # noqa: B009
@@ -100,7 +102,9 @@ class Talks:
             await talk.end()
 
     async def _take(self, request: Request) -> None:
-        talk = self._begin(request) if request.starts else self._sequences.get(request.sequence)
+        talk = self._sequences.get(request.sequence)
+        if request.starts:
+            talk = self._begin(request, await self._avatar(request))
         if talk is None:
             problem = "is of no sequence of this stream; set sequence_start on its first request"
             raise InvalidFieldError("parameters.sequence_id", problem)
@@ -109,12 +113,17 @@ class Talks:
         await talk.feed(request)
         await talk.open.wait()
 
-    def _begin(self, request: Request) -> Talk:
+    async def _avatar(self, request: Request) -> Avatar | None:
+        avatar_id = request.parameters.get(AVATAR)
+        if avatar_id is None:
+            return None
+        return await find(self._gateway, self._call, str(avatar_id), f"parameters.{AVATAR}")
+
+    def _begin(self, request: Request, avatar: Avatar | None) -> Talk:
         if request.sequence in self._sequences:
             problem = "is of a sequence that goes on; end that one first, or take another id"
             raise InvalidFieldError("parameters.sequence_id", problem)
-        find = partial(self._gateway.avatars.find, self._call.caller)
-        job = messages.read_job(request, self._gateway.offer, find, self._portrait)
+        job = messages.read_job(request, self._gateway.offer, avatar, self._portrait)
         talk = Talk(self._gateway, self._call, self._send, self._statistics)
         self._running.add(talk)
         if request.sequence:

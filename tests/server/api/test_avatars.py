@@ -199,17 +199,17 @@ def make(tmp_path: Path, engine: FakeEngine) -> Callable[..., Shelf]:
     return lambda **settings: Shelf(settings, tmp_path, engine)
 
 
-def find(avatars: Avatars, caller: Caller, avatar_id: str) -> Any:
-    return avatars.find(caller, avatar_id, field="avatar_id")
+async def find(avatars: Avatars, caller: Caller, avatar_id: str) -> Any:
+    return await avatars.find(caller, avatar_id, field="avatar_id")
 
 
 async def test_an_avatar_is_its_callers_own(make: Callable[..., Shelf]) -> None:
     avatars = make().avatars()
     avatar, _ = await avatars.create(ANN, SITTER, WHOLE)
-    assert find(avatars, ANN, avatar.avatar_id) == avatar
+    assert await find(avatars, ANN, avatar.avatar_id) == avatar
     with pytest.raises(AvatarNotFoundError):
-        find(avatars, BOB, avatar.avatar_id)
-    assert (avatars.of(ANN), avatars.of(BOB)) == ([avatar], [])
+        await find(avatars, BOB, avatar.avatar_id)
+    assert (await avatars.of(ANN), await avatars.of(BOB)) == ([avatar], [])
 
 
 async def test_an_avatar_expires_unless_it_is_used(make: Callable[..., Shelf]) -> None:
@@ -220,13 +220,13 @@ async def test_an_avatar_expires_unless_it_is_used(make: Callable[..., Shelf]) -
     shelf.now_s += 60
     await avatars.prepared(used)
     shelf.now_s += 60
-    assert avatars.of(ANN) == [used]
+    assert await avatars.of(ANN) == [used]
     with pytest.raises(AvatarNotFoundError):
-        find(avatars, ANN, unused.avatar_id)
+        await find(avatars, ANN, unused.avatar_id)
     with pytest.raises(AvatarNotFoundError):
         await avatars.prepared(unused)
     shelf.now_s += 100
-    assert avatars.of(ANN) == []
+    assert await avatars.of(ANN) == []
 
 
 async def test_there_are_no_more_than_are_allowed(make: Callable[..., Shelf]) -> None:
@@ -238,7 +238,7 @@ async def test_there_are_no_more_than_are_allowed(make: Callable[..., Shelf]) ->
     await avatars.create(BOB, SITTER, WHOLE)
     with pytest.raises(LimitError, match="limit `max_avatars`"):
         await avatars.create(BOB, SITTER, WHOLE)
-    avatars.delete(first)
+    await avatars.delete(first)
     await avatars.create(BOB, SITTER, WHOLE)
 
 
@@ -252,17 +252,17 @@ async def test_a_folder_outlives_the_process_and_is_shared(
     boxed = Sitter(DRAWN, "portrait.image", FaceBox(1, 2, 300, 400), Framing.FILL)
     avatar, _ = await one.create(ANN, boxed, WHOLE)
     assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())
-    assert find(other, ANN, avatar.avatar_id) == avatar
+    assert await find(other, ANN, avatar.avatar_id) == avatar
     with pytest.raises(AvatarNotFoundError):
-        find(other, BOB, avatar.avatar_id)
+        await find(other, BOB, avatar.avatar_id)
     # A day counts from the last use, by whichever.
     shelf.now_s += DAY_S - 1
     again, made = await other.prepared(avatar), await one.prepared(avatar)
     assert (again.picture == made.picture).all()
     shelf.now_s += DAY_S - 1
-    assert one.of(ANN) == shelf.avatars().of(ANN) == [avatar]
-    other.delete(avatar)
-    assert one.of(ANN) == []
+    assert await one.of(ANN) == await shelf.avatars().of(ANN) == [avatar]
+    await other.delete(avatar)
+    assert await one.of(ANN) == []
     assert not list(folder.iterdir())
 
 
@@ -275,11 +275,11 @@ async def test_files_that_are_no_avatars_are_passed_over(
     (folder / "notes.txt").write_text("not of ours")
     shelf = make(avatar_folder=folder)
     avatar, _ = await shelf.avatars().create(ANN, SITTER, (96, SIZE))
-    assert shelf.avatars().of(ANN) == [avatar]
+    assert await shelf.avatars().of(ANN) == [avatar]
     # What was prepared for a size that is not offered any more is no use.
     path = folder / f"{avatar.avatar_id}.json"
     path.write_text(path.read_text().replace("96", "32"))
-    assert shelf.avatars().of(ANN) == []
+    assert await shelf.avatars().of(ANN) == []
 
 
 @pytest.mark.parametrize("avatar_id", ["../secret", "/etc/passwd", "a\0b", ".", ""])
@@ -291,7 +291,7 @@ async def test_an_id_is_never_a_path(
     (tmp_path / "secret.json").write_text("{}")
     avatars = make(avatar_folder=folder).avatars()
     with pytest.raises(AvatarNotFoundError):
-        find(avatars, ANN, avatar_id)
+        await find(avatars, ANN, avatar_id)
 
 
 async def test_a_portrait_that_is_gone_from_the_folder_is_an_avatar_not_found(
