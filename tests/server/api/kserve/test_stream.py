@@ -66,6 +66,22 @@ async def test_frames_are_those_of_animate(server: Served) -> None:
     assert last == Answer("a", is_final=True)
 
 
+async def test_an_avatar_takes_the_place_of_a_portrait(server: Served) -> None:
+    samples = speech(SECOND // 5)
+    request = pb.CreateAvatarRequest(portrait=pb.Portrait(image=portrait(256)))
+    avatar_id = (await server.stub.CreateAvatar(request)).avatar.avatar_id
+    named = {"avatar_id": avatar_id}
+    own = kserve.portrait(portrait(256))
+    of_avatar = await ask(server.address, asked(audio(samples), parameters=named))
+    of_portrait = await ask(server.address, asked(audio(samples), own))
+    assert len(pictures(of_avatar)) == 5
+    assert [answer.frame for answer in of_avatar] == [answer.frame for answer in of_portrait]
+    (both,) = await ask(server.address, asked(audio(samples), PORTRAIT, parameters=named))
+    assert "portrait: was sent with the parameter avatar_id" in both.error
+    unknown = asked(audio(samples), parameters={"avatar_id": "unknown"})
+    assert "AVATAR_NOT_FOUND: parameters.avatar_id" in (await ask(server.address, unknown))[0].error
+
+
 async def test_the_end_is_told_to_whom_it_interests(server: Served) -> None:
     request = asked(audio(speech(SECOND // 5)), enable_empty_final_response=False)
     assert [answer.is_final for answer in await ask(server.address, request)] == 5 * [False]
