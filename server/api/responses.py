@@ -22,7 +22,6 @@ from server.api.status import reason_of
 from server.audio.clock import NANOSECONDS, presentation_time_ns
 from server.errors import InvalidFieldError
 from server.pictures.encoding import FrameEncoding
-from server.sessions.conversation import MAX_WAITING_UTTERANCES
 from server.sessions.events import (
     Answer,
     BufferState,
@@ -35,6 +34,7 @@ from server.sessions.events import (
     UtteranceBegan,
     UtteranceEnded,
 )
+from server.sessions.hearing import MAX_WAITING_UTTERANCES
 from server.sessions.jobs import SAMPLERS as OFFERED_SAMPLERS
 from server.sessions.jobs import GenerationSettings, Job, Offer, VideoFormat
 from server.sessions.outbox import MAX_UNREAD_ANSWERS

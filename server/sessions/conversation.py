@@ -1,6 +1,6 @@
 """One client's conversation, whatever door it came in by: speech in, events out, one outcome.
 
-    push_audio, end_utterance, interrupt, end -> utterances -> draw -> outbox -> events
+    push_audio, end_utterance, interrupt, end -> hearing -> draw -> outbox -> events
                                        update -> settings -/
 
 Taking in never waits for drawing, so that an interruption is heard at once whatever was said before
@@ -10,7 +10,6 @@ it; the audio that waits is bounded, and refused beyond. Drawing waits for whoev
 import asyncio
 import math
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -24,14 +23,13 @@ from server.animation.economy import Economy
 from server.animation.generation import Direction, seeded_noise
 from server.animation.stitch import Clip
 from server.animation.windows import Window, first_window, following
-from server.audio.clock import MODEL_RATE_HZ
-from server.audio.timeline import AudioBudget
-from server.errors import AvatarError, LimitError, cause_of
+from server.errors import AvatarError, cause_of
 from server.notices import Notice
 from server.pictures.portrait import Picture
 from server.sessions.blinks import Shown
 from server.sessions.events import Event, Expiring, Frame, Updated, UpdateRefused
 from server.sessions.gateway import Gateway
+from server.sessions.hearing import Hearing
 from server.sessions.idle import Coming, Idle
 from server.sessions.jobs import Job
 from server.sessions.life import SilenceLife, WarpLife
@@ -44,8 +42,6 @@ from server.sessions.speech import AudioLimits, Speech
 from server.sessions.stating import Stated
 from server.sessions.updates import Update, Updates
 from server.sessions.window_times import Kind
-
-MAX_WAITING_UTTERANCES = 256
 
 log = structlog.get_logger()
 
@@ -80,11 +76,6 @@ class Conversation:
         self.report = Report(job.audio_format.sample_rate_hz, now, self._retiming.frame_rate)
         self._gateway = gateway
         self._prepared = prepared
-        self._limits = limits
-        self._budget = AudioBudget(
-            int(limits.max_buffered_s * MODEL_RATE_HZ),
-            lambda samples: gateway.recorder.audio_waiting(samples / MODEL_RATE_HZ),
-        )
         self._silence = self._silence_life() if job.idle == "model" else None
         life = warp or self._silence
         last_blink = LastBlink() if warp is None else warp.last_blink
@@ -102,6 +93,14 @@ class Conversation:
         )
         pacer = Pacer(job.pace, self.report, self._is_starving, gateway.recorder)
         self._outbox = Outbox(self._capacity, pacer, self._idle)
+        self._hearing = Hearing(
+            job.audio_format,
+            self._retiming.frame_rate,
+            limits,
+            self.report,
+            gateway.recorder,
+            self._outbox.answer,
+        )
         self._economy = Economy(gateway.offer.rungs(job.video_format.size), self._tell_lowered)
         self._updates = Updates(
             job.generation,
@@ -109,11 +108,6 @@ class Conversation:
             lambda settings, priority: gateway.direction(settings, prepared, priority),
             self._answer_update,
         )
-        self._is_told_of_the_limit = False
-        self._hearing: Speech | None = None
-        self._utterances = 0
-        self._waiting: deque[Speech | None] = deque()
-        self._added = asyncio.Event()
         self._drawn: Speech | None = None
         self._drawing: asyncio.Task[None] | None = None
         self._first_index: int | None = None
@@ -140,11 +134,7 @@ class Conversation:
             InvalidFieldError: the bytes are no samples of the format.
             LimitError: the conversation's audio, or what of it waits, gets too long.
         """
-        if self._hearing is None:
-            self._hearing = self._begin()
         await self._hearing.push(data, field=field)
-        self._tell(self._hearing)
-        self._tell_of_the_limit()
 
     def expires(self, reason: str, remaining_s: float, message: str) -> None:
         """Says that the stream will have to end, in how much more audio or time."""
@@ -152,15 +142,12 @@ class Conversation:
 
     async def end_utterance(self) -> None:
         """Says that the utterance is over; does nothing where none goes on."""
-        if self._hearing is not None:
-            await self._hearing.finish()
-            self._tell(self._hearing)
-        self._hearing = None
+        await self._hearing.end_utterance()
 
     def interrupt(self) -> None:
         """Drops what has not been taken of all that was said; `Interrupted` answers it."""
-        self._hearing = None
-        self.drop()
+        self._hearing.interrupt()
+        self._drop_drawn()
         self._drawn = None
         if self._drawing is not None:
             self._drawing.cancel()
@@ -171,10 +158,12 @@ class Conversation:
 
     def drop(self) -> None:
         """Drops the audio of all that was said and has not been drawn."""
-        for waiting in (*self._waiting, self._drawn):
-            if waiting is not None:
-                waiting.timeline.drop()
-        self._waiting.clear()
+        self._hearing.drop()
+        self._drop_drawn()
+
+    def _drop_drawn(self) -> None:
+        if self._drawn is not None:
+            self._drawn.timeline.drop()
 
     def update(self, update_id: str, stated: Stated, *, field: str) -> None:
         """Changes settings of generation; `Updated` or `UpdateRefused` answers it.
@@ -194,8 +183,7 @@ class Conversation:
 
     async def end(self) -> None:
         """Says that nothing more will be said: after what is left, the events end."""
-        await self.end_utterance()
-        self._add(None)
+        await self._hearing.end()
 
     async def events(self) -> AsyncIterator[Event]:
         """Yields what is to be answered; taking an event makes room for more to be drawn."""
@@ -275,59 +263,25 @@ class Conversation:
         """Tells whether what is drawn waits for speech."""
         return self._drawn is not None and self._drawn.timeline.is_starving
 
-    def _tell(self, speech: Speech) -> None:
-        for notice in speech.notices():
-            self._outbox.answer(notice)
-
-    def _tell_of_the_limit(self) -> None:
-        remaining_s = self._limits.max_audio_s - self.report.audio_s
-        if not self._is_told_of_the_limit and remaining_s <= self._limits.told_s:
-            self._is_told_of_the_limit = True
-            message = f"a stream may have {self._limits.max_audio_s:g} s of audio; open another one"
-            self.expires("MAX_STREAM_AUDIO", remaining_s, message)
-
     def _tell_lowered(self, notice: Notice) -> None:
         log.warning("memory is short", problem=notice.message)
         self._outbox.answer(notice)
 
-    def _begin(self) -> Speech:
-        if len(self._waiting) >= MAX_WAITING_UTTERANCES:
-            problem = f"{MAX_WAITING_UTTERANCES} utterances wait to be drawn"
-            raise LimitError("max_waiting_utterances", problem)
-        speech = Speech(
-            self._utterances,
-            self.job.audio_format,
-            self.report,
-            self._limits,
-            self._budget,
-            self._retiming.frame_rate,
-        )
-        self._utterances += 1
-        self._add(speech)
-        return speech
-
-    def _add(self, speech: Speech | None) -> None:
-        self._waiting.append(speech)
-        self._added.set()
-
     async def _next(self, tasks: asyncio.TaskGroup) -> Speech | None:
         drawing = None
-        if self._silence is not None and not self._waiting:
+        if self._silence is not None and not self._hearing.is_waiting:
             drawing = tasks.create_task(self._draw_silence(self._silence))
         try:
-            while not self._waiting:
-                self._added.clear()
-                await self._added.wait()
+            return await self._hearing.next()
         finally:
             if drawing is not None:
                 drawing.cancel()
-        return self._waiting.popleft()
 
     def _coming(self) -> Coming:
-        for speech in (self._drawn, *self._waiting):
+        for speech in (self._drawn, *self._hearing.waiting):
             if speech is not None and speech.number > self._outbox.last_utterance:
                 return Coming(speech.number, is_said=True)
-        return Coming(self._utterances, is_said=False)
+        return Coming(self._hearing.next_begun, is_said=False)
 
     @property
     def _opening(self) -> Picture | None:
@@ -417,8 +371,7 @@ class Conversation:
                 first = self._retiming.first_showing(window.start)
                 return speech.number, window.index, begins + first
             index = begins + (speech.shown_frames or 0)
-        waiting = self._waiting[0] if self._waiting else None
-        return self._utterances if waiting is None else waiting.number, 0, index
+        return self._hearing.next_number, 0, index
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ import pytest
 from server.audio.pcm import AudioFormat
 from server.errors import EngineUnavailableError, InvalidFieldError, LimitError
 from server.pictures.portrait import cropped, decode_portrait
-from server.sessions.conversation import MAX_WAITING_UTTERANCES, Conversation, converse
+from server.sessions.conversation import Conversation, converse
 from server.sessions.events import (
     Event,
     Frame,
@@ -24,6 +24,7 @@ from server.sessions.events import (
     UtteranceEnded,
 )
 from server.sessions.gateway import Gateway
+from server.sessions.hearing import MAX_WAITING_UTTERANCES
 from server.sessions.jobs import Offer
 from server.sessions.outbox import MAX_UNREAD_ANSWERS, Outbox
 from server.sessions.pacer import AT_ONCE, Pacer
