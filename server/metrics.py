@@ -84,8 +84,8 @@ class Metrics(Recorder):
         self._frames = self._counter("frames_sent", "Frames sent.", "method")
         self._underruns = self._counter(
             "underruns",
-            "Times that the playback of a stream with a pace or a buffer ran dry; client where "
-            "speech came, or frames were taken, too late.",
+            "Times that a player ran dry that waits for the buffer of its live stream; client "
+            "where speech came, or frames were taken, too late.",
             "cause",
         )
         for cause in get_args(Cause):

@@ -29,6 +29,11 @@ class Pace:
     buffer_s: float = 0.0
     is_told: bool = False
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether underruns are: what is not made to be played at once has none."""
+        return self.is_told or self.buffer_s > 0
+
 
 AT_ONCE = Pace()
 """As soon as they are made, and nothing is told."""
@@ -54,7 +59,7 @@ class Pacer:
             pace: what is asked for.
             report: has the clock, the frame rate and the speed; is told of underruns.
             is_starving: tells whether speech is missing.
-            recorder: told of underruns, too.
+            recorder: told of underruns, whether or not the client is.
         """
         self._pace = pace
         self._report = report
@@ -62,7 +67,7 @@ class Pacer:
         self._recorder = recorder
         self._frame_s = float(1 / report.frame_rate)
         self._clock = PlayerClock(pace.buffer_s, self._frame_s)
-        self._made = self._left = 0
+        self._made = self._left = self._counted = 0
         self._told = self._state(report.now())
         self._told_s = -math.inf
         self._behind_at_s = -math.inf
@@ -96,26 +101,29 @@ class Pacer:
     @property
     def rest_s(self) -> float:
         """Seconds until there is news; infinity where nothing new happens by itself."""
-        if not self._pace.is_told:
+        if not self._pace.is_counted:
             return math.inf
         now_s = self._report.now()
         moments_s = [self._clock.dry_s]
-        if self._state(now_s) != self._told:
+        if self._pace.is_told and self._state(now_s) != self._told:
             moments_s.append(self._told_s + TOLD_EVERY_S)
         return min(moments_s) - now_s
 
     def news(self) -> Iterator[BufferState | Notice]:
         """Yields what is to be told of the buffer now."""
-        if not self._pace.is_told:
+        if not self._pace.is_counted:
             return
         now_s = self._report.now()
         self._clock.look(now_s)
-        ran_dry = self._clock.underruns - self._report.underruns
-        self._report.underruns = self._clock.underruns
+        ran_dry = self._clock.underruns - self._counted
+        self._counted = self._clock.underruns
         # Where frames wait, the client reads too late.
         is_behind = self._made == self._left and not self._is_starving()
         if ran_dry:
             self._recorder.underruns(ran_dry, "server" if is_behind else "client")
+        if not self._pace.is_told:
+            return
+        self._report.underruns = self._counted
         state = self._state(now_s)
         if ran_dry or (state != self._told and now_s >= self._told_s + TOLD_EVERY_S):
             self._told, self._told_s = state, now_s

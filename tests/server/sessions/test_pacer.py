@@ -234,6 +234,21 @@ def test_at_any_other_pace_the_buffer_is_that_of_a_player() -> None:
     assert len(scene.warnings()) == 1
 
 
+@pytest.mark.parametrize(("pace", "counted"), [(Pace(buffer_s=1), 2), (AT_ONCE, 0)])
+def test_operators_are_told_of_underruns_that_the_client_did_not_ask_about(
+    pace: Pace, counted: int
+) -> None:
+    async def plot(scene: Scene) -> None:
+        await scene.draw_at(scene.utterance(), 100, speed=0.48)
+
+    scene = play(pace, plot)
+    assert [scene.underruns(cause) for cause in ("server", "client")] == [counted, 0]
+    # The client is told as if nobody had looked.
+    assert scene.report.underruns == 0
+    assert scene.states() == []
+    assert scene.warnings() == []
+
+
 def test_an_interruption_empties_the_buffer_at_once() -> None:
     async def plot(scene: Scene) -> None:
         await scene.draw(scene.utterance(), 30)
