@@ -19,7 +19,7 @@ from server.triton.client import TritonEngine
 from server.triton.contract import Variant
 from server.triton.engine import Engine
 from server.triton.process import Threads
-from tests.reports.markdown import table, write
+from tests.reports.markdown import table, write_measured
 from tests.server.animation.test_samplers import recorded_runs
 from tests.support.network_cases import network_cases
 from tests.support.onnx_engine import OnnxEngine
@@ -165,7 +165,7 @@ async def main() -> None:
         (*key, tolerance(key), *(str(columns[kind][key]) for kind in ENGINES))
         for key in columns[ENGINES[0]]
     ]
-    write(
+    write_measured(
         "accuracy.md",
         "accuracy",
         "How far the numbers are from the authors'",

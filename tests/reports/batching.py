@@ -19,7 +19,7 @@ from tritonclient.grpc import InferenceServerClient
 from server.manifest import Manifest, read_manifest
 from server.triton.contract import NETWORKS
 from server.triton.process import RunningTriton
-from tests.reports.markdown import table, write
+from tests.reports.markdown import table, write_measured
 from tests.support.toy_triton import served
 from tests.support.triton_queue import (
     Counters,
@@ -189,7 +189,7 @@ def main() -> None:
     manifest = read_manifest(repository)
     rows = [of_variant(repository, manifest, variant) for variant in VARIANTS]
     compared = (WITH_LEVELS, CHOSEN)
-    write(
+    write_measured(
         "triton.md",
         "batching",
         "Triton's queue",

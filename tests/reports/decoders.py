@@ -27,7 +27,7 @@ from server.animation.windows import windows
 from server.audio.clock import FRAME_RATE
 from server.triton.contract import latent_frames
 from tests.reports.lip_sync import GOALS, average, measured, row
-from tests.reports.markdown import table, write
+from tests.reports.markdown import table, write_measured
 from tests.support.onnx_engine import OnnxEngine
 from tests.support.talking import SPEC, film, held_out_clip
 
@@ -145,7 +145,7 @@ async def main(root: Path, repository: Path) -> None:
     checkpoint = Checkpoint(root)
     with tempfile.TemporaryDirectory() as folder:
         made = exported(checkpoint, Path(folder), repository)
-        write(
+        write_measured(
             "decoders.md",
             "decoders",
             "What a light decoder costs and saves",

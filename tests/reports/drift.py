@@ -15,7 +15,7 @@ from PIL import Image
 from export.demo.mouths import motion
 from server.audio.clock import FRAME_RATE, MODEL_SAMPLES_PER_FRAME
 from server.manifest import read_manifest
-from tests.reports.markdown import DOCS, table, write
+from tests.reports.markdown import DOCS, table, write_measured
 from tests.support.lip_sync import correlation, openings, outside_db
 from tests.support.onnx_engine import OnnxEngine
 from tests.support.talking import DRIFT_LEVELS, SPEC, TalkingClip, film, held_out_clip, seams
@@ -121,7 +121,7 @@ async def main(repository: Path) -> None:
     times = ", ".join(map(str, SHOWN_S))
     picture = f"![a line for each person and setting](media/{SHEET.name})"
     caption = f"The portrait, and second {times}: a line for {LEVELS[0]:g}, {LEVELS[1]:g} and "
-    write(
+    write_measured(
         "drift.md",
         "drift",
         "Drift: what becomes of a face in long speech",

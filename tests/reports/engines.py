@@ -12,7 +12,7 @@ from export.tensorrt.engines import BuiltEngine, Target, build_engine, installed
 from export.tensorrt.profiles import WINDOWS, Workload
 from server.manifest import read_manifest
 from tests.reports.containers import containers
-from tests.reports.markdown import measured_at, table, write
+from tests.reports.markdown import table, write_measured
 
 COMPUTE_CAPABILITIES = ("8.9", "12.0")
 ON_THE_CPU = "text_encoder"
@@ -131,11 +131,10 @@ def main() -> None:
         workload = Workload(public.variant, ((side, side),), (frames,))
         folder = options.engines / fixed(side, frames)
         build(options.public, folder, workload, FIXED_NETWORKS, first)
-    write(
+    write_measured(
         "tensorrt.md",
         "engines",
         "TensorRT engines",
-        measured_at(),
         INTRO,
         f"Checkpoint `{small.checkpoint_digest}` and, of the public sizes with random weights, "
         f"`{public.checkpoint_digest}`; {builder}.",

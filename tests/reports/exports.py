@@ -22,7 +22,7 @@ from export.precision.policy import Precision, precision_of
 from export.repository.exporter import MODEL_FILE, VERSION, export_network
 from export.repository.origin import Origin, exporter_digest
 from export.tensorrt.builder import peak_bytes
-from tests.reports.markdown import measured_at, table, write
+from tests.reports.markdown import table, write_measured
 
 INTRO = """Each network is exported in a process of its own, on one thread, from random weights
 of the sizes stated; peak memory is what the process held itself, files mapped into memory included
@@ -108,11 +108,10 @@ def main() -> None:
         )
         print(rows[-1], file=sys.stderr, flush=True)
     sizes = denoiser_config(checkpoint)
-    write(
+    write_measured(
         "exports.md",
         "exports",
         "What exporting costs",
-        measured_at(),
         INTRO,
         f"The denoiser: {sizes.variant}, {sizes.num_layers} layers, {sizes.dim} wide.",
         table(("network", "precision", "s", "peak, GB", "MB", "nodes", "ONNX Runtime"), rows),

@@ -24,7 +24,7 @@ from export.repository.exporter import VERSION, export_network
 from export.tensorrt.engines import EngineError, Target, build_engine, installed_builder
 from export.tensorrt.profiles import Workload
 from server.manifest import FILE, NetworkEntry, read_manifest
-from tests.reports.markdown import measured_at, table, write
+from tests.reports.markdown import table, write_measured
 from tests.reports.precision import CALIBRATION, SHAPE
 
 CAPABILITIES = ("8.6", "8.9", "12.0")
@@ -113,11 +113,10 @@ def main() -> None:
     frames = f"PSNR after {STEPS} steps, dB"
     header = ("weights", "a scale for each", "velocity", "residual", frames, *CAPABILITIES)
     size = "x".join(map(str, CALIBRATION.size))
-    write(
+    write_measured(
         "fp8.md",
         "fp8",
         "8-bit floats",
-        measured_at(),
         INTRO,
         table(header, rows),
         MEASURED.format(size=size, builder=installed_builder()),

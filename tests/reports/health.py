@@ -166,7 +166,7 @@ def main() -> None:
     header = ("what happens", "while", "found, s", "at most", "serves again, s", "at most")
     title = "How soon faults of Triton are found"
     measured = ("## Measured", CONDITIONS, markdown.table(header, rows), NOTICED)
-    markdown.write("health.md", "health", title, EXPLANATION, *measured)
+    markdown.write_measured("health.md", "health", title, EXPLANATION, *measured)
 
 
 if __name__ == "__main__":

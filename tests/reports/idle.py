@@ -33,7 +33,7 @@ from server.sessions.life import WarpLife
 from server.settings import Settings
 from tests.reports import blinks
 from tests.reports.cpu import RUNS, cpu_ms
-from tests.reports.markdown import DOCS, table, write
+from tests.reports.markdown import DOCS, table, write_measured
 from tests.support import virtual_time
 from tests.support.conversations import LIMITS, job
 from tests.support.onnx_engine import OnnxEngine
@@ -307,7 +307,7 @@ def main(repository: Path) -> None:
     modes: tuple[IdleMode, ...] = ("warp", "model")
     rows = [virtual_time.run(borders(engine, repository, mode)) for mode in modes]
     header = ["mode", "speech", "idle", "most at a border", "over speech"]
-    write(
+    write_measured(
         "idle.md",
         "idle",
         "Idle: a face while nobody speaks",

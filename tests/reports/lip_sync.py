@@ -20,7 +20,7 @@ from server.audio.clock import FRAME_RATE, MODEL_SAMPLES_PER_FRAME
 from server.manifest import read_manifest
 from server.pictures.portrait import cropped
 from server.sessions.jobs import SAMPLERS, GenerationSettings
-from tests.reports.markdown import DOCS, table, write
+from tests.reports.markdown import DOCS, table, write_measured
 from tests.support.lip_sync import LipSync, lip_sync
 from tests.support.onnx_engine import OnnxEngine
 from tests.support.talking import (
@@ -216,7 +216,7 @@ async def main(repository: Path) -> None:
     """Measures and writes the page."""
     engine = OnnxEngine(repository)
     await animate_demo(engine, repository)
-    write(
+    write_measured(
         "lip-sync.md",
         "lip_sync",
         "Does the demo talk?",

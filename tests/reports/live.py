@@ -33,7 +33,7 @@ from server.manifest import TOKENIZER, read_manifest
 from server.pictures.face import everywhere
 from server.pictures.portrait import cropped
 from server.sessions.jobs import VARIANT_DEFAULTS
-from tests.reports.markdown import DOCS, table, write
+from tests.reports.markdown import DOCS, table, write_measured
 from tests.reports.noise import LEVELS_TEXT, ROOMS_TEXT, levels_table, rooms_table
 from tests.support.onnx_engine import OnnxEngine
 from tests.support.talking import SPEC
@@ -209,7 +209,7 @@ overlap to the first one after it, and everywhere else; windows of {SPEC.longest
 async def main(repository: Path) -> None:
     """Measures on a flash repository and writes the page."""
     engine, samples = OnnxEngine(repository), speech()
-    write(
+    write_measured(
         "live.md",
         "live",
         "What a live stream loses against a whole file",

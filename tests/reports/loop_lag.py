@@ -137,7 +137,7 @@ def main() -> None:
     header = ("size", "streams", "carrier", "frames a second", "p50, ms", "p99, ms", "most, ms")
     title = "How long the event loop is held up"
     table = markdown.table(header, rows)
-    markdown.write("loop-lag.md", "loop_lag", title, EXPLANATION, CONDITIONS, table)
+    markdown.write_measured("loop-lag.md", "loop_lag", title, EXPLANATION, CONDITIONS, table)
 
 
 if __name__ == "__main__":

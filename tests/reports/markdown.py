@@ -21,16 +21,28 @@ def page(script: str, title: str, *parts: str) -> str:
 
 
 def measured_at() -> str:
-    """Returns a line that says on which commit a page is made, for what is not made at every one.
+    """Returns a line that says on which commit something is measured; pages do not change that.
 
     Raises:
         CalledProcessError: this is no clone of the repository.
     """
-    described = ["git", "describe", "--always", "--dirty=, with changes", "--exclude=*"]
-    commit = subprocess.run(described, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    return f"Measured at commit {commit.stdout.strip()}."
+    commit = _git("rev-parse", "--short", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
+    return f"Measured at commit {commit}{', with changes' if changed else ''}."
 
 
 def write(name: str, script: str, *parts: str) -> None:
     """Writes a page of docs/."""
     (DOCS / name).write_text(page(script, *parts))
+
+
+def write_measured(name: str, script: str, title: str, *parts: str) -> None:
+    """Writes a page that is not made at every commit, and therefore says at which it was."""
+    write(name, script, title, measured_at(), *parts)
+
+
+def _git(*arguments: str) -> str:
+    ran = subprocess.run(
+        ["git", *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return ran.stdout.strip()

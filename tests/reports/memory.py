@@ -36,7 +36,7 @@ from tests.reports.engines import (
     fixed,
     one_size,
 )
-from tests.reports.markdown import measured_at, table, write
+from tests.reports.markdown import table, write_measured
 
 PAGE = "memory.md"
 CAPABILITY = "8.9"
@@ -194,13 +194,12 @@ def main() -> None:
     parser.add_argument("engines", type=Path, help="as the engines' report leaves them")
     engines = parser.parse_args().engines
     parts = (
-        measured_at(),
         *("## Weights", WEIGHTS, weights_table()),
         *("## What runs need beside them", RUNS, runs_table(engines)),
         *("## The VAE, by window", BY_WINDOW, vae_table(engines)),
         *("## On a card", ON_A_CARD, cards_table(engines)),
     )
-    write(PAGE, "memory", "Memory at the public sizes", *parts)
+    write_measured(PAGE, "memory", "Memory at the public sizes", *parts)
 
 
 WEIGHTS = """In MB. Computed from the shapes of the public checkpoint's tensors by the code that

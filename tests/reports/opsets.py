@@ -32,7 +32,7 @@ from export.repository.exporter import export_network
 from export.repository.model_config import MODEL_FILE
 from export.tensorrt.engines import EngineError, Target, build_engine, installed_builder
 from export.tensorrt.profiles import Workload
-from tests.reports.markdown import measured_at, table, write
+from tests.reports.markdown import table, write_measured
 
 LAYERS = 2
 """Blocks of the denoiser: what it runs in does not grow with them, what it takes to build does."""
@@ -177,11 +177,10 @@ def main() -> None:
         print(row, file=sys.stderr, flush=True)
         found.append(row)
     header, *runtimes = loaded_by(folder, Checkpoint(folder / "tiny"))
-    write(
+    write_measured(
         "opsets.md",
         "opsets",
         "ONNX opsets",
-        measured_at(),
         INTRO,
         "## The denoiser",
         f"Public widths, {LAYERS} of its 30 blocks, random weights; pictures of {SIDE}x{SIDE}, "

@@ -19,7 +19,7 @@ from server.pictures.checks import RULES, Finding, Look, Outcome, check
 from server.pictures.framing import Framing, framed, shown_part
 from server.pictures.mesh import FaceMesh, find_meshes
 from server.triton.engine import Engine
-from tests.reports.markdown import DOCS, table, write
+from tests.reports.markdown import DOCS, table, write_measured
 from tests.support.bad_portraits import DEGRADED
 from tests.support.onnx_engine import OnnxEngine
 from tests.support.paths import ROOT
@@ -215,7 +215,7 @@ async def main(others: dict[str, Image.Image]) -> None:
     ]
     if others:
         parts += await further(engine, others)
-    write("portraits.md", "portraits", "Portraits", INTRO, rules_table(), ERRORS, *parts)
+    write_measured("portraits.md", "portraits", "Portraits", INTRO, rules_table(), ERRORS, *parts)
 
 
 async def further(engine: Engine, pictures: dict[str, Image.Image]) -> list[str]:

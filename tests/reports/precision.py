@@ -24,7 +24,7 @@ from export.precision.calibration import Calibration
 from export.precision.narrowing import DTYPES
 from export.precision.policy import Precision
 from export.repository.exporter import export_repository
-from tests.reports.markdown import DOCS, measured_at, table, write
+from tests.reports.markdown import DOCS, table, write_measured
 
 SHAPE = Shape(batch=1, frames=3, height=16, width=16)
 PUBLIC_SHAPE = Shape(batch=1, frames=2, height=8, width=8)
@@ -127,7 +127,6 @@ def main() -> None:
     checkpoint = Checkpoint(options.checkpoint)
     results = {precision: verified(checkpoint, precision) for precision in PRECISIONS}
     parts = [
-        measured_at(),
         INTRO,
         "## Tiny, random weights",
         errors_table(results),
@@ -146,7 +145,7 @@ def main() -> None:
             OF_TEXT,
             errors_table({"as exported": result}),
         ]
-    write("precision.md", "precision", "What narrow weights cost", *parts)
+    write_measured("precision.md", "precision", "What narrow weights cost", *parts)
 
 
 INTRO = f"""Each network is run on the same random inputs as an ONNX file and as a torch module in

@@ -27,7 +27,7 @@ from server.pictures.face import everywhere
 from server.pictures.portrait import cropped
 from server.sessions.jobs import VARIANT_DEFAULTS, GenerationSettings
 from tests.reports.live import MEDIA, speech
-from tests.reports.markdown import table, write
+from tests.reports.markdown import table, write_measured
 from tests.support.onnx_engine import OnnxEngine
 from tests.support.pipeline_reference import Recorder
 
@@ -104,7 +104,7 @@ async def main(repository: Path) -> None:
     """Measures on a flash repository and writes the page."""
     studio = Studio(repository, OnnxEngine(repository))
     rows = [row for steps in STEPS for row in await rows_of(studio, steps)]
-    write(
+    write_measured(
         "teacache.md",
         "teacache",
         "TeaCache: what it saves and what it costs",
