@@ -174,7 +174,9 @@ async def _run(settings: Settings, offer: Offer, recorder: Recorder, stack: Exit
         )
         for endpoint, engine, triton in zip(endpoints, engines, tritons, strict=True)
     ]
-    engine = FailoverEngine(ScheduledEngine(endpoints), attempts=len(endpoints))
+    engine = FailoverEngine(
+        ScheduledEngine(endpoints), attempts=len(endpoints), wait_s=settings.triton_wait_s
+    )
     gateway = Gateway(offer, engine, tokenizer, encoded, recorder, access(settings))
     server = make_server(settings, services(settings, gateway, works), health)
     encrypted = tls(settings)

@@ -261,6 +261,12 @@ class Settings(BaseSettings):
     triton_shared_memory_bytes: int = Field(
         2**30, ge=0, description="Shared memory for one Triton; gRPC carries what finds no room."
     )
+    triton_wait_s: float = Field(
+        30.0,
+        ge=0,
+        description="How long an execution waits while no Triton can be used, as until one that "
+        "died is replaced; then its call ends. 0 ends it at once.",
+    )
     inference_timeout_s: float = Field(
         120.0, gt=0, description="How long one execution of one network may take."
     )

@@ -34,7 +34,8 @@ class Endpoint(Layer):
         super().__init__(meter)
         self.url = url
         self.meter = meter
-        self.usable = False
+        self.admitted = asyncio.Event()
+        """Set while it can be used."""
         self.refusal: str | None = None
         """Why it must not be used although it works, if so."""
         self.suspected = asyncio.Event()
@@ -42,6 +43,11 @@ class Endpoint(Layer):
         self._suspects: set[str] = set()
         self._on_change = on_change
         self._running: set[asyncio.Timeout] = set()
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be used."""
+        return self.admitted.is_set()
 
     @property
     def load(self) -> int:
@@ -58,7 +64,7 @@ class Endpoint(Layer):
         """Says that it has been tried and works."""
         self.refusal = None
         if not self.usable:
-            self.usable = True
+            self.admitted.set()
             self.meter.pace.forget()
             log.info("triton is used", url=self.url)
             self._on_change()
@@ -125,5 +131,5 @@ class Endpoint(Layer):
         for running in self._running:
             running.reschedule(now)
         if self.usable:
-            self.usable = False
+            self.admitted.clear()
             self._on_change()

@@ -1,5 +1,6 @@
 """Which of several Tritons runs what: the one with the least to do."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
@@ -34,6 +35,27 @@ class ScheduledEngine(Engine):
         """Places constants; see `server.triton.engine.Engine`."""
         async with self._choose(network).place(network, constants) as placed:
             yield placed
+
+    async def until_usable(self, network: Network, timeout_s: float) -> None:
+        """Waits for a Triton that can be used.
+
+        Raises:
+            EngineUnavailableError: there was none in time, or waiting is no use.
+        """
+        if any(endpoint.usable for endpoint in self._endpoints):
+            return
+        if not any(endpoint.refusal for endpoint in self._endpoints):
+            admitted = [asyncio.ensure_future(e.admitted.wait()) for e in self._endpoints]
+            try:
+                done, _ = await asyncio.wait(
+                    admitted, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+                )
+            finally:
+                for waiting in admitted:
+                    waiting.cancel()
+            if done:
+                return
+        raise EngineUnavailableError(network.name, self._why_none())
 
     def _choose(self, network: Network) -> Endpoint:
         usable = [endpoint for endpoint in self._endpoints if endpoint.usable]

@@ -143,8 +143,8 @@ tell, in `server/triton/watch.py` (and a fourth whether they are the right ones:
 
 A Triton of the gateway's own is replaced at once where it gives no sign of life or a network hangs,
 and else after {watch.FAILURES_TO_REPLACE} failed trials; of several Tritons by URL the others take
-over. What runs when a fault is found fails as UNAVAILABLE, or goes on with the next of several
-Tritons."""
+over. What runs when a fault is found is run again with the next of several Tritons, or when
+there is one again: streams go on. Only after `--triton-wait-s` does a call end as UNAVAILABLE."""
 
 CONDITIONS = f"""Seconds until health says NOT_SERVING, and until it says SERVING again with a new
 Triton, in {RUNS} runs each: on two cores without a GPU, with the demo's models, windows of 5 and 9

@@ -24,6 +24,7 @@ from tests.support.gateway_process import (
     Running,
     command,
     gateway,
+    triton_url,
     until,
     wait_for_frame,
 )
@@ -125,23 +126,33 @@ def test_each_call_leaves_a_line_when_it_begins_and_one_when_it_ends(running: Ru
 
 
 @pytest.mark.parametrize("victim", ["triton_python_backend_stub", "tritonserver"])
-def test_a_killed_triton_is_unavailable_and_replaced(running: Running, victim: str) -> None:
+def test_a_killed_triton_is_replaced_and_the_stream_goes_on(running: Running, victim: str) -> None:
     def messages() -> Iterator[pb.AnimateRequest]:
         yield start(generation=pb.GenerationSettings(steps=8))
-        yield chunk(speech(20 * RATE).tobytes())
+        yield chunk(speech(10 * RATE).tobytes())
         yield END
 
+    undisturbed = frames(list(running.stub.Animate(messages())))
     call = running.stub.Animate(messages())
     wait_for_frame(call)
     for process in running.processes(victim):
         process.send_signal(signal.SIGKILL)
-    with pytest.raises(grpc.RpcError) as caught:
-        list(call)
-    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-    assert "cannot be run on Triton" in str(caught.value.details())
-    until(lambda: not running.serving())
+    assert frames(list(call)) == undisturbed[1:]
     until(running.serving, timeout_s=120)
-    assert len(frames(stream(running, RATE))) == 25
+
+
+def test_nobody_waits_for_a_triton_longer_than_is_said(tmp_path: Path) -> None:
+    with gateway(tmp_path, "--triton-wait-s=0") as running:
+        call = running.stub.Animate(iter([start(), *said(speech(20 * RATE))]))
+        wait_for_frame(call)
+        for process in running.processes("tritonserver"):
+            process.send_signal(signal.SIGKILL)
+        with pytest.raises(grpc.RpcError) as caught:
+            list(call)
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert "cannot be run on Triton" in str(caught.value.details())
+        until(running.serving, timeout_s=120)
+        assert len(frames(stream(running, RATE))) == 25
 
 
 def stop(process: psutil.Process) -> None:
@@ -177,11 +188,11 @@ def test_a_triton_that_hangs_is_found_and_replaced(
     # Sooner than any execution runs out of time.
     until(lambda: not running.serving(), timeout_s=30)
     found_s = time.monotonic() - hung_s
-    if busy:
-        with pytest.raises(grpc.RpcError) as caught:
-            list(call)
-        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE, f"found after {found_s:.1f} s"
     until(running.serving, timeout_s=120)
+    if busy:
+        # More than may have been on their way.
+        for _ in range(50):
+            wait_for_frame(call)
     ended.set()
     call.cancel()
     assert len(frames(stream(running, RATE))) == 25, f"found after {found_s:.1f} s"
@@ -208,12 +219,6 @@ def test_kill_9_in_mid_execution_leaves_nothing_behind(tmp_path: Path) -> None:
         assert children
         running.process.kill()
         until(lambda: not any(child.is_running() for child in children))
-
-
-def triton_url(running: Running) -> str:
-    match = re.search(r"tritons=\['([\d.:]+)'\]", running.log.read_text())
-    assert match
-    return match[1]
 
 
 def test_a_running_triton_is_used_by_its_url(running: Running, tmp_path: Path) -> None:

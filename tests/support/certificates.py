@@ -40,11 +40,11 @@ class Authority:
         signed = builder.add_extension(constraint, critical=True).sign(self._key, hashes.SHA256())
         self.certificate = signed.public_bytes(Encoding.PEM)
 
-    def issue(self, name: str) -> Pair:
+    def issue(self, name: str, ends_in: datetime.timedelta = DAY) -> Pair:
         """Returns a certificate for 127.0.0.1, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        builder = _builder(_named(name), self._name, key.public_key())
+        builder = _builder(_named(name), self._name, key.public_key(), ends_in)
         signed = builder.add_extension(address, critical=False).sign(self._key, hashes.SHA256())
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return Pair(signed.public_bytes(Encoding.PEM), private)
@@ -55,7 +55,10 @@ def _named(name: str) -> x509.Name:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    ends_in: datetime.timedelta = DAY,
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
@@ -65,5 +68,5 @@ def _builder(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - DAY)
-        .not_valid_after(now + DAY)
+        .not_valid_after(now + ends_in)
     )

@@ -1,14 +1,16 @@
 """The gateway as a process with a real Triton."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -64,13 +66,26 @@ def command(*words: str, repository: Path = TINY_REPOSITORY) -> list[str]:
 
 @contextmanager
 def gateway(
-    folder: Path, *words: str, repository: Path = TINY_REPOSITORY, begun: str = ""
+    folder: Path,
+    *words: str,
+    repository: Path = TINY_REPOSITORY,
+    begun: str = "",
+    port: int | None = None,
+    within: Sequence[str] = (),
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Running]:
     """A gateway that serves small windows in few steps; killed in the end if it still runs.
 
-    It is given when it serves, or else when its log says ``begun``.
+    Args:
+        folder: for its logs.
+        words: further ones for its command line.
+        repository: of the models.
+        begun: what its log has said when it is given; else it is given when it serves.
+        port: to listen on; else a free one.
+        within: a command that runs the one that follows it.
+        variables: of its environment, besides this process's own.
     """
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{port or free_port()}"
     log = folder / "gateway.log"
     words = (
         f"--port={address.rpartition(':')[2]}",
@@ -83,8 +98,9 @@ def gateway(
     with ExitStack() as stack:
         output = stack.enter_context(log.open("w"))
         process = subprocess.Popen(
-            command(*words, repository=repository),
+            [*within, *command(*words, repository=repository)],
             cwd=ROOT,
+            env={**os.environ, **variables},
             stdout=output,
             stderr=output,
             text=True,
@@ -106,6 +122,13 @@ def gateway(
         until(lambda: ready() or process.poll() is not None, timeout_s=120)
         assert process.poll() is None, log.read_text()
         yield running
+
+
+def triton_url(running: Running) -> str:
+    """Returns where the gRPC of a gateway's own Triton is, by the gateway's log."""
+    match = re.search(r"tritons=\['([\d.:]+)'\]", running.log.read_text())
+    assert match
+    return match[1]
 
 
 def until(condition: Callable[[], object], timeout_s: float = 60) -> None:

@@ -37,7 +37,7 @@ NO_MEMORY = OutOfMemoryError("denoiser")
 class Fleet:
     """Some endpoints that can be used, on fake engines, and all layers around them."""
 
-    def __init__(self, size: int = 2) -> None:
+    def __init__(self, size: int = 2, wait_s: float = 0.0) -> None:
         self.engines = [FakeEngine() for _ in range(size)]
         self.changes: list[None] = []
         self.endpoints = [
@@ -46,7 +46,7 @@ class Fleet:
         ]
         for endpoint in self.endpoints:
             endpoint.admit()
-        self.engine = FailoverEngine(ScheduledEngine(self.endpoints), attempts=size)
+        self.engine = FailoverEngine(ScheduledEngine(self.endpoints), attempts=size, wait_s=wait_s)
 
     @property
     def executions(self) -> list[int]:
@@ -198,6 +198,56 @@ async def test_placed_constants_move_along_when_their_triton_is_lost() -> None:
     np.testing.assert_array_equal(result["velocity"], expected["velocity"])
     assert sorted(fleet.executions) == [1, 2]
     assert [endpoint.meter.placed for endpoint in fleet.endpoints] == [0, 0]
+
+
+async def test_what_is_lost_with_the_last_triton_waits_for_the_next() -> None:
+    fleet = Fleet(1, wait_s=60)
+    (endpoint,), (fake,) = fleet.endpoints, fleet.engines
+    expected = await FakeEngine().run(DENOISER_CACHED, CONSTANTS | STEP)
+    fake.delay_s = 60
+    async with fleet.engine.place(DENOISER_CACHED, CONSTANTS) as placed:
+        running = asyncio.create_task(placed.run(STEP))
+        await until(lambda: endpoint.meter.in_flight == 1)
+        endpoint.eject("it has ended")
+        late = asyncio.create_task(fleet.engine.run(TIME_MODULATION, TIMESTEP))
+        await until(lambda: endpoint.meter.placed == 0)
+        fake.delay_s = 0
+        assert len(fake.executions) == 1
+        endpoint.admit()
+        np.testing.assert_array_equal((await running)["velocity"], expected["velocity"])
+        assert "modulation" in await late
+
+
+async def test_what_tritons_die_of_is_given_up() -> None:
+    fleet = Fleet(1, wait_s=60)
+    (endpoint,), (fake,) = fleet.endpoints, fleet.engines
+    fake.error = GONE
+    running = asyncio.create_task(fleet.engine.run(TIME_MODULATION, TIMESTEP))
+    await until(lambda: not endpoint.usable)
+    endpoint.admit()
+    with pytest.raises(EngineUnavailableError, match="reached"):
+        await running
+    assert fleet.executions == [2]
+
+
+async def test_nobody_waits_longer_than_is_said_nor_for_a_triton_that_is_refused() -> None:
+    fleet = Fleet(2, wait_s=0.01)
+    for endpoint in fleet.endpoints:
+        endpoint.eject("gone")
+    with pytest.raises(EngineUnavailableError, match="no Triton that can be used"):
+        await fleet.engine.run(TIME_MODULATION, TIMESTEP)
+    patient = Fleet(1, wait_s=3600)
+    patient.endpoints[0].refuse("it is of another checkpoint")
+    with pytest.raises(EngineUnavailableError, match="another checkpoint"):
+        await patient.engine.run(TIME_MODULATION, TIMESTEP)
+
+
+async def test_a_timeout_is_not_waited_out_twice_on_one_triton() -> None:
+    fleet = Fleet(1, wait_s=60)
+    fleet.engines[0].error = LATE
+    with pytest.raises(ExecutionTimeoutError):
+        await fleet.engine.run(TIME_MODULATION, TIMESTEP)
+    assert fleet.executions == [1]
 
 
 async def test_constants_without_a_place_are_handed_over_each_time() -> None:
