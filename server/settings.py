@@ -376,6 +376,12 @@ class Settings(BaseSettings):
     max_buffered_audio_s: float = Field(
         600.0, gt=0, description="Audio waiting to be computed; more is refused."
     )
+    max_resumable_audio_s: float = Field(
+        60.0,
+        ge=0,
+        description="Audio of a stream that is kept as it came, so that `resume` can say it again "
+        "after an interruption; no more than may wait, and 0 keeps none.",
+    )
     read_timeout_s: float = Field(
         60.0, gt=0, description="How long a client may leave a message unread."
     )
@@ -418,6 +424,11 @@ class Settings(BaseSettings):
     def places_per_caller(self) -> int:
         """Streams and renders of one client address at once."""
         return min(self.max_streams_per_caller or self.max_streams, self.max_streams)
+
+    @property
+    def resumable_audio_s(self) -> float:
+        """Audio of a stream that is kept, to be said again after an interruption."""
+        return min(self.max_resumable_audio_s, self.max_buffered_audio_s)
 
     @property
     def avatars_per_caller(self) -> int:

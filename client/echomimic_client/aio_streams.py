@@ -157,6 +157,28 @@ class AsyncAnimation(AsyncAnswers):
         self._waiting = deque(outliving(self._waiting))
         await self._put([self._composer.mark(wire.INTERRUPT)])
 
+    async def played(self, last_frame_index: int) -> None:
+        """Reports the last frame that has been played, for the next interruption to know.
+
+        The server refuses a frame that it has not sent, or one before the frame reported last, and
+        ends the call.
+
+        Raises:
+            CallEndedError: the call has ended.
+        """
+        await self._put([wire.played_request(last_frame_index)])
+
+    async def resume(self) -> None:
+        """Has said again what the last interruption has dropped on the server.
+
+        `Resumed` or `ResumeRefused` answers it. What had not reached the server is to be sent on:
+        `Resumed.end_audio_sample` is where that begins.
+
+        Raises:
+            CallEndedError: the call has ended.
+        """
+        await self._put([wire.RESUME])
+
     async def update(self, update_id: str, generation: GenerationSettings) -> None:
         """Changes settings of the frames that no window has been begun for; what is None stays.
 

@@ -150,6 +150,35 @@ class Interrupted:
     """The last frame sent; -1 if there was none."""
     next_audio_sample: int
     """The sample of the client's audio at which that frame ends."""
+    last_played_frame_index: int
+    """The last frame that was reported as played; where none was, the last frame sent."""
+    resume_audio_sample: int
+    """The sample at which that frame ends, and a `resume` would begin."""
+    resumable_samples: int
+    """How many samples from there on are kept; 0 means that a `resume` would be refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Answers a resume: what was interrupted is said again, and its frames follow."""
+
+    utterance_id: int
+    """The first utterance of it."""
+    first_audio_sample: int
+    """Its first sample in the stream's audio."""
+    end_audio_sample: int
+    """The sample after the last one that is said again."""
+    lost_samples: int
+    """How many were received after that and not kept: they have to be sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRefused:
+    """Answers a resume: nothing is said again, and the call goes on."""
+
+    reason: str
+    """A constant to compare with: NOTHING_INTERRUPTED, NEW_AUDIO or NOT_KEPT."""
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +268,8 @@ Event = (
     Frame
     | UtteranceEvent
     | Interrupted
+    | Resumed
+    | ResumeRefused
     | Updated
     | UpdateRefused
     | ServerWarning
@@ -288,6 +319,7 @@ class Limits:
     max_avatars: int
     max_avatars_per_caller: int
     avatar_lifetime_s: float
+    max_resumable_audio_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,28 @@ class Animation(Answers):
         """
         self._queue.overtake(self._composer.mark(wire.INTERRUPT))
 
+    def played(self, last_frame_index: int) -> None:
+        """Reports the last frame that has been played, for the next interruption to know.
+
+        The server refuses a frame that it has not sent, or one before the frame reported last, and
+        ends the call.
+
+        Raises:
+            CallEndedError: the call has ended.
+        """
+        self._queue.put([wire.played_request(last_frame_index)])
+
+    def resume(self) -> None:
+        """Has said again what the last interruption has dropped on the server.
+
+        `Resumed` or `ResumeRefused` answers it. What had not reached the server is to be sent on:
+        `Resumed.end_audio_sample` is where that begins.
+
+        Raises:
+            CallEndedError: the call has ended.
+        """
+        self._queue.put([wire.RESUME])
+
     def update(self, update_id: str, generation: GenerationSettings) -> None:
         """Changes settings of the frames that no window has been begun for; what is None stays.
 

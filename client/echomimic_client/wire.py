@@ -28,6 +28,8 @@ from echomimic_client.results import (
     Model,
     Pace,
     Progress,
+    Resumed,
+    ResumeRefused,
     SamplerName,
     ServerInfo,
     ServerWarning,
@@ -50,6 +52,8 @@ Result = TypeVar(
     Summary,
     Windows,
     Interrupted,
+    Resumed,
+    ResumeRefused,
     UpdateRefused,
     ServerWarning,
     Progress,
@@ -64,6 +68,7 @@ FILMS: dict[FilmKind, pb.RenderOutput] = {
 }
 END_OF_UTTERANCE = pb.AnimateRequest(end_of_utterance=pb.EndOfUtterance())
 INTERRUPT = pb.AnimateRequest(interrupt=pb.Interrupt())
+RESUME = pb.AnimateRequest(resume=pb.Resume())
 END = pb.AnimateRequest(end=pb.End())
 
 _SAMPLES: dict[SampleEncoding, pb.AudioEncoding] = {
@@ -137,6 +142,11 @@ def update_request(update_id: str, generation: GenerationSettings) -> pb.Animate
     """Returns a change of settings."""
     update = pb.Update(update_id=update_id, generation=_generation(generation))
     return pb.AnimateRequest(update=update)
+
+
+def played_request(last_frame_index: int) -> pb.AnimateRequest:
+    """Returns a report of what was played."""
+    return pb.AnimateRequest(played=pb.Played(last_frame_index=last_frame_index))
 
 
 def render_request(
@@ -413,6 +423,8 @@ _EVENTS: dict[str, Callable[[Any], Event]] = {
     "updated": _read_updated,
     "update_refused": lambda message: _read(UpdateRefused, message),
     "interrupted": lambda message: _read(Interrupted, message),
+    "resumed": lambda message: _read(Resumed, message),
+    "resume_refused": lambda message: _read(ResumeRefused, message),
     "stream_expiring": lambda message: _read(StreamExpiring, message),
     "warning": lambda message: _read(ServerWarning, message),
     "progress": lambda message: _read(Progress, message),

@@ -33,6 +33,7 @@ async def animate(gateway: Gateway, call: Call) -> None:
     limits = AudioLimits(
         *(longest_s, MAX_STREAM_AUDIO, settings.max_buffered_audio_s),
         told_s=min(EXPIRING_S, longest_s / 10),
+        resumable_s=settings.resumable_audio_s,
     )
     async with (
         gateway.admission.place(call.caller),
@@ -125,6 +126,10 @@ async def _pass_on(call: Call, conversation: Conversation, idle_timeout_s: float
                 await conversation.end_utterance()
             case "interrupt":
                 conversation.interrupt()
+            case "played":
+                conversation.played(request.played.last_frame_index, field="played")
+            case "resume":
+                await conversation.resume(field="resume")
             case "update":
                 asked = request.update
                 stated = read_generation(asked.generation)

@@ -1,6 +1,7 @@
 """Results to protobuf messages."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -29,6 +30,8 @@ from server.sessions.events import (
     Frame,
     Interrupted,
     Notice,
+    Resumed,
+    ResumeRefused,
     Updated,
     UpdateRefused,
     UtteranceBegan,
@@ -108,7 +111,7 @@ def frame(frame: Frame, data: bytes, video_format: VideoFormat, *, is_key: bool)
 
 
 def event(
-    event: Answer | UtteranceBegan | UtteranceEnded | Interrupted | BufferState, variant: Variant
+    event: Answer | UtteranceBegan | UtteranceEnded | BufferState, variant: Variant
 ) -> pb.AnimateResponse:
     """Returns what a conversation answers besides frames."""
     match event:
@@ -127,12 +130,11 @@ def event(
         case BufferState():
             return pb.AnimateResponse(buffer=_buffer(event))
         case Interrupted():
-            return pb.AnimateResponse(
-                interrupted=pb.Interrupted(
-                    last_frame_index=event.last_frame_index,
-                    next_audio_sample=event.next_audio_sample,
-                )
-            )
+            return pb.AnimateResponse(interrupted=pb.Interrupted(**asdict(event)))
+        case Resumed():
+            return pb.AnimateResponse(resumed=pb.Resumed(**asdict(event)))
+        case ResumeRefused():
+            return pb.AnimateResponse(resume_refused=pb.ResumeRefused(**asdict(event)))
 
 
 def warning(notice: Notice) -> pb.Warning:
@@ -294,6 +296,7 @@ def _limits(offer: Offer) -> pb.Limits:
         max_avatars=settings.max_avatars,
         max_avatars_per_caller=settings.avatars_per_caller,
         avatar_lifetime=_seconds(settings.avatar_lifetime_s),
+        max_resumable_audio=_seconds(settings.resumable_audio_s),
     )
 
 

@@ -1,7 +1,7 @@
 """One client's conversation, whatever door it came in by: speech in, events out, one outcome.
 
-    push_audio, end_utterance, interrupt, end -> hearing -> draw -> outbox -> events
-                                       update -> settings -/
+    push_audio, end_utterance, interrupt, resume, end -> hearing -> draw -> outbox -> events
+                                               update -> settings -/
 
 Taking in never waits for drawing, so that an interruption is heard at once whatever was said before
 it; the audio that waits is bounded, and refused beyond. Drawing waits for whoever takes the events.
@@ -20,20 +20,24 @@ from server.animation.blink_schedule import LastBlink
 from server.animation.defaults import GenerationSettings
 from server.animation.economy import Economy
 from server.animation.generation import seeded_noise
+from server.audio.clock import Clock
 from server.errors import AvatarError, cause_of
 from server.notices import Notice
 from server.pictures.portrait import Picture
 from server.sessions.drawing import Drawing
 from server.sessions.events import Event, Expiring, Frame, Updated, UpdateRefused
 from server.sessions.gateway import Gateway
-from server.sessions.hearing import Hearing
+from server.sessions.hearing import MAX_WAITING_UTTERANCES, Hearing
 from server.sessions.idle import Coming, Idle
 from server.sessions.jobs import Job
+from server.sessions.kept import KeptAudio
 from server.sessions.life import SilenceLife, WarpLife
 from server.sessions.outbox import Outbox
 from server.sessions.pacer import Pacer
+from server.sessions.playback import Playback
 from server.sessions.prepared import Prepared
 from server.sessions.report import Report
+from server.sessions.resumption import Resumption
 from server.sessions.speech import AudioLimits, Speech
 from server.sessions.stating import Stated
 from server.sessions.updates import Update, Updates
@@ -82,12 +86,17 @@ class Conversation:
             is_paced=job.pace.is_realtime,
         )
         pacer = Pacer(job.pace, self.report, lambda: self._drawing.is_starving, gateway.recorder)
-        self._outbox = Outbox(self._capacity, pacer, self._idle)
+        rate = Clock(job.audio_format.sample_rate_hz, self._retiming.frame_rate)
+        self._playback = Playback(rate)
+        kept = KeptAudio(job.audio_format, limits.resumable_s, MAX_WAITING_UTTERANCES)
+        self._resumption = Resumption(kept, self._playback)
+        self._outbox = Outbox(self._capacity, pacer, self._playback, self._idle)
         self._hearing = Hearing(
             job.audio_format,
             self._retiming.frame_rate,
             limits,
             self.report,
+            self._resumption,
             gateway.recorder,
             self._outbox.answer,
         )
@@ -135,7 +144,24 @@ class Conversation:
         """Drops what has not been taken of all that was said; `Interrupted` answers it."""
         self._hearing.interrupt()
         self._drawing.interrupt()
-        self._outbox.interrupt()
+        self._outbox.interrupt(self._resumption.interrupted())
+
+    def played(self, last_frame_index: int, *, field: str) -> None:
+        """Takes which frame was the last one played.
+
+        Raises:
+            InvalidFieldError: no such frame was sent, or a later one was reported before.
+        """
+        name = f"{field}.last_frame_index"
+        self._playback.report(last_frame_index, self._outbox.last_index, field=name)
+
+    async def resume(self, *, field: str) -> None:
+        """Says again what was interrupted; `Resumed` or `ResumeRefused` answers it.
+
+        Raises:
+            LimitError: the client reads none of the answers to what it sends.
+        """
+        await self._hearing.resume(field=field)
 
     def drop(self) -> None:
         """Drops the audio of all that was said and has not been drawn."""

@@ -5,6 +5,8 @@ UtteranceBegan          its first frame follows
 Frame                   a picture with its place in the conversation and in time
 UtteranceEnded          its last frame has left
 Interrupted             nothing said before it follows
+Resumed                 what was interrupted is said again
+ResumeRefused           nothing is said again
 BufferState             how much is made that is not due yet
 Updated                 other settings are in force
 UpdateRefused           settings stay as they are
@@ -91,10 +93,46 @@ class BufferState:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """The last frame that left, -1 if none, and the sample at which it ends."""
+    """The last frame that left, -1 if none, and the sample at which it ends.
+
+    Attributes:
+        last_frame_index: that frame.
+        next_audio_sample: that sample.
+        last_played_frame_index: the last frame played, as far as that is known.
+        resume_audio_sample: the one at which what has not been played begins.
+        resumable_samples: how many samples from there on are kept to be said again.
+    """
 
     last_frame_index: int
     next_audio_sample: int
+    last_played_frame_index: int
+    resume_audio_sample: int
+    resumable_samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """What is said again, in samples of the conversation's audio.
+
+    Attributes:
+        utterance_id: of the first utterance of it.
+        first_audio_sample: where it begins.
+        end_audio_sample: where it ends.
+        lost_samples: how many were received after it, and are not kept.
+    """
+
+    utterance_id: int
+    first_audio_sample: int
+    end_audio_sample: int
+    lost_samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRefused:
+    """Why nothing is said again: a constant to compare with, and the same for people."""
+
+    reason: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +168,6 @@ class Expiring:
     message: str
 
 
-Answer = Notice | Updated | UpdateRefused | Expiring
+Answer = Notice | Updated | UpdateRefused | Expiring | Interrupted | Resumed | ResumeRefused
 """What no interruption drops."""
-Event = Answer | UtteranceBegan | Frame | UtteranceEnded | Interrupted | BufferState
+Event = Answer | UtteranceBegan | Frame | UtteranceEnded | BufferState

@@ -1,6 +1,7 @@
 """What is said in a conversation, utterance by utterance, until it is drawn.
 
     audio -> the utterance that goes on -> those that wait -> whoever draws
+    what an interruption has dropped -/
 
 Audio is taken at once, so that whatever else the client says is heard behind it; what waits is
 bounded, and refused beyond.
@@ -16,8 +17,9 @@ from server.audio.pcm import AudioFormat
 from server.audio.timeline import AudioBudget
 from server.errors import LimitError
 from server.recorder import Recorder
-from server.sessions.events import Answer, Expiring
+from server.sessions.events import Answer, Expiring, Resumed, ResumeRefused
 from server.sessions.report import Report
+from server.sessions.resumption import Resumption
 from server.sessions.speech import AudioLimits, Speech
 
 MAX_WAITING_UTTERANCES = 256
@@ -32,6 +34,7 @@ class Hearing:
         frame_rate: Fraction,
         limits: AudioLimits,
         report: Report,
+        resumption: Resumption,
         recorder: Recorder,
         tell: Callable[[Answer], None],
     ) -> None:
@@ -42,6 +45,7 @@ class Hearing:
             frame_rate: of the frames that are shown.
             limits: on the audio.
             report: counts it.
+            resumption: keeps what may have to be said again.
             recorder: told how much of it waits.
             tell: tells the client.
         """
@@ -49,6 +53,7 @@ class Hearing:
         self._frame_rate = frame_rate
         self._limits = limits
         self._report = report
+        self._resumption = resumption
         self._tell = tell
         self._budget = AudioBudget(
             int(limits.max_buffered_s * MODEL_RATE_HZ),
@@ -90,7 +95,9 @@ class Hearing:
         """
         if self._goes_on is None:
             self._goes_on = self._begin()
+        before = self._report.audio_samples
         await self._goes_on.push(data, field=field)
+        self._resumption.heard(data, self._report.audio_samples - before)
         self._tell_of(self._goes_on)
         self._tell_of_the_limit()
 
@@ -98,6 +105,7 @@ class Hearing:
         """Says that the utterance is over; does nothing where none goes on."""
         if self._goes_on is not None:
             await self._goes_on.finish()
+            self._resumption.ended()
             self._tell_of(self._goes_on)
         self._goes_on = None
 
@@ -110,6 +118,25 @@ class Hearing:
         """Drops what is said so far; what is said next is another utterance."""
         self._goes_on = None
         self.drop()
+
+    async def resume(self, *, field: str) -> None:
+        """Says again what an interruption has dropped; `Resumed` or `ResumeRefused` answers it.
+
+        Raises:
+            InvalidFieldError: from there on it begins as a file does.
+        """
+        dropped = self._resumption.resume()
+        if isinstance(dropped, ResumeRefused):
+            self._tell(dropped)
+            return
+        self._tell(Resumed(self._utterances, *dropped.place))
+        for piece in dropped.pieces:
+            speech = self._begin(piece.first_sample)
+            await speech.push_again(bytes(piece.data), field=field)
+            if piece.is_ended:
+                await speech.finish()
+            else:
+                self._goes_on = speech
 
     def drop(self) -> None:
         """Drops the audio of the utterances that wait."""
@@ -124,7 +151,7 @@ class Hearing:
             await self._added.wait()
         return self._waiting.popleft()
 
-    def _begin(self) -> Speech:
+    def _begin(self, first_sample: int | None = None) -> Speech:
         if len(self._waiting) >= MAX_WAITING_UTTERANCES:
             problem = f"{MAX_WAITING_UTTERANCES} utterances wait to be drawn"
             raise LimitError("max_waiting_utterances", problem)
@@ -135,6 +162,7 @@ class Hearing:
             self._limits,
             self._budget,
             self._frame_rate,
+            first_sample,
         )
         self._utterances += 1
         self._add(speech)

@@ -26,6 +26,8 @@ from server.sessions.events import (
 )
 from server.sessions.idle import Idle
 from server.sessions.pacer import Pacer
+from server.sessions.playback import Playback
+from server.sessions.resumption import Resumable
 from server.sessions.speech import Speech
 
 MAX_UNREAD_ANSWERS = 1024
@@ -45,23 +47,26 @@ class _Drawn:
 class _Mark(Enum):
     """What else stands between pictures and the ends of utterances."""
 
-    INTERRUPTED = "what follows was said after the interruption"
     END = "nothing follows"
 
 
 class Outbox:
     """A queue that holds a bounded number of pictures, and the state of what has left it."""
 
-    def __init__(self, capacity: int, pacer: Pacer, idle: Idle | None = None) -> None:
+    def __init__(
+        self, capacity: int, pacer: Pacer, playback: Playback, idle: Idle | None = None
+    ) -> None:
         """Begins empty.
 
         Args:
             capacity: pictures that may wait: a buffer of the pacer's at least.
             pacer: says when pictures may leave.
+            playback: told which have left.
             idle: gives frames for between utterances, if there are to be any.
         """
         self._capacity = capacity
         self._pacer = pacer
+        self._playback = playback
         self._idle = idle
         self._is_speaking = False
         """Whether an utterance has begun to leave, and not ended."""
@@ -99,13 +104,21 @@ class Outbox:
         """The index of the picture that is added next, if nothing is interrupted."""
         return self._frames + self._pictures
 
+    @property
+    def last_index(self) -> int:
+        """The index of the last frame that has left; -1 before the first."""
+        return self._frames - 1
+
     def answer(self, answer: Answer) -> None:
         """Adds what no interruption drops.
 
         Raises:
             LimitError: the client reads none of the answers to what it sends.
         """
-        self._answer(answer)
+        if len(self._waiting) - self._pictures >= MAX_UNREAD_ANSWERS:
+            problem = f"{MAX_UNREAD_ANSWERS} answers have not been read; read while you write"
+            raise LimitError("max_unread_answers", problem)
+        self._add(answer)
 
     def wake(self) -> None:
         """Says that there may be an idle frame."""
@@ -116,8 +129,8 @@ class Outbox:
         """The last utterance that has begun to leave; -1 before the first."""
         return self._last_utterance
 
-    def interrupt(self) -> None:
-        """Drops the pictures that wait, and says so.
+    def interrupt(self, resumable: Resumable) -> None:
+        """Drops the pictures that wait, and says so, and what can be resumed.
 
         Raises:
             LimitError: the client reads none of the answers to what it sends.
@@ -129,7 +142,8 @@ class Outbox:
         self._pacer.dropped()
         if self._idle is not None:
             self._idle.interrupted(self._frames)
-        self._answer(_Mark.INTERRUPTED)
+        played = self._playback.last_played(self.last_index)
+        self.answer(Interrupted(self.last_index, self._next_sample, played, *resumable))
 
     def end(self) -> None:
         """Says that nothing follows."""
@@ -156,18 +170,17 @@ class Outbox:
                     self._pictures -= 1
                     self._pacer.left()
                     self._changed.set()
+                    # Before it is told, so that an interruption meanwhile finds it sent.
+                    frame = self._frame(item)
                     if item.number == 0:
                         self._is_speaking, self._last_utterance = True, item.speech.number
                         begins = item.speech.first_sample
-                        yield UtteranceBegan(item.speech.number, self._frames, begins)
-                    frame = self._frame(item)
+                        yield UtteranceBegan(item.speech.number, frame.index, begins)
                     yield frame if self._idle is None else await self._idle.spoken(frame)
                 case Speech():
                     self._is_speaking = False
                     ends = item.first_sample + item.samples
                     yield UtteranceEnded(item.number, self._frames - 1, ends)
-                case _Mark.INTERRUPTED:
-                    yield Interrupted(self._frames - 1, self._next_sample)
                 case _Mark.END:
                     return
                 case _:
@@ -195,14 +208,9 @@ class Outbox:
         speech, index = drawn.speech, self._frames
         self._frames += 1
         self._next_sample = speech.sample_of(drawn.number + 1)
+        self._playback.left(index, drawn.number, speech.first_sample, self._next_sample)
         sample = speech.sample_of(drawn.number)
         return Frame(index, speech.number, sample, drawn.picture, blink=drawn.blink)
-
-    def _answer(self, item: Answer | _Mark) -> None:
-        if len(self._waiting) - self._pictures >= MAX_UNREAD_ANSWERS:
-            problem = f"{MAX_UNREAD_ANSWERS} answers have not been read; read while you write"
-            raise LimitError("max_unread_answers", problem)
-        self._add(item)
 
     def _add(self, item: _Drawn | Speech | Answer | _Mark) -> None:
         self._waiting.append(item)

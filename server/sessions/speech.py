@@ -27,12 +27,14 @@ class AudioLimits:
         limit: what `Limits` calls that.
         max_buffered_s: that waits to be used.
         told_s: with how much left the client is told, if at all.
+        resumable_s: how much is kept to be said again after an interruption.
     """
 
     max_audio_s: float
     limit: str
     max_buffered_s: float
     told_s: float = -math.inf
+    resumable_s: float = 0.0
 
 
 class Speech:
@@ -46,8 +48,9 @@ class Speech:
         limits: AudioLimits,
         budget: AudioBudget,
         frame_rate: Fraction,
+        first_sample: int | None = None,
     ) -> None:
-        """Begins where the call's audio has come to.
+        """Begins where the call's audio has come to, unless it is said again.
 
         Args:
             number: of the utterance in its call, from 0.
@@ -56,9 +59,10 @@ class Speech:
             limits: those of the call.
             budget: what the call's utterances share.
             frame_rate: of the frames that are shown.
+            first_sample: where what is said again was in the call's audio.
         """
         self.number = number
-        self.first_sample = report.audio_samples
+        self.first_sample = report.audio_samples if first_sample is None else first_sample
         """Position in the call's audio."""
         self.samples = 0
         self.clock = Clock(audio_format.sample_rate_hz, frame_rate)
@@ -97,13 +101,15 @@ class Speech:
             raise InvalidFieldError(field, "is empty; send at least one sample")
         samples = len(data) // self._format.bytes_per_sample
         self._check_limits(samples, field)
-        if len(data) <= INLINE_BYTES:
-            resampled = self._resample(data, field)
-        else:
-            resampled = await asyncio.to_thread(self._resample, data, field)
-        self.samples += samples
-        self._report.audio_received(self.number, samples)
-        await self.timeline.push(resampled)
+        await self._take(data, samples, field)
+
+    async def push_again(self, data: bytes, *, field: str) -> None:
+        """Takes a chunk that was counted when it came first.
+
+        Raises:
+            InvalidFieldError: from here on it begins as a file does.
+        """
+        await self._take(data, 0, field)
 
     async def finish(self) -> None:
         """Says that the utterance is over."""
@@ -121,6 +127,15 @@ class Speech:
         """Returns all samples at 16 kHz of an utterance that is over, none of which was taken."""
         length = -(-self.samples * MODEL_RATE_HZ // self.clock.sample_rate_hz)
         return await self.timeline.take(0, length)
+
+    async def _take(self, data: bytes, counted: int, field: str) -> None:
+        if len(data) <= INLINE_BYTES:
+            resampled = self._resample(data, field)
+        else:
+            resampled = await asyncio.to_thread(self._resample, data, field)
+        self.samples += len(data) // self._format.bytes_per_sample
+        self._report.audio_received(self.number, counted)
+        await self.timeline.push(resampled)
 
     def _check_limits(self, samples: int, field: str) -> None:
         limits, rate = self._limits, self.clock.sample_rate_hz

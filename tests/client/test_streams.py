@@ -24,6 +24,8 @@ from echomimic_client.results import (
     GenerationSettings,
     Interrupted,
     Progress,
+    Resumed,
+    ResumeRefused,
     StreamExpiring,
     TeaCache,
     Updated,
@@ -49,7 +51,7 @@ EXPECTED = [
     UtteranceEvent(0, "began", 0, 0),
     UtteranceEvent(0, "ended", 24, RATE),
     UtteranceEvent(1, "began", 25, RATE),
-    Interrupted(49, 2 * RATE),
+    Interrupted(49, 2 * RATE, 49, 2 * RATE, 0),
     UtteranceEvent(2, "began", 50, 2 * RATE),
     UtteranceEvent(2, "ended", 74, 3 * RATE),
 ]
@@ -125,8 +127,37 @@ async def test_a_gateway_understands_them(tmp_path: Path) -> None:
     assert told(events) == [
         UtteranceEvent(0, "began", 0, 0),
         UtteranceEvent(0, "ended", 24, RATE),
-        Interrupted(24, RATE),
+        Interrupted(24, RATE, 24, RATE, 0),
     ]
+
+
+async def test_a_gateway_resumes_what_was_not_played(tmp_path: Path) -> None:
+    async with (
+        gateway.served(FakeEngine(), tmp_path, gateway.small_windows()) as running,
+        AsyncAvatarClient(running.address) as client,
+        client.animate(gateway.portrait(), audio_format=PCM) as stream,
+    ):
+        assert (await stream.wait_until_started()).limits.max_resumable_audio_s == 60
+        await stream.send(gateway.speech(RATE).tobytes())
+        await stream.end_of_utterance()
+        events: list[Any] = []
+        async for event in stream.events():
+            events.append(event)
+            if isinstance(event, Frame) and event.index == 9:
+                await stream.played(4)
+                await stream.interrupt()
+                await stream.resume()
+                await stream.resume()
+                await stream.end()
+    (interrupted,) = [event for event in events if isinstance(event, Interrupted)]
+    begins = interrupted.resume_audio_sample
+    assert (interrupted.last_played_frame_index, begins) == (4, 5 * RATE // 25)
+    assert Resumed(1, begins, RATE, 0) in events
+    (refused,) = [event for event in events if isinstance(event, ResumeRefused)]
+    assert refused.reason == "NOTHING_INTERRUPTED"
+    again = [e for e in events if isinstance(e, Frame) and e.utterance_id == 1]
+    assert again[0].first_audio_sample == begins
+    assert len(again) == 20
 
 
 async def test_a_stream_tells_in_time_that_it_will_have_to_end(tmp_path: Path) -> None:

@@ -62,7 +62,10 @@ class FakeSpeech:
         self.samples = 0
         return pb.AnimateResponse(
             interrupted=pb.Interrupted(
-                last_frame_index=self.frames - 1, next_audio_sample=self.first_sample
+                last_frame_index=self.frames - 1,
+                next_audio_sample=self.first_sample,
+                last_played_frame_index=self.frames - 1,
+                resume_audio_sample=self.first_sample,
             )
         )
 

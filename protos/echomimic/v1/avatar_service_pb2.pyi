@@ -129,23 +129,27 @@ CHECK_OUTCOME_ERROR: CheckOutcome
 CHECK_OUTCOME_NOT_CHECKED: CheckOutcome
 
 class AnimateRequest(_message.Message):
-    __slots__ = ("start", "audio", "end_of_utterance", "update", "interrupt", "end")
+    __slots__ = ("start", "audio", "end_of_utterance", "update", "interrupt", "end", "played", "resume")
     START_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     END_OF_UTTERANCE_FIELD_NUMBER: _ClassVar[int]
     UPDATE_FIELD_NUMBER: _ClassVar[int]
     INTERRUPT_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
+    PLAYED_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
     start: Start
     audio: AudioChunk
     end_of_utterance: EndOfUtterance
     update: Update
     interrupt: Interrupt
     end: End
-    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., audio: _Optional[_Union[AudioChunk, _Mapping]] = ..., end_of_utterance: _Optional[_Union[EndOfUtterance, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., interrupt: _Optional[_Union[Interrupt, _Mapping]] = ..., end: _Optional[_Union[End, _Mapping]] = ...) -> None: ...
+    played: Played
+    resume: Resume
+    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., audio: _Optional[_Union[AudioChunk, _Mapping]] = ..., end_of_utterance: _Optional[_Union[EndOfUtterance, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., interrupt: _Optional[_Union[Interrupt, _Mapping]] = ..., end: _Optional[_Union[End, _Mapping]] = ..., played: _Optional[_Union[Played, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ...) -> None: ...
 
 class AnimateResponse(_message.Message):
-    __slots__ = ("started", "frame", "utterance", "interrupted", "warning", "summary", "updated", "update_refused", "buffer", "stream_expiring")
+    __slots__ = ("started", "frame", "utterance", "interrupted", "warning", "summary", "updated", "update_refused", "buffer", "stream_expiring", "resumed", "resume_refused")
     STARTED_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
     UTTERANCE_FIELD_NUMBER: _ClassVar[int]
@@ -156,6 +160,8 @@ class AnimateResponse(_message.Message):
     UPDATE_REFUSED_FIELD_NUMBER: _ClassVar[int]
     BUFFER_FIELD_NUMBER: _ClassVar[int]
     STREAM_EXPIRING_FIELD_NUMBER: _ClassVar[int]
+    RESUMED_FIELD_NUMBER: _ClassVar[int]
+    RESUME_REFUSED_FIELD_NUMBER: _ClassVar[int]
     started: Started
     frame: Frame
     utterance: UtteranceEvent
@@ -166,7 +172,9 @@ class AnimateResponse(_message.Message):
     update_refused: UpdateRefused
     buffer: Buffer
     stream_expiring: StreamExpiring
-    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., utterance: _Optional[_Union[UtteranceEvent, _Mapping]] = ..., interrupted: _Optional[_Union[Interrupted, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., updated: _Optional[_Union[Updated, _Mapping]] = ..., update_refused: _Optional[_Union[UpdateRefused, _Mapping]] = ..., buffer: _Optional[_Union[Buffer, _Mapping]] = ..., stream_expiring: _Optional[_Union[StreamExpiring, _Mapping]] = ...) -> None: ...
+    resumed: Resumed
+    resume_refused: ResumeRefused
+    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., utterance: _Optional[_Union[UtteranceEvent, _Mapping]] = ..., interrupted: _Optional[_Union[Interrupted, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., updated: _Optional[_Union[Updated, _Mapping]] = ..., update_refused: _Optional[_Union[UpdateRefused, _Mapping]] = ..., buffer: _Optional[_Union[Buffer, _Mapping]] = ..., stream_expiring: _Optional[_Union[StreamExpiring, _Mapping]] = ..., resumed: _Optional[_Union[Resumed, _Mapping]] = ..., resume_refused: _Optional[_Union[ResumeRefused, _Mapping]] = ...) -> None: ...
 
 class Start(_message.Message):
     __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "video_format", "generation", "idle_frames", "continue_from_last_frame", "idle_mode", "blink_over_speech", "pace", "buffer")
@@ -219,6 +227,16 @@ class Interrupt(_message.Message):
     def __init__(self) -> None: ...
 
 class End(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Played(_message.Message):
+    __slots__ = ("last_frame_index",)
+    LAST_FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
+    last_frame_index: int
+    def __init__(self, last_frame_index: _Optional[int] = ...) -> None: ...
+
+class Resume(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
@@ -369,7 +387,7 @@ class WindowSettings(_message.Message):
     def __init__(self, first_window_frames: _Optional[int] = ..., window_frames: _Optional[int] = ..., overlap_frames: _Optional[int] = ..., audio_lookahead: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., audio_left_context: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., advised_buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., ladder: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_portrait_bytes", "max_portrait_pixels", "max_stream_audio", "max_render_audio", "max_buffered_audio", "read_timeout", "idle_timeout", "max_streams", "max_steps", "max_prompt_bytes", "start_timeout", "max_streams_per_caller", "max_waiting_utterances", "max_unread_answers", "max_waiting_updates", "max_buffer", "max_avatars", "max_avatars_per_caller", "avatar_lifetime")
+    __slots__ = ("max_message_bytes", "max_portrait_bytes", "max_portrait_pixels", "max_stream_audio", "max_render_audio", "max_buffered_audio", "read_timeout", "idle_timeout", "max_streams", "max_steps", "max_prompt_bytes", "start_timeout", "max_streams_per_caller", "max_waiting_utterances", "max_unread_answers", "max_waiting_updates", "max_buffer", "max_avatars", "max_avatars_per_caller", "avatar_lifetime", "max_resumable_audio")
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_PORTRAIT_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_PORTRAIT_PIXELS_FIELD_NUMBER: _ClassVar[int]
@@ -390,6 +408,7 @@ class Limits(_message.Message):
     MAX_AVATARS_FIELD_NUMBER: _ClassVar[int]
     MAX_AVATARS_PER_CALLER_FIELD_NUMBER: _ClassVar[int]
     AVATAR_LIFETIME_FIELD_NUMBER: _ClassVar[int]
+    MAX_RESUMABLE_AUDIO_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_portrait_bytes: int
     max_portrait_pixels: int
@@ -410,7 +429,8 @@ class Limits(_message.Message):
     max_avatars: int
     max_avatars_per_caller: int
     avatar_lifetime: _duration_pb2.Duration
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_portrait_bytes: _Optional[int] = ..., max_portrait_pixels: _Optional[int] = ..., max_stream_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_render_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_buffered_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., read_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_streams: _Optional[int] = ..., max_steps: _Optional[int] = ..., max_prompt_bytes: _Optional[int] = ..., start_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_streams_per_caller: _Optional[int] = ..., max_waiting_utterances: _Optional[int] = ..., max_unread_answers: _Optional[int] = ..., max_waiting_updates: _Optional[int] = ..., max_buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_avatars: _Optional[int] = ..., max_avatars_per_caller: _Optional[int] = ..., avatar_lifetime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    max_resumable_audio: _duration_pb2.Duration
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_portrait_bytes: _Optional[int] = ..., max_portrait_pixels: _Optional[int] = ..., max_stream_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_render_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_buffered_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., read_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., idle_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_streams: _Optional[int] = ..., max_steps: _Optional[int] = ..., max_prompt_bytes: _Optional[int] = ..., start_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_streams_per_caller: _Optional[int] = ..., max_waiting_utterances: _Optional[int] = ..., max_unread_answers: _Optional[int] = ..., max_waiting_updates: _Optional[int] = ..., max_buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_avatars: _Optional[int] = ..., max_avatars_per_caller: _Optional[int] = ..., avatar_lifetime: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_resumable_audio: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Frame(_message.Message):
     __slots__ = ("index", "utterance_id", "presentation_time", "first_audio_sample", "kind", "encoding", "width", "height", "data", "key_frame")
@@ -449,12 +469,38 @@ class UtteranceEvent(_message.Message):
     def __init__(self, utterance_id: _Optional[int] = ..., phase: _Optional[_Union[UtterancePhase, str]] = ..., frame_index: _Optional[int] = ..., audio_sample: _Optional[int] = ...) -> None: ...
 
 class Interrupted(_message.Message):
-    __slots__ = ("last_frame_index", "next_audio_sample")
+    __slots__ = ("last_frame_index", "next_audio_sample", "last_played_frame_index", "resume_audio_sample", "resumable_samples")
     LAST_FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
     NEXT_AUDIO_SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    LAST_PLAYED_FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
+    RESUME_AUDIO_SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    RESUMABLE_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     last_frame_index: int
     next_audio_sample: int
-    def __init__(self, last_frame_index: _Optional[int] = ..., next_audio_sample: _Optional[int] = ...) -> None: ...
+    last_played_frame_index: int
+    resume_audio_sample: int
+    resumable_samples: int
+    def __init__(self, last_frame_index: _Optional[int] = ..., next_audio_sample: _Optional[int] = ..., last_played_frame_index: _Optional[int] = ..., resume_audio_sample: _Optional[int] = ..., resumable_samples: _Optional[int] = ...) -> None: ...
+
+class Resumed(_message.Message):
+    __slots__ = ("utterance_id", "first_audio_sample", "end_audio_sample", "lost_samples")
+    UTTERANCE_ID_FIELD_NUMBER: _ClassVar[int]
+    FIRST_AUDIO_SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    END_AUDIO_SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    LOST_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    utterance_id: int
+    first_audio_sample: int
+    end_audio_sample: int
+    lost_samples: int
+    def __init__(self, utterance_id: _Optional[int] = ..., first_audio_sample: _Optional[int] = ..., end_audio_sample: _Optional[int] = ..., lost_samples: _Optional[int] = ...) -> None: ...
+
+class ResumeRefused(_message.Message):
+    __slots__ = ("reason", "message")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    message: str
+    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Updated(_message.Message):
     __slots__ = ("update_id", "generation", "utterance_id", "window", "frame_index")

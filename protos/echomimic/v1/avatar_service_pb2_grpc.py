@@ -84,9 +84,9 @@ class AvatarServiceServicer:
     def Animate(self, request_iterator, context):
         """Streams speech in and video frames out, live.
 
-        The client sends `start` exactly once and first, then any of `audio`, `end_of_utterance`,
-        `update` and `interrupt`, then `end` (or half-closes, which means the same). The server answers
-        `started` first, then frames as soon as their window is computed, and a `summary` last.
+        The client sends `start` exactly once and first, then any of the other messages, then `end` (or
+        half-closes, which means the same). The server answers `started` first, then frames as soon as
+        their window is computed, and a `summary` last.
 
         Audio makes utterances: the first audio of the stream, and the first after `end_of_utterance`
         or `interrupt`, begins one. An utterance of S samples gives ceil(S * fps / rate) frames, the last

@@ -115,6 +115,29 @@ async def test_utterances_updates_and_interruptions_are_answered(site: Site) -> 
     assert (updated["update_id"], updated["generation"]["steps"]) == ("u", 1)
 
 
+async def test_what_was_played_is_known_and_resumed(site: Site) -> None:
+    async with site.connect() as socket:
+        for message in (START, SPEECH.tobytes(), {"end_of_utterance": {}}):
+            await say(socket, message)
+        shown = 0
+        while shown < 3:
+            message = await socket.recv()
+            shown += isinstance(message, str) and "frame" in json.loads(message)
+        await socket.recv()
+        for message in ({"played": {"last_frame_index": "1"}}, {"interrupt": {}}, {"resume": {}}):
+            await say(socket, message)
+        await say(socket, {"end": {}})
+        found = await answers(socket)
+    (interrupted,) = (answer["interrupted"] for answer in found if "interrupted" in answer)
+    (resumed,) = (answer["resumed"] for answer in found if "resumed" in answer)
+    assert interrupted["last_played_frame_index"] == "1"
+    assert interrupted["resume_audio_sample"] == resumed["first_audio_sample"] == "1280"
+    assert resumed["end_audio_sample"] == "16000"
+    again = [a["frame"] for a in found if "frame" in a and a["frame"]["utterance_id"] == "1"]
+    expected = frames(await animate(site.grpc, [start(), *said(SPEECH[1280:])]))
+    assert [frame["data"] for frame in again] == [frame.data for frame in expected]
+
+
 @pytest.mark.parametrize(
     "message",
     [

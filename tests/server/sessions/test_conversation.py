@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from server.audio.clock import Clock
 from server.audio.pcm import AudioFormat
 from server.errors import EngineUnavailableError, InvalidFieldError, LimitError
 from server.pictures.portrait import cropped, decode_portrait
@@ -28,7 +29,9 @@ from server.sessions.hearing import MAX_WAITING_UTTERANCES
 from server.sessions.jobs import Offer
 from server.sessions.outbox import MAX_UNREAD_ANSWERS, Outbox
 from server.sessions.pacer import AT_ONCE, Pacer
+from server.sessions.playback import Playback
 from server.sessions.report import Report
+from server.sessions.resumption import Resumable
 from server.sessions.retiming import Retiming
 from server.sessions.speech import AudioLimits
 from tests.support.conversations import FRAME, LIMITS, RATE, job
@@ -68,7 +71,7 @@ async def test_an_interruption_at_another_rate_tells_the_frame_and_its_sample(
             if isinstance(event, Frame):
                 shown.append(event)
         conversation.interrupt()
-        assert await anext(events) == Interrupted(3, 4 * RATE // 15)
+        assert await anext(events) == Interrupted(3, 4 * RATE // 15, 3, 4 * RATE // 15, 0)
         await say(conversation, RATE)
         await conversation.end()
         rest = [event async for event in events]
@@ -289,18 +292,19 @@ async def test_a_conversation_works_while_it_draws_and_not_while_it_waits_for_sp
         await asyncio.sleep(0.02)
         # The answer waits to be taken.
         assert conversation.is_working
-        assert await anext(conversation.events()) == Interrupted(-1, 0)
+        assert await anext(conversation.events()) == Interrupted(-1, 0, -1, 0, 0)
         assert not conversation.is_working
 
 
 async def test_notices_survive_an_interruption_and_answers_are_bounded() -> None:
-    outbox = Outbox(4, Pacer(AT_ONCE, Report(RATE, time.monotonic), lambda: False))
+    pacer = Pacer(AT_ONCE, Report(RATE, time.monotonic), lambda: False)
+    outbox = Outbox(4, pacer, Playback(Clock(RATE)))
     outbox.answer(Notice("A", "a"))
-    outbox.interrupt()
+    outbox.interrupt(Resumable(0, 0))
     outbox.end()
     events: list[Event] = [event async for event in outbox.events()]
-    assert events == [Notice("A", "a"), Interrupted(-1, 0)]
+    assert events == [Notice("A", "a"), Interrupted(-1, 0, -1, 0, 0)]
     for _ in range(MAX_UNREAD_ANSWERS):
-        outbox.interrupt()
+        outbox.interrupt(Resumable(0, 0))
     with pytest.raises(LimitError, match="max_unread_answers"):
-        outbox.interrupt()
+        outbox.interrupt(Resumable(0, 0))

@@ -198,7 +198,9 @@ def test_after_an_interruption_life_goes_on_at_once(tmp_path: Path, mode: IdleMo
             interrupted_s = asyncio.get_running_loop().time()
             room.conversation.interrupt()
             frames = await room.take(5)
-            assert Interrupted(last, 10 * FRAME) in [event for _, event in room.told]
+            assert Interrupted(last, 10 * FRAME, last, 10 * FRAME, 0) in [
+                event for _, event in room.told
+            ]
             assert all(frame.is_idle for frame in frames)
             assert [frame.index for frame in frames] == list(range(last + 1, last + 6))
             assert {(f.utterance_id, f.audio_sample) for f in frames} == {(1, 10 * FRAME)}

@@ -26,7 +26,9 @@ from server.sessions.events import (
 from server.sessions.idle import Coming, Idle
 from server.sessions.outbox import Outbox
 from server.sessions.pacer import Pace, Pacer
+from server.sessions.playback import Playback
 from server.sessions.report import Report
+from server.sessions.resumption import Resumable
 from server.sessions.speech import Speech
 from tests.support import virtual_time
 from tests.support.conversations import FRAME, LIMITS
@@ -55,7 +57,8 @@ class Scene:
         self.rate = rate
         self.report = Report(SAMPLE_RATE, self.now, rate)
         self.idle = Idle(Portrait(), rate, self.now, self._coming, is_paced=True)
-        self.outbox = Outbox(CAPACITY, Pacer(PACE, self.report, lambda: self.starving), self.idle)
+        pacer = Pacer(PACE, self.report, lambda: self.starving)
+        self.outbox = Outbox(CAPACITY, pacer, Playback(Clock(SAMPLE_RATE, rate)), self.idle)
         self.starving = False
         self.told: list[tuple[float, Event]] = []
         self._utterances = 0
@@ -254,7 +257,7 @@ def test_after_an_interruption_the_next_frame_is_idle_and_due_at_once() -> None:
         await scene.say(30)
         await asyncio.sleep(0.5)
         interrupted_s.append(scene.now())
-        scene.outbox.interrupt()
+        scene.outbox.interrupt(Resumable(0, 0))
         await asyncio.sleep(1)
         await scene.say(30)
         await asyncio.sleep(3)
@@ -265,7 +268,7 @@ def test_after_an_interruption_the_next_frame_is_idle_and_due_at_once() -> None:
     played = scene.kinds().count("0")
     assert 0 < played < 30
     last = scene.kinds().rindex("0")
-    assert answer == Interrupted(last, played * FRAME)
+    assert answer == Interrupted(last, played * FRAME, last, 0, 0)
     idle = [at_s for at_s, frame in scene.frames[last + 1 :]][:20]
     assert idle == pytest.approx([answered_s + n / 25 for n in range(20)])
     assert {frame.audio_sample for _, frame in scene.frames[last + 1 :][:20]} == {played * FRAME}
@@ -278,7 +281,7 @@ def test_what_is_dropped_while_the_buffer_fills_was_never_shown() -> None:
     async def plot(scene: Scene) -> None:
         await asyncio.sleep(1)
         await scene.say(20, ends=False)
-        scene.outbox.interrupt()
+        scene.outbox.interrupt(Resumable(0, 0))
         await asyncio.sleep(5)
 
     scene = play(plot)

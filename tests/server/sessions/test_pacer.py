@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from server.animation.stages import Work
+from server.audio.clock import Clock
 from server.audio.pcm import AudioFormat
 from server.audio.timeline import AudioBudget
 from server.metrics import Metrics
@@ -24,7 +25,9 @@ from server.sessions.events import (
 )
 from server.sessions.outbox import Outbox
 from server.sessions.pacer import AT_ONCE, Pace, Pacer
+from server.sessions.playback import Playback
 from server.sessions.report import Report
+from server.sessions.resumption import Resumable
 from server.sessions.speech import Speech
 from tests.support import virtual_time
 from tests.support.conversations import LIMITS
@@ -51,7 +54,7 @@ class Scene:
         self.starving = False
         self.metrics = Metrics("", "")
         pacer = Pacer(pace, self.report, lambda: self.starving, self.metrics)
-        self.outbox = Outbox(CAPACITY, pacer)
+        self.outbox = Outbox(CAPACITY, pacer, Playback(Clock(16_000, RATE)))
         self.told: list[Told] = []
         self._utterances = 0
 
@@ -253,7 +256,7 @@ def test_an_interruption_empties_the_buffer_at_once() -> None:
     async def plot(scene: Scene) -> None:
         await scene.draw(scene.utterance(), 30)
         await asyncio.sleep(0.41)
-        scene.outbox.interrupt()
+        scene.outbox.interrupt(Resumable(0, 0))
         await asyncio.sleep(5)
         await scene.draw(scene.utterance(), 25)
 
@@ -270,7 +273,7 @@ def test_an_interruption_while_the_buffer_fills_leaves_nothing_to_play() -> None
     async def plot(scene: Scene) -> None:
         await scene.draw(scene.utterance(), 20)
         await asyncio.sleep(0.1)
-        scene.outbox.interrupt()
+        scene.outbox.interrupt(Resumable(0, 0))
         await asyncio.sleep(5)
 
     scene = play(REALTIME, plot)

@@ -378,7 +378,7 @@ async def test_an_interruption_leaves_updates_alone(tmp_path: Path) -> None:
         told.update("slow", prompt="portrait")
         told.conversation.interrupt()
         told.gated.open_gate("text_encoder")
-        assert await anext(told.events) == Interrupted(2, 3 * FRAME)
+        assert await anext(told.events) == Interrupted(2, 3 * FRAME, 2, 3 * FRAME, 0)
         assert await told.answer() == Updated("slow", replace(FLASH, prompt="portrait"), 1, 0, 3)
 
 
