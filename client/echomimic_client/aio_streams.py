@@ -179,6 +179,14 @@ class AsyncAnimation(AsyncAnswers):
         """
         await self._put([wire.RESUME])
 
+    async def listening(self, active: bool) -> None:
+        """Says whether the other person talks: the face listens then, where frames are idle.
+
+        Raises:
+            CallEndedError: the call has ended.
+        """
+        await self._put([wire.listening_request(active)])
+
     async def update(self, update_id: str, generation: GenerationSettings) -> None:
         """Changes settings of the frames that no window has been begun for; what is None stays.
 

@@ -15,7 +15,7 @@ from echomimic_client.audio import AudioFormat
 FrameEncoding = Literal["jpeg", "png", "rgb", "webp", "h264"]
 SamplerName = Literal["flow_unipc", "flow_euler", "flow_dpmpp"]
 TeaCachePolicy = Literal["exact_branches", "upstream"]
-FrameKind = Literal["speech", "idle"]
+FrameKind = Literal["speech", "idle", "listening"]
 IdleMode = Literal["still", "warp", "model"]
 Pace = Literal["as_fast_as_possible", "realtime"]
 Framing = Literal["fill", "head_and_shoulders"]
@@ -366,7 +366,7 @@ class Summary:
     underruns: int
     """Frames that were due and not made; counted where a pace or a buffer was stated."""
     idle_frames: int
-    """Those of the frames in which nobody speaks."""
+    """Those of the frames in which it does not speak, listening ones too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,6 +172,14 @@ class Animation(Answers):
         """
         self._queue.put([wire.RESUME])
 
+    def listening(self, active: bool) -> None:
+        """Says whether the other person talks: the face listens then, where frames are idle.
+
+        Raises:
+            CallEndedError: the call has ended.
+        """
+        self._queue.put([wire.listening_request(active)])
+
     def update(self, update_id: str, generation: GenerationSettings) -> None:
         """Changes settings of the frames that no window has been begun for; what is None stays.
 

@@ -20,6 +20,7 @@ from echomimic_client.results import (
     FaceBox,
     Frame,
     FrameEncoding,
+    FrameKind,
     Framing,
     GenerationSettings,
     IdleMode,
@@ -88,6 +89,10 @@ _IDLE_MODES: dict[IdleMode, pb.IdleMode] = {
     "model": pb.IDLE_MODE_MODEL,
 }
 _IDLE_MODE_NAMES: dict[int, IdleMode] = {value: name for name, value in _IDLE_MODES.items()}
+_KINDS: dict[int, FrameKind] = {
+    pb.FRAME_KIND_IDLE: "idle",
+    pb.FRAME_KIND_LISTENING: "listening",
+}
 FRAMINGS: dict[Framing, pb.PortraitFraming] = {
     "fill": pb.PORTRAIT_FRAMING_UNSPECIFIED,
     "head_and_shoulders": pb.PORTRAIT_FRAMING_HEAD_AND_SHOULDERS,
@@ -147,6 +152,11 @@ def update_request(update_id: str, generation: GenerationSettings) -> pb.Animate
 def played_request(last_frame_index: int) -> pb.AnimateRequest:
     """Returns a report of what was played."""
     return pb.AnimateRequest(played=pb.Played(last_frame_index=last_frame_index))
+
+
+def listening_request(active: bool) -> pb.AnimateRequest:
+    """Says whether the other person talks."""
+    return pb.AnimateRequest(listening=pb.Listening(active=active))
 
 
 def render_request(
@@ -352,7 +362,7 @@ def _read_frame(message: pb.Frame) -> Frame:
         first_audio_sample=message.first_audio_sample,
         width=message.width,
         height=message.height,
-        kind="idle" if message.kind == pb.FRAME_KIND_IDLE else "speech",
+        kind=_KINDS.get(message.kind, "speech"),
         encoding=_PICTURE_NAMES[message.encoding],
         data=message.data,
         key_frame=message.key_frame,

@@ -28,6 +28,18 @@ TURN = (0.03, 0.02)
 """How far the middle of a face moves more than its rim, as the head turns and nods."""
 SWAYS_S = (6.1, 10.7)
 """Periods of the head's movements, which never come together again."""
+GLANCE_EVERY_S, GLANCE_LOT = 15.0, 0.6
+"""A listener looks away 4 times a minute, 6 to 24 s apart."""
+GLANCE_S = 0.8
+"""How long, before the eyes are back."""
+GLANCE = (0.15, 0.06)
+"""How far, as `GAZE`."""
+CALM = 0.5
+"""The part of the head's sway that is left in a listener. The rest is room for nods."""
+NOD_EVERY_S, NOD_LOT = 7.5, 0.6
+"""8 nods a minute, 3 to 12 s apart."""
+NOD_S = 1.0
+"""How long a nod takes, down and up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +71,29 @@ class Motion:
         self._lot = lru_cache(32)(self._draw_lot)
         self._phases = {name: self._lot(name, 0) for name in ("x", "y", "roll", "yaw", "nod")}
 
-    def pose(self, at_s: float, awake: float = 1.0, *, blinks: bool = True) -> Pose:
+    def pose(
+        self, at_s: float, awake: float = 1.0, *, attention: float = 0.0, blinks: bool = True
+    ) -> Pose:
         """Returns the pose at a moment.
 
         Args:
             at_s: the moment, in seconds from the stream's start.
             awake: how much of gaze and head there is, 0 to 1.
+            attention: how much of a listener is in them, 0 to 1.
             blinks: whether a blink of that moment is in it.
         """
-        x, y = self.gaze(at_s)
-        sway = {name: awake * self._sway(name, at_s) for name in self._phases}
+        (x, y), (glance_x, glance_y) = self.gaze(at_s), self.glance(at_s)
+        swaying = awake * (1 - attention * (1 - CALM))
+        sway = {name: swaying * self._sway(name, at_s) for name in self._phases}
+        nod = awake * attention * (1 - CALM) * self.nod(at_s)
         return Pose(
             closure=self.closure(at_s) if blinks else 0.0,
-            gaze=(awake * x, awake * y),
-            shift=(HEAD_X * sway["x"], HEAD_Y * sway["y"]),
-            turn=(TURN[0] * sway["yaw"], TURN[1] * sway["nod"]),
+            gaze=(
+                awake * (x + attention * (glance_x - x)),
+                awake * (y + attention * (glance_y - y)),
+            ),
+            shift=(HEAD_X * sway["x"], HEAD_Y * (sway["y"] + nod)),
+            turn=(TURN[0] * sway["yaw"], TURN[1] * (sway["nod"] + nod)),
             roll=ROLL * sway["roll"],
         )
 
@@ -98,13 +118,30 @@ class Motion:
         done = smooth((at_s - begin_s) / SACCADE_S)
         return x0 + done * (x1 - x0), y0 + done * (y1 - y0)
 
+    def glance(self, at_s: float) -> tuple[float, float]:
+        """Returns where the eyes of a listener look: at whoever talks, but for glances."""
+        slot = self._slot(at_s, "glance", GLANCE_EVERY_S, GLANCE_LOT)
+        since_s = at_s - self._moment("glance", slot, GLANCE_EVERY_S, GLANCE_LOT)
+        away = smooth(since_s / SACCADE_S) - smooth((since_s - GLANCE_S) / SACCADE_S)
+        x, y = self._aside("glance", slot, GLANCE)
+        return away * x, away * y
+
+    def nod(self, at_s: float) -> float:
+        """Returns how far a listener's nod has got, 0 to 1."""
+        slot = self._slot(at_s, "nods", NOD_EVERY_S, NOD_LOT)
+        part = (at_s - self._moment("nods", slot, NOD_EVERY_S, NOD_LOT)) / NOD_S
+        return math.sin(math.pi * part) ** 2 if part < 1 else 0.0
+
     def _target(self, slot: int) -> tuple[float, float]:
         """Every other look is back at whoever is spoken to, so that each is a shift to be seen."""
         if slot % 2 == 0:
             return 0.0, 0.0
-        _, across, down = self._lot("gaze", slot)
+        return self._aside("gaze", slot, GAZE)
+
+    def _aside(self, name: str, slot: int, most: tuple[float, float]) -> tuple[float, float]:
+        _, across, down = self._lot(name, slot)
         side = 1 if across < 0.5 else -1
-        return side * GAZE[0] * (0.5 + abs(across - 0.5)), GAZE[1] * (2 * down - 1)
+        return side * most[0] * (0.5 + abs(across - 0.5)), most[1] * (2 * down - 1)
 
     def _sway(self, name: str, at_s: float) -> float:
         """Returns a slow movement, -1 to 1."""

@@ -130,6 +130,8 @@ async def _pass_on(call: Call, conversation: Conversation, idle_timeout_s: float
                 conversation.played(request.played.last_frame_index, field="played")
             case "resume":
                 await conversation.resume(field="resume")
+            case "listening":
+                conversation.listening(request.listening.active)
             case "update":
                 asked = request.update
                 stated = read_generation(asked.generation)

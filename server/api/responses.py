@@ -101,13 +101,19 @@ def frame(frame: Frame, data: bytes, video_format: VideoFormat, *, is_key: bool)
             presentation_time_ns(frame.index, video_format.retiming.frame_rate)
         ),
         first_audio_sample=frame.audio_sample,
-        kind=pb.FRAME_KIND_IDLE if frame.is_idle else pb.FRAME_KIND_SPEECH,
+        kind=_kind(frame),
         encoding=_FRAME_ENCODING[video_format.encoding],
         width=video_format.width,
         height=video_format.height,
         data=data,
         key_frame=is_key,
     )
+
+
+def _kind(frame: Frame) -> pb.FrameKind:
+    if not frame.is_idle:
+        return pb.FRAME_KIND_SPEECH
+    return pb.FRAME_KIND_LISTENING if frame.is_listening else pb.FRAME_KIND_IDLE
 
 
 def event(

@@ -168,6 +168,11 @@ class Conversation:
         self._hearing.drop()
         self._drawing.drop()
 
+    def listening(self, active: bool) -> None:
+        """Says whether the other person talks; idle frames are of a listener then."""
+        if self._idle is not None:
+            self._idle.listens = active
+
     def update(self, update_id: str, stated: Stated, *, field: str) -> None:
         """Changes settings of generation; `Updated` or `UpdateRefused` answers it.
 

@@ -63,6 +63,7 @@ class Frame:
         picture: what is shown.
         is_idle: whether nobody speaks. Then the utterance is the one that comes next, and the
             sample the one at which the last frame of speech ends.
+        is_listening: whether the other person talks meanwhile; of idle frames.
         blink: where the eyes are seen to blink, if anybody looks.
     """
 
@@ -71,6 +72,7 @@ class Frame:
     audio_sample: int
     picture: Picture
     is_idle: bool = False
+    is_listening: bool = False
     blink: Blink | None = None
 
 

@@ -35,13 +35,16 @@ class Life(Protocol):
         """Whether there is a picture."""
         ...
 
-    async def picture(self, at_s: float, since_s: float, *, resting: bool) -> Picture:
+    async def picture(
+        self, at_s: float, since_s: float, *, resting: bool, listening: bool
+    ) -> Picture:
         """Returns the picture of a moment; times are in seconds from the stream's start.
 
         Args:
             at_s: the moment.
             since_s: since when nobody has spoken.
             resting: whether speech is on its way, for which the face is to come to rest.
+            listening: whether the other person talks.
         """
         ...
 
@@ -67,6 +70,8 @@ class Idle:
             coming: tells what is said next.
             is_paced: whether frames of speech leave when they are shown, rather than ahead.
         """
+        self.listens = False
+        """Whether the other person talks."""
         self._life = life
         self._frame_rate = frame_rate
         self._now = now
@@ -107,7 +112,11 @@ class Idle:
         """Returns an idle frame, which leaves now."""
         coming = self._coming()
         picture = await self._picture(index, coming)
-        return Frame(index, coming.utterance_id, audio_sample, picture, is_idle=True)
+        return Frame(
+            *(index, coming.utterance_id, audio_sample, picture),
+            is_idle=True,
+            is_listening=self.listens,
+        )
 
     async def spoken(self, frame: Frame) -> Frame:
         """Returns a frame of speech as it is shown, which leaves now."""
@@ -119,7 +128,9 @@ class Idle:
         at_s = float(index / self._frame_rate)
         if not self.is_shown:
             self._since_s = at_s
-        picture = await self._life.picture(at_s, self._since_s, resting=coming.is_said)
+        picture = await self._life.picture(
+            at_s, self._since_s, resting=coming.is_said, listening=self.listens
+        )
         return await self._left(index, picture, INTO_IDLE_S, is_idle=True)
 
     async def _left(self, index: int, picture: Picture, fade_s: float, *, is_idle: bool) -> Picture:

@@ -17,6 +17,8 @@ from server.triton.engine import Engine, Priority
 
 WAKE_S, REST_S = 0.8, 0.32
 """How long a face takes to begin to move, and to come to rest before it speaks."""
+ATTEND_S = 0.6
+"""How long it takes to begin to listen, and to cease."""
 FACE_NOT_FOUND = Notice(
     "IDLE_FACE_NOT_FOUND",
     "no face was found, so the picture stands while nobody speaks; send a portrait in which a face "
@@ -49,20 +51,23 @@ class WarpLife:
         """Of speech too, if whoever shows speech says so here."""
         self._draw = draw
         self._motion = Motion(seed)
-        self._awake = 0.0
+        self._awake = self._attention = 0.0
         self._last_s = self._idle_since_s = -math.inf
         self._blinks_since_s, self._blinks_until_s = 0.0, math.inf
         """Between which blinks begin: half of one is not shown, and none before a word."""
 
-    async def picture(self, at_s: float, since_s: float, *, resting: bool) -> Picture:
+    async def picture(
+        self, at_s: float, since_s: float, *, resting: bool, listening: bool
+    ) -> Picture:
         """Returns the portrait as it is at a moment."""
-        pose = self.pose(at_s, since_s, resting=resting)
+        pose = self.pose(at_s, since_s, resting=resting, listening=listening)
         return await asyncio.to_thread(self._draw, pose)
 
-    def pose(self, at_s: float, since_s: float, *, resting: bool) -> Pose:
+    def pose(self, at_s: float, since_s: float, *, resting: bool, listening: bool = False) -> Pose:
         """Returns how the face is at a moment, after all the moments that were asked for before."""
         if since_s != self._idle_since_s:
             self._idle_since_s, self._last_s, self._awake = since_s, at_s, 0.0
+            self._attention = float(listening)
             self._blinks_since_s, self._blinks_until_s = since_s, math.inf
         if not resting and self._blinks_until_s < at_s:
             self._blinks_since_s, self._blinks_until_s = at_s, math.inf
@@ -70,17 +75,24 @@ class WarpLife:
             self._blinks_until_s = min(self._blinks_until_s, at_s)
         step_s, self._last_s = at_s - self._last_s, at_s
         step = -step_s / REST_S if resting else step_s / WAKE_S
-        self._awake = min(1.0, max(0.0, self._awake + step))
+        self._awake = _within(self._awake + step)
+        attended = step_s / ATTEND_S if listening else -step_s / ATTEND_S
+        self._attention = _within(self._attention + attended)
         begun_s, _ = self._motion.blink(at_s)
         blinks = self._blinks_since_s <= begun_s < self._blinks_until_s and self._may_blink(begun_s)
         if blinks:
             self.last_blink.at_s = begun_s
-        return self._motion.pose(at_s, smooth(self._awake), blinks=blinks)
+        awake, attention = smooth(self._awake), smooth(self._attention)
+        return self._motion.pose(at_s, awake, attention=attention, blinks=blinks)
 
     def _may_blink(self, begun_s: float) -> bool:
         """Tells whether a blink is the one that goes on, or long enough after the last one."""
         last_s = self.last_blink.at_s
         return begun_s == last_s or begun_s >= last_s + LEAST_APART_S
+
+
+def _within(part: float) -> float:
+    return min(1.0, max(0.0, part))
 
 
 async def warp_life(engine: Engine, picture: Picture, seed: int) -> WarpLife:
@@ -126,9 +138,11 @@ class SilenceLife:
         """Whether a picture waits."""
         return bool(self._pictures)
 
-    async def picture(self, at_s: float, since_s: float, *, resting: bool) -> Picture:
+    async def picture(
+        self, at_s: float, since_s: float, *, resting: bool, listening: bool
+    ) -> Picture:
         """Returns the next picture; its moment is when it is taken."""
-        del at_s, since_s, resting
+        del at_s, since_s, resting, listening
         self._taken.set()
         return self._pictures.popleft()
 

@@ -131,6 +131,23 @@ async def test_a_gateway_understands_them(tmp_path: Path) -> None:
     ]
 
 
+async def test_a_gateway_listens(tmp_path: Path) -> None:
+    async with (
+        gateway.served(FakeEngine(), tmp_path, gateway.small_windows()) as running,
+        AsyncAvatarClient(running.address) as client,
+        client.animate(gateway.portrait(), audio_format=PCM, idle="model") as stream,
+    ):
+        kinds: list[str] = []
+        async for event in stream.events():
+            assert isinstance(event, Frame)
+            kinds.append(event.kind)
+            if len(kinds) == 1:
+                await stream.listening(True)
+            if event.kind == "listening":
+                await stream.end()
+    assert {"idle", "listening"} == set(kinds)
+
+
 async def test_a_gateway_resumes_what_was_not_played(tmp_path: Path) -> None:
     async with (
         gateway.served(FakeEngine(), tmp_path, gateway.small_windows()) as running,

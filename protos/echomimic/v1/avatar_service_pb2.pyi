@@ -62,6 +62,7 @@ class FrameKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FRAME_KIND_UNSPECIFIED: _ClassVar[FrameKind]
     FRAME_KIND_SPEECH: _ClassVar[FrameKind]
     FRAME_KIND_IDLE: _ClassVar[FrameKind]
+    FRAME_KIND_LISTENING: _ClassVar[FrameKind]
 
 class UtterancePhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -113,6 +114,7 @@ SAMPLER_FLOW_DPMPP: Sampler
 FRAME_KIND_UNSPECIFIED: FrameKind
 FRAME_KIND_SPEECH: FrameKind
 FRAME_KIND_IDLE: FrameKind
+FRAME_KIND_LISTENING: FrameKind
 UTTERANCE_PHASE_UNSPECIFIED: UtterancePhase
 UTTERANCE_PHASE_BEGAN: UtterancePhase
 UTTERANCE_PHASE_ENDED: UtterancePhase
@@ -129,7 +131,7 @@ CHECK_OUTCOME_ERROR: CheckOutcome
 CHECK_OUTCOME_NOT_CHECKED: CheckOutcome
 
 class AnimateRequest(_message.Message):
-    __slots__ = ("start", "audio", "end_of_utterance", "update", "interrupt", "end", "played", "resume")
+    __slots__ = ("start", "audio", "end_of_utterance", "update", "interrupt", "end", "played", "resume", "listening")
     START_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     END_OF_UTTERANCE_FIELD_NUMBER: _ClassVar[int]
@@ -138,6 +140,7 @@ class AnimateRequest(_message.Message):
     END_FIELD_NUMBER: _ClassVar[int]
     PLAYED_FIELD_NUMBER: _ClassVar[int]
     RESUME_FIELD_NUMBER: _ClassVar[int]
+    LISTENING_FIELD_NUMBER: _ClassVar[int]
     start: Start
     audio: AudioChunk
     end_of_utterance: EndOfUtterance
@@ -146,7 +149,8 @@ class AnimateRequest(_message.Message):
     end: End
     played: Played
     resume: Resume
-    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., audio: _Optional[_Union[AudioChunk, _Mapping]] = ..., end_of_utterance: _Optional[_Union[EndOfUtterance, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., interrupt: _Optional[_Union[Interrupt, _Mapping]] = ..., end: _Optional[_Union[End, _Mapping]] = ..., played: _Optional[_Union[Played, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ...) -> None: ...
+    listening: Listening
+    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., audio: _Optional[_Union[AudioChunk, _Mapping]] = ..., end_of_utterance: _Optional[_Union[EndOfUtterance, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., interrupt: _Optional[_Union[Interrupt, _Mapping]] = ..., end: _Optional[_Union[End, _Mapping]] = ..., played: _Optional[_Union[Played, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., listening: _Optional[_Union[Listening, _Mapping]] = ...) -> None: ...
 
 class AnimateResponse(_message.Message):
     __slots__ = ("started", "frame", "utterance", "interrupted", "warning", "summary", "updated", "update_refused", "buffer", "stream_expiring", "resumed", "resume_refused")
@@ -239,6 +243,12 @@ class Played(_message.Message):
 class Resume(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class Listening(_message.Message):
+    __slots__ = ("active",)
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    active: bool
+    def __init__(self, active: _Optional[bool] = ...) -> None: ...
 
 class Portrait(_message.Message):
     __slots__ = ("image", "face_box", "strict", "framing")

@@ -8,6 +8,7 @@ import pytest
 from server.animation.idle_motion import (
     BLINK_S,
     GAZE,
+    GLANCE,
     HEAD_X,
     HEAD_Y,
     ROLL,
@@ -63,6 +64,36 @@ def test_the_head_stays_inside_its_range_and_moves_smoothly(seed: int) -> None:
     assert (np.abs(places).max(axis=0) <= most).all()
     assert (np.ptp(places, axis=0) > most).all()
     assert (np.abs(np.diff(places, axis=0)).max(axis=0) < most / 20).all()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_listener_looks_at_the_viewer_nods_and_stays_inside_the_range_of_idle_life(
+    seed: int,
+) -> None:
+    motion = Motion(seed)
+    listener = [motion.pose(at_s, attention=1.0) for at_s in MOMENTS_S]
+    looks = np.array([pose.gaze for pose in listener])
+    assert (np.abs(looks).max(axis=0) <= GLANCE).all()
+    assert (looks == 0).all(axis=1).mean() > 0.9
+    assert shifts(looks) <= 0.6 * shifts(np.array([motion.gaze(at_s) for at_s in MOMENTS_S]))
+    nods = np.array([motion.nod(at_s) for at_s in MOMENTS_S])
+    begins = MOMENTS_S[1:][(nods[1:] > 0) & (nods[:-1] == 0)]
+    for minute in range(10):
+        assert 6 <= ((begins >= 60 * minute) & (begins < 60 * minute + 60)).sum() <= 10
+    assert np.diff(begins).std() > 0.5
+    assert 0.95 < nods.max() <= 1
+    heads = np.array([(*pose.shift, *pose.turn, pose.roll) for pose in listener])
+    most = np.array([HEAD_X, HEAD_Y, *TURN, ROLL])
+    assert (np.abs(heads).max(axis=0) <= most).all()
+    assert (np.abs(np.diff(heads, axis=0)).max(axis=0) < most / 8).all()
+    idle = [motion.pose(at_s) for at_s in MOMENTS_S]
+    assert [pose.closure for pose in listener] == [pose.closure for pose in idle]
+
+
+def shifts(looks: np.ndarray) -> int:
+    """Counts how often a gaze begins to move."""
+    moves = (np.diff(looks, axis=0) != 0).any(axis=1)
+    return int((moves[1:] & ~moves[:-1]).sum())
 
 
 def test_a_seed_is_a_motion_and_any_moment_can_be_asked_for() -> None:

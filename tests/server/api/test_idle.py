@@ -63,6 +63,23 @@ async def test_idle_frames_are_of_their_kind_and_counted_apart(server: Served) -
     assert summary.first_frame_latency.ToTimedelta().total_seconds() < 5
 
 
+async def test_frames_of_a_listener_are_of_their_kind_and_still_sends_none(server: Served) -> None:
+    listening = pb.AnimateRequest(listening=pb.Listening(active=True))
+    call = server.stub.Animate()
+    await call.write(start(idle_mode=MODEL))
+    await read(call, 2)
+    await call.write(listening)
+    answers = await read(call, 1)
+    while answers[-1].frame.kind != pb.FRAME_KIND_LISTENING:
+        answers.append(await call.read())
+    await call.write(END)
+    while not answers[-1].HasField("summary"):
+        answers.append(await call.read())
+    assert answers[-1].summary.idle_frames == answers[-1].summary.frames
+    still = await animate(server, [start(), listening, *said(speech(640))])
+    assert [frame.kind for frame in frames(still)] == [pb.FRAME_KIND_SPEECH]
+
+
 async def test_a_stream_without_speech_has_a_summary(server: Served) -> None:
     call = server.stub.Animate()
     await call.write(start(idle_mode=MODEL))

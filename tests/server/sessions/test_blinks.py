@@ -241,8 +241,8 @@ def test_neither_speech_nor_idle_blinks_just_after_the_other(
     idle: list[int] = []
     pose = WarpLife.pose
 
-    def noted(life: WarpLife, at_s: float, since_s: float, *, resting: bool) -> Pose:
-        drawn = pose(life, at_s, since_s, resting=resting)
+    def noted(life: WarpLife, at_s: float, since_s: float, **told: bool) -> Pose:
+        drawn = pose(life, at_s, since_s, **told)
         idle.extend([round(25 * at_s)] if drawn.closure else [])
         return drawn
 

@@ -24,11 +24,13 @@ class Room:
         self.now_s = 100.0
         self.awaiting = False
         self.is_ready = True
-        self.asked: list[tuple[float, float, bool]] = []
+        self.asked: list[tuple[float, float, bool, bool]] = []
         self.idle = Idle(self, RATE, lambda: self.now_s, lambda: Coming(3, self.awaiting))
 
-    async def picture(self, at_s: float, since_s: float, *, resting: bool) -> Picture:
-        self.asked.append((at_s, since_s, resting))
+    async def picture(
+        self, at_s: float, since_s: float, *, resting: bool, listening: bool
+    ) -> Picture:
+        self.asked.append((at_s, since_s, resting, listening))
         return grey(100)
 
     async def idles(self, index: int) -> int:
@@ -84,13 +86,20 @@ async def test_no_frame_is_due_without_a_picture(room: Room) -> None:
     assert room.idle.due_s(0) == math.inf
 
 
-async def test_a_life_is_told_the_time_since_when_and_whether_to_rest(room: Room) -> None:
+async def test_a_life_is_told_the_time_since_when_and_what_to_do(room: Room) -> None:
     await room.idles(0)
     await room.speaks(1)
     await room.idles(2)
     room.awaiting = True
     await room.idles(3)
-    assert room.asked == [(0.0, 0.0, False), (0.08, 0.08, False), (0.12, 0.08, True)]
+    room.idle.listens = True
+    await room.idles(4)
+    assert room.asked == [
+        (0.0, 0.0, False, False),
+        (0.08, 0.08, False, False),
+        (0.12, 0.08, True, False),
+        (0.16, 0.08, True, True),
+    ]
 
 
 async def test_pictures_fade_over_at_both_borders_and_are_themselves_elsewhere(room: Room) -> None:

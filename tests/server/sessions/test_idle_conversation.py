@@ -171,6 +171,52 @@ def test_idle_frames_go_on_until_the_first_frame_of_slow_speech(tmp_path: Path) 
     run(main())
 
 
+def moved(frames: list[Frame]) -> np.ndarray:
+    """By how many levels each frame differs from the one before, as a mean over the picture."""
+    pictures = [frame.picture.astype(np.int16) for frame in frames]
+    return np.array([np.abs(b - a).mean() for a, b in pairwise(pictures)])
+
+
+def test_a_face_listens_while_the_other_talks_and_no_frame_jumps(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with scene(tmp_path, "warp") as room:
+            idle = moved(await room.take(500))
+        async with scene(tmp_path, "warp") as room:
+            before = await room.take(100)
+            room.conversation.listening(True)
+            listening = await room.take(300)
+            room.conversation.listening(False)
+            after = await room.take(100)
+            assert not any(frame.is_listening for frame in [*before, *after])
+            assert all(frame.is_idle and frame.is_listening for frame in listening)
+            steps = moved([*before, *listening, *after])
+            assert steps.max() <= idle.max()
+            # Somebody is alive.
+            assert (steps[100:400] > 0).mean() > 0.9
+
+    run(main())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_speech_goes_before_listening_which_goes_on_after_it(
+    tmp_path: Path, mode: IdleMode
+) -> None:
+    async def main() -> None:
+        async with scene(tmp_path, mode) as room:
+            room.conversation.listening(True)
+            await room.take(5)
+            await room.say(10)
+            frames = await room.take(60)
+            spoken = [frame for frame in frames if not frame.is_idle]
+            assert len(spoken) == 10
+            assert not any(frame.is_listening for frame in spoken)
+            assert all(frame.is_listening for frame in frames if frame.is_idle)
+            room.conversation.interrupt()
+            assert all(frame.is_listening for frame in await room.take(5))
+
+    run(main())
+
+
 def test_frames_that_were_not_taken_are_not_made_up_for(tmp_path: Path) -> None:
     async def main() -> None:
         async with scene(tmp_path, "warp") as room:

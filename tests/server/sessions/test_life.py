@@ -52,6 +52,39 @@ def test_nothing_jumps_where_speech_is_expected_and_does_not_come(life: WarpLife
     assert steps.max() < 0.008
 
 
+def places(poses: list[Pose]) -> np.ndarray:
+    return np.array([(*pose.gaze, *pose.shift, *pose.turn, pose.roll) for pose in poses])
+
+
+def test_a_face_begins_to_listen_and_ceases_without_a_jump(life: WarpLife) -> None:
+    frames = np.arange(0, 240, FRAME_S)
+    # Three seconds each, and once after less than it takes to begin.
+    heard = [int(at_s / 3) % 2 == 1 and not 100 < at_s < 100.2 for at_s in frames]
+    poses = [
+        life.pose(at_s, 0, resting=False, listening=listening)
+        for at_s, listening in zip(frames, heard, strict=True)
+    ]
+    steps = np.abs(np.diff(places(poses), axis=0)).max(axis=0)
+    idle = [Motion(SEED).pose(at_s) for at_s in frames]
+    # Where nobody listens eyes jump as eyes do, and a face wakes.
+    waking = places([life.pose(500 + at_s, 500, resting=False) for at_s in frames[:25]])
+    usual = np.abs(np.diff(places(idle), axis=0)).max(axis=0)
+    usual = np.maximum(usual, np.abs(np.diff(waking, axis=0)).max(axis=0))
+    across, down = 2, 4
+    assert (steps[:across] <= usual[:across]).all()
+    assert (steps[across:down] < 0.002).all()
+    assert (steps[down:] < 0.004).all()
+
+
+def test_whoever_listens_as_idle_life_begins_listens_at_once(life: WarpLife) -> None:
+    first = life.pose(30, 30, resting=False, listening=True)
+    assert amplitude(first) == 0
+    moments = np.arange(30.04, 32, FRAME_S)
+    *_, last = [life.pose(at_s, 30, resting=False, listening=True) for at_s in moments]
+    blinks = last.closure > 0
+    assert last == Motion(SEED).pose(moments[-1], attention=1.0, blinks=blinks)
+
+
 def test_the_time_of_speech_is_no_time_to_wake_in(life: WarpLife) -> None:
     for n in range(50):
         life.pose(n * FRAME_S, 0, resting=False)
@@ -101,7 +134,7 @@ async def test_silence_goes_on_and_waits_while_enough_pictures_do(continues: boo
     shown: list[int] = []
     while len(shown) < 6:
         assert life.is_ready
-        shown.append(int((await life.picture(0, 0, resting=False))[0, 0, 0]))
+        shown.append(int((await life.picture(0, 0, resting=False, listening=True))[0, 0, 0]))
         for _ in range(5):
             await asyncio.sleep(0)
     assert shown == list(range(6))

@@ -45,7 +45,9 @@ class Portrait:
 
     is_ready = True
 
-    async def picture(self, at_s: float, since_s: float, *, resting: bool) -> Picture:
+    async def picture(
+        self, at_s: float, since_s: float, *, resting: bool, listening: bool
+    ) -> Picture:
         return PICTURE
 
 
