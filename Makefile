@@ -74,6 +74,10 @@ serve: $(GATEWAY)/ready $(TRITON)/ready ## Serve REPOSITORY (the demo's models b
 exact: $(GATEWAY)/ready ## Add what exact clips need to the gateway's environment
 	$(GATEWAY)/bin/pip $(PIP_INSTALL) -e '.[server,client,mp4,heic,voice,exact]'
 
+.PHONY: traces
+traces: $(GATEWAY)/ready ## Add what tracing needs to the gateway's environment
+	$(GATEWAY)/bin/pip $(PIP_INSTALL) -e '.[server,client,mp4,heic,voice,traces]'
+
 .PHONY: soak
 soak: $(EXPORT)/ready-dev $(TRITON)/ready ## Stream half an hour and see that nothing grows or slows down
 	$(EXPORT)/bin/python -m tests.soak $(DEMO_REPOSITORY) --minutes 30
@@ -179,7 +183,7 @@ $(EXPORT)/ready: pyproject.toml export/models/packages.txt
 	touch $@
 
 $(EXPORT)/ready-dev: $(EXPORT)/ready
-	$(EXPORT)/bin/pip $(PIP_INSTALL) $(EXTRA_INDEX) -e '.[export,server,client,mp4,heic,voice,exact,rtx,dev]'
+	$(EXPORT)/bin/pip $(PIP_INSTALL) $(EXTRA_INDEX) -e '.[export,server,client,mp4,heic,voice,exact,traces,rtx,dev]'
 	touch $@
 
 $(RELEASE)/ready: pyproject.toml

@@ -6,7 +6,7 @@
 import asyncio
 import signal
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -31,6 +31,7 @@ from server.sessions.gateway import Gateway
 from server.sessions.jobs import Offer
 from server.sessions.probe import Probe
 from server.settings import Settings
+from server.spans import UNTRACED, Tracer
 from server.triton.checkpoint import check_checkpoint
 from server.triton.client import TritonEngine
 from server.triton.container import container_triton
@@ -94,6 +95,16 @@ def _recording(settings: Settings, variant: Variant) -> Generator[Recorder]:
         yield metrics
 
 
+def _tracing(settings: Settings) -> AbstractContextManager[Tracer]:
+    """Gives who begins the spans of calls, which leave if the settings say where to."""
+    if settings.otlp_endpoint is None:
+        return nullcontext(UNTRACED)
+    # An extra, which takes a moment to load.
+    from server.traces import traces
+
+    return traces(settings.otlp_endpoint, settings.trace_ratio)
+
+
 async def _serve(settings: Settings) -> None:
     offer = Offer(settings, read_manifest(settings.repository))
     if not settings.triton_url:
@@ -102,8 +113,12 @@ async def _serve(settings: Settings) -> None:
         here = container.tensorrt if container else None
         remedy = "and name that Triton by --triton-url"
         check_plans(offer.manifest, settings.repository, here, remedy)
-    with _recording(settings, offer.manifest.variant) as recorder, ExitStack() as stack:
-        await _run(settings, offer, recorder, stack)
+    with (
+        _recording(settings, offer.manifest.variant) as recorder,
+        _tracing(settings) as tracer,
+        ExitStack() as stack,
+    ):
+        await _run(settings, offer, recorder, tracer, stack)
 
 
 def _triton(settings: Settings, url: str, stack: ExitStack) -> TritonEngine:
@@ -140,7 +155,9 @@ def _http(
     return HttpListener(make_app(gateway, works, measured), settings, settings.http_port, tls)
 
 
-async def _run(settings: Settings, offer: Offer, recorder: Recorder, stack: ExitStack) -> None:
+async def _run(
+    settings: Settings, offer: Offer, recorder: Recorder, tracer: Tracer, stack: ExitStack
+) -> None:
     tokenizer = PromptTokenizer(settings.repository / TOKENIZER)
     encoded = encoded_prompts(settings.repository, offer.manifest)
     keeper = None if settings.triton_url else TritonKeeper(settings)
@@ -177,7 +194,7 @@ async def _run(settings: Settings, offer: Offer, recorder: Recorder, stack: Exit
     engine = FailoverEngine(
         ScheduledEngine(endpoints), attempts=len(endpoints), wait_s=settings.triton_wait_s
     )
-    gateway = Gateway(offer, engine, tokenizer, encoded, recorder, access(settings))
+    gateway = Gateway(offer, engine, tokenizer, encoded, recorder, access(settings), tracer)
     server = make_server(settings, services(settings, gateway, works), health)
     encrypted = tls(settings)
     address = bind(server, settings, encrypted)

@@ -4,9 +4,19 @@ import logging
 import sys
 
 import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from server.spans import current
 
 # Without local variables: they are clients' portraits and prompts, and take a while to print.
 TRACEBACKS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+
+
+def with_request(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Names the call that a line is about, where one is worked for and the line does not."""
+    if request_id := current().request_id:
+        event.setdefault("request_id", request_id)
+    return event
 
 
 def configure(*, as_json: bool) -> None:
@@ -23,6 +33,7 @@ def configure(*, as_json: bool) -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
+            with_request,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *renderers,
         ],

@@ -4,6 +4,7 @@ import os
 import re
 import tomllib
 from fractions import Fraction
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -93,6 +94,16 @@ def _speaking(voice: str) -> str:
     except NoVoiceError as error:
         raise ValueError(str(error)) from error
     return voice
+
+
+def _traced(endpoint: str) -> str:
+    if not endpoint.startswith(("http://", "https://")):
+        raise ValueError(f"begins with http:// or https://; got '{endpoint}'")
+    try:
+        version("opentelemetry-exporter-otlp-proto-grpc")
+    except PackageNotFoundError:
+        raise ValueError("needs the extra `traces`, as `make traces` installs it") from None
+    return endpoint
 
 
 MAX_BUFFER_S = 10.0
@@ -221,6 +232,19 @@ class Settings(BaseSettings):
     jwt_audience: str | None = Field(None, description="What the `aud` of a token has to name.")
     jwt_issuer: str | None = Field(None, description="What the `iss` of a token has to be.")
 
+    otlp_endpoint: Annotated[str, AfterValidator(_traced)] | None = Field(
+        None,
+        description="Where traces go, as http://collector:4317 (OTLP over gRPC), with the extra "
+        "traces; none traces nothing.",
+    )
+    trace_ratio: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="How many calls are traced whose clients send no `traceparent`, which says it "
+        "itself.",
+    )
+
     triton_url: TritonUrls = Field(
         "",
         description="Running Tritons to use, host:port of gRPC, separated by commas; "
@@ -246,6 +270,11 @@ class Settings(BaseSettings):
     )
     triton_metrics_port: int = Field(
         0, ge=0, le=65535, description="Its metrics port; 0 takes 8002, or a free one, likewise."
+    )
+    triton_traces_url: str | None = Field(
+        None,
+        description="Where a Triton started here sends what it does in calls that are traced, as "
+        "http://collector:4318/v1/traces (OTLP over HTTP).",
     )
     triton_threads: int = Field(
         0, ge=0, description="Threads of each network's execution; 0 takes every core."

@@ -108,55 +108,54 @@ async def animate_clip(
         recorder: told how long each stage takes.
     """
     picture, generation = direction.avatar.picture, direction.generation
-    stopwatch = Stopwatch(recorder)
     priority = Priority.NORMAL if exact.blend_latents else first_priority
-    features = await _features(engine, samples, frames, generation, priority)
-    stopwatch.lap("features")
-    if exact.blend_latents:
-        condition = await conditioner.first_window(picture, exact.window_frames)
-        stopwatch.lap("condition")
-        latents = await blended_latents(
-            engine,
-            direction,
-            noise,
-            condition=condition,
-            features=features,
-            frames=frames,
-            overlap=exact.overlap_frames,
-            recorder=recorder,
-        )
-        stopwatch.lap("denoise")
-        video = await _decode(engine, latents, priority)
-        stopwatch.lap("decode")
-        stopwatch.finish(frames)
-        yield video
-        return
-    cut = tuple(clip_windows(frames, exact))
-    held = np.zeros((3, 0, *picture.shape[:2]), np.float32)
-    for window in cut:
-        stopwatch.start()
-        condition = await _condition(conditioner, picture, held, window, priority)
-        stopwatch.lap("condition")
-        hearing = generation.audio.window(features, window.start, window.frames)
-        latents = await generate(
-            engine,
-            direction,
-            noise,
-            condition=condition,
-            hearing=hearing,
-            priority=priority,
-            recorder=recorder,
-        )
-        stopwatch.lap("denoise")
-        decoded = await _decode(engine, latents, priority)
-        stopwatch.lap("decode")
-        video = await asyncio.to_thread(fade, held, decoded, axis=1)
-        kept = window.frames - (0 if window is cut[-1] else exact.overlap_frames)
-        held = video[:, kept:]
-        stopwatch.lap("stitch")
-        stopwatch.finish(window.frames)
-        yield video[:, :kept]
-        priority = Priority.NORMAL
+    with Stopwatch(recorder) as stopwatch:
+        stopwatch.begin("features")
+        features = await _features(engine, samples, frames, generation, priority)
+        if exact.blend_latents:
+            stopwatch.begin("condition")
+            condition = await conditioner.first_window(picture, exact.window_frames)
+            stopwatch.begin("denoise")
+            latents = await blended_latents(
+                engine,
+                direction,
+                noise,
+                condition=condition,
+                features=features,
+                frames=frames,
+                overlap=exact.overlap_frames,
+                recorder=recorder,
+            )
+            stopwatch.begin("decode")
+            video = await _decode(engine, latents, priority)
+            stopwatch.finish(frames)
+            yield video
+            return
+        cut = tuple(clip_windows(frames, exact))
+        held = np.zeros((3, 0, *picture.shape[:2]), np.float32)
+        for window in cut:
+            stopwatch.begin("condition")
+            condition = await _condition(conditioner, picture, held, window, priority)
+            stopwatch.begin("denoise")
+            hearing = generation.audio.window(features, window.start, window.frames)
+            latents = await generate(
+                engine,
+                direction,
+                noise,
+                condition=condition,
+                hearing=hearing,
+                priority=priority,
+                recorder=recorder,
+            )
+            stopwatch.begin("decode")
+            decoded = await _decode(engine, latents, priority)
+            stopwatch.begin("stitch")
+            video = await asyncio.to_thread(fade, held, decoded, axis=1)
+            kept = window.frames - (0 if window is cut[-1] else exact.overlap_frames)
+            held = video[:, kept:]
+            stopwatch.finish(window.frames)
+            yield video[:, :kept]
+            priority = Priority.NORMAL
 
 
 async def clip_pictures(

@@ -60,50 +60,49 @@ async def animate(
     normalize = RunningNormalizer()
     stitcher = Stitcher(spec.overlap)
     priority = first_priority
-    stopwatch = Stopwatch(recorder)
     anchor = Anchor(picture, drift_levels)
     window = first_window(spec)
-    while True:
-        window = economy.fitted(window)
-        stopwatch.start()
-        if not await _has_new_frames(timeline, window):
-            break
-        stopwatch.lap("audio")
-        try:
-            # First, since it needs no audio and the wait for that is the longest.
-            condition = await _condition(
-                conditioner, picture, opening, stitcher, anchor, window, priority, economy
-            )
-            stopwatch.lap("condition")
-            window = await _fitted(timeline, window, spec)
-            segment = await next_segment(timeline, window, spec, normalize)
-            stopwatch.lap("audio")
-            direction = directions(window)
-            audio = direction.generation.audio.at(*(n // PATCH for n in condition.shape[3:]))
-            hearing = await hear(engine, audio, segment, window, priority)
-            stopwatch.lap("features")
-            latents = await generate(
-                engine,
-                direction,
-                noise,
-                # The VAE looks back alone: that of a shorter window is the beginning of it.
-                condition=condition[:, :, : latent_frames(window.frames)],
-                hearing=hearing,
-                priority=priority,
-                recorder=recorder,
-            )
-            stopwatch.lap("denoise")
-            decoded = await economy.decode(engine, latents, priority)
-            stopwatch.lap("decode")
-        except OutOfMemoryError as error:
-            window = economy.lowered(window, error)
-            continue
-        shown = await asyncio.to_thread(resized, decoded, (picture.shape[1], picture.shape[0]))
-        clip = await asyncio.to_thread(stitcher.add, window, shown)
-        stopwatch.lap("stitch")
-        yield replace(clip, work=stopwatch.finish(window.frames))
-        priority = Priority.NORMAL
-        window = following(window, spec)
+    with Stopwatch(recorder) as stopwatch:
+        while True:
+            window = economy.fitted(window)
+            stopwatch.begin("audio")
+            if not await _has_new_frames(timeline, window):
+                break
+            try:
+                # First, since it needs no audio and the wait for that is the longest.
+                stopwatch.begin("condition")
+                condition = await _condition(
+                    conditioner, picture, opening, stitcher, anchor, window, priority, economy
+                )
+                stopwatch.begin("audio")
+                window = await _fitted(timeline, window, spec)
+                segment = await next_segment(timeline, window, spec, normalize)
+                stopwatch.begin("features")
+                direction = directions(window)
+                audio = direction.generation.audio.at(*(n // PATCH for n in condition.shape[3:]))
+                hearing = await hear(engine, audio, segment, window, priority)
+                stopwatch.begin("denoise")
+                latents = await generate(
+                    engine,
+                    direction,
+                    noise,
+                    # The VAE looks back alone: that of a shorter window is the beginning of it.
+                    condition=condition[:, :, : latent_frames(window.frames)],
+                    hearing=hearing,
+                    priority=priority,
+                    recorder=recorder,
+                )
+                stopwatch.begin("decode")
+                decoded = await economy.decode(engine, latents, priority)
+            except OutOfMemoryError as error:
+                window = economy.lowered(window, error)
+                continue
+            stopwatch.begin("stitch")
+            shown = await asyncio.to_thread(resized, decoded, (picture.shape[1], picture.shape[0]))
+            clip = await asyncio.to_thread(stitcher.add, window, shown)
+            yield replace(clip, work=stopwatch.finish(window.frames))
+            priority = Priority.NORMAL
+            window = following(window, spec)
     held = stitcher.finish()
     if held is not None:
         yield held

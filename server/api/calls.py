@@ -33,6 +33,7 @@ from server.sessions.events import Frame, Notice
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Job
 from server.sessions.report import Report
+from server.spans import Fact, Tracer, enter
 
 log = structlog.get_logger()
 
@@ -41,6 +42,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 REQUEST_ID = "x-request-id"
 _WELL_FORMED_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+SERVERS_FAULTS = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE"}
+"""What OpenTelemetry's conventions call an error of a span on the server's side."""
 READ_OUT_S = 2.0
 READ_OUT_FULL_S = 0.04
 """How long what a refused client still sends is read, and where there is no room for it."""
@@ -54,9 +57,15 @@ class Call:
     """One call: its id, its messages and what is said of it in the log."""
 
     def __init__(
-        self, context: Any, method: str, recorder: Recorder, read_timeout_s: float
+        self,
+        context: Any,
+        method: str,
+        recorder: Recorder,
+        tracer: Tracer,
+        read_timeout_s: float,
     ) -> None:
         self.request_id, self.notices = _request_id(context)
+        self.span = tracer.call(method, self.request_id, context.invocation_metadata() or ())
         self._caller: Caller | None = None
         self.sent_at = 0.0
         """When the client was last answered, on the event loop's clock."""
@@ -109,6 +118,8 @@ class Call:
     def ended(self, code: str, reason: str = "") -> None:
         """Says how the call ended, for the metrics."""
         self.recorder.call_ended(self._method, code, reason)
+        self.span.note(status=code, reason=reason, **self.facts())
+        self.span.end(reason or code if code in SERVERS_FAULTS else "")
         if self._report is not None:
             self.video_ended(self._report)
 
@@ -251,9 +262,11 @@ class Call:
         left_s: Any = self._context.time_remaining()
         return "DEADLINE_EXCEEDED" if left_s is not None and left_s <= 0 else "CANCELLED"
 
-    def facts(self) -> dict[str, object]:
-        """Returns what the log says of the call."""
-        facts: dict[str, object] = {"request_id": self.request_id, "peer": self.peer}
+    def facts(self) -> dict[str, Fact]:
+        """Returns what the log and the span say of the call."""
+        facts: dict[str, Fact] = {"request_id": self.request_id, "peer": self.peer}
+        if self.span.trace_id:
+            facts["trace_id"] = self.span.trace_id
         if self._caller is not None and self._caller.is_named:
             facts["caller"] = self._caller.name
         if self._session_id:
@@ -263,10 +276,10 @@ class Call:
         return facts
 
 
-def facts_of_video(report: Report) -> dict[str, object]:
+def facts_of_video(report: Report) -> dict[str, Fact]:
     """Returns what the log says of a video."""
     rarer = {"underruns": report.underruns, "idle_frames": report.idle_frames}
-    facts: dict[str, object] = {name: count for name, count in rarer.items() if count}
+    facts: dict[str, Fact] = {name: count for name, count in rarer.items() if count}
     return facts | {
         "audio_s": round(report.audio_s, 3),
         "frames": report.frames,
@@ -290,7 +303,10 @@ async def serving(
         kind: of the front end that the call came by.
     """
     recorder = gateway.recorder
-    call = kind(context, method, recorder, gateway.offer.settings.read_timeout_s)
+    read_timeout_s = gateway.offer.settings.read_timeout_s
+    call = kind(context, method, recorder, gateway.tracer, read_timeout_s)
+    # For good: the task is the call's own.
+    enter(call.span)
     began_s = time.monotonic()
     recorder.call_began(method)
     log.info(f"{method} begins", **call.facts())

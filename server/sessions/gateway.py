@@ -44,6 +44,7 @@ from server.sessions.prepared import Prepared, prepare
 from server.sessions.sitter import Avatar, Sitter
 from server.sessions.speech import Speech
 from server.sessions.window_times import WindowTimes
+from server.spans import UNTRACED, Tracer
 from server.triton.engine import Engine, Priority
 
 SILENT_FRAMES = 10 * FRAME_RATE
@@ -64,6 +65,7 @@ class Gateway:
         encoded: Mapping[str, FloatArray] = MappingProxyType({}),
         recorder: Recorder = SILENT,
         access: Access | None = None,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         """Begins with nothing remembered and every place free.
 
@@ -74,10 +76,12 @@ class Gateway:
             encoded: prompts that umT5 need not encode, [1, tokens, text_width] each.
             recorder: told what the gateway does.
             access: lets callers in; None lets in everybody.
+            tracer: begins the spans of calls.
         """
         self.offer = offer
         self.access = access or Access()
         self.recorder = recorder
+        self.tracer = tracer
         self.admission = Admission(offer.settings.max_streams, offer.settings.places_per_caller)
         self.window_times = WindowTimes()
         self.avatars = Avatars(offer, self.prepare_avatar)

@@ -20,6 +20,7 @@ from tritonclient.grpc import service_pb2
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from server.errors import EngineUnavailableError
+from server.spans import current
 from server.triton import wire
 from server.triton.contract import Arrays, ContractViolationError, Network, Tensor, check
 from server.triton.engine import Placed, PlacingEngine, Priority, Results
@@ -58,6 +59,7 @@ class TritonEngine(PlacingEngine):
             shared_memory: what large tensors go through where Triton takes it; else all is sent.
         """
         options = [*CHANNEL_OPTIONS, *([NO_PROXY] if on_loopback(url) else [])]
+        self._url = url
         self._channel = grpc.aio.insecure_channel(url, options)
         self._stub: Any = GRPCInferenceServiceStub(self._channel)
         # Without serialisers it takes bytes and gives bytes.
@@ -100,7 +102,9 @@ class TritonEngine(PlacingEngine):
             async with self._precedence.turn(newcomer=priority is Priority.FIRST_FRAME):
                 if self._shared_memory and leases:
                     await self._shared_memory.register(self._stub, leases)
-                return await self._infer(request, timeout=timeout_s)
+                span = current()
+                span.note(triton=self._url)
+                return await self._infer(request, timeout=timeout_s, metadata=span.headers())
         except grpc.aio.AioRpcError as error:
             code, details = error.code(), error.details() or ""
             if self._shared_memory and SHARED_MEMORY_FAULT.search(details):
@@ -203,7 +207,7 @@ class _Placed(Placed):
         def load() -> tuple[bytes, Lease, Lease]:
             given = pack(shared, network, inputs)
             room = shared.room(network, known, wanted) if shared else Lease()
-            header = wire.header(network, wanted, room.places)
+            header = wire.header(network, wanted, room.places, current().request_id)
             return wire.request(header, constants.pieces, given.pieces), given.lease, room
 
         constants.lease.hold()

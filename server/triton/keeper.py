@@ -126,4 +126,20 @@ class TritonKeeper:
 def _options(installation: Installation, settings: Settings) -> list[str]:
     # Newer Tritons take no regions of clients without it; older ones do not know it.
     wanted = settings.triton_shared_memory != "off" and installation.knows(ALLOW_SHARED_MEMORY)
-    return [f"{ALLOW_SHARED_MEMORY}=true"] if wanted else []
+    shared = [f"{ALLOW_SHARED_MEMORY}=true"] if wanted else []
+    return shared + (
+        trace_options(settings.triton_traces_url) if settings.triton_traces_url else []
+    )
+
+
+def trace_options(url: str) -> list[str]:
+    """Returns the options by which Triton goes on with traces, to a collector of OTLP by HTTP."""
+    said = (
+        "mode=opentelemetry",
+        "level=TIMESTAMPS",
+        # Requests that are of a trace are told all the same; others, as trials, are not.
+        "rate=0",
+        f"opentelemetry,url={url}",
+        "opentelemetry,resource=service.name=triton",
+    )
+    return [f"--trace-config={word}" for word in said]

@@ -11,6 +11,7 @@ from server.errors import (
     ExecutionTimeoutError,
     OutOfMemoryError,
 )
+from server.spans import current, within
 from server.triton.contract import Arrays, Network
 from server.triton.engine import Engine, Placed
 from server.triton.layer import Layer
@@ -63,9 +64,10 @@ class MeteredEngine(Layer):
     async def around(self, network: Network, inputs: Arrays) -> AsyncGenerator[None]:
         """Counts an execution."""
         began_s, outcome = self._now(), "ok"
+        span = current().child(network.name)
         self.in_flight += 1
         try:
-            with self.pace.execution(network, inputs):
+            with within(span), self.pace.execution(network, inputs):
                 yield
             self.completed += 1
         except BaseException as error:
@@ -73,6 +75,7 @@ class MeteredEngine(Layer):
             raise
         finally:
             self.in_flight -= 1
+            span.end("" if outcome == "ok" else outcome)
             self._ended(network.name, outcome, self._now() - began_s)
 
     @asynccontextmanager

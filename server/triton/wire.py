@@ -73,14 +73,19 @@ def request(*parts: Sequence[bytes]) -> bytes:
     return b"".join(chain.from_iterable(parts))
 
 
-def header(network: Network, outputs: Sequence[Tensor], places: Places = INLINE) -> list[bytes]:
-    """Returns the part of a request that says what to run, and where to put what comes of it."""
+def header(
+    network: Network, outputs: Sequence[Tensor], places: Places = INLINE, request_id: str = ""
+) -> list[bytes]:
+    """Returns the part of a request that says what to run, and where to put what comes of it.
+
+    Triton's log has the id.
+    """
     wanted = [
         pb.ModelInferRequest.InferRequestedOutputTensor(name=tensor.name) for tensor in outputs
     ]
     for tensor in wanted:
         _locate(tensor.parameters, places.get(tensor.name))
-    header = pb.ModelInferRequest(model_name=network.name, outputs=wanted)
+    header = pb.ModelInferRequest(model_name=network.name, id=request_id, outputs=wanted)
     return [header.SerializeToString()]
 
 

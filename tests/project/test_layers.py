@@ -34,7 +34,7 @@ LAYERS = (
     ("server.__main__",),
     ("server.app", "server.commands"),
     ("server.origins",),
-    ("server.metrics",),
+    ("server.metrics", "server.traces"),
     ("server.http",),
     ("server.api",),
     ("server.sessions",),
@@ -53,7 +53,7 @@ LAYERS = (
         "server.recorder",
         "server.settings",
     ),
-    ("server.triton.contract", *SHARED),
+    ("server.spans", "server.triton.contract", *SHARED),
 )
 """From top to bottom. Each imports from those below it only; neighbours do not know each other."""
 

@@ -1,6 +1,7 @@
 """What the gateway says about its settings at start, and of those that cannot be used."""
 
 from fractions import Fraction
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,21 @@ def test_a_rate_of_frames_is_exact(
 def test_a_rate_of_frames_that_is_not_offered_is_refused(text: str) -> None:
     with pytest.raises(ValidationError, match="send a whole number of 8 to 30"):
         small_windows(target_fps=text)
+
+
+@pytest.mark.parametrize("endpoint", ["collector:4317", "grpc://collector:4317", ""])
+def test_where_traces_go_is_a_url(endpoint: str) -> None:
+    with pytest.raises(ValidationError, match="begins with http:// or https://"):
+        small_windows(otlp_endpoint=endpoint)
+
+
+def test_traces_take_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("server.settings.version", none)
+    with pytest.raises(ValidationError, match="needs the extra `traces`"):
+        small_windows(otlp_endpoint="http://collector:4317")
 
 
 def test_a_strength_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

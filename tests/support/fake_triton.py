@@ -34,6 +34,8 @@ class FakeTriton(GRPCInferenceServiceServicer):
         self.address = ""
         self.engine: Engine = FakeEngine()
         self.requests: deque[Any] = deque(maxlen=REMEMBERED)
+        self.metadata: dict[str, Any] = {}
+        """Of the last request."""
         self.status: tuple[grpc.StatusCode, str] | None = None
         self.regions: dict[str, NDArray[np.uint8]] = {}
         """What clients share, by name."""
@@ -55,6 +57,7 @@ class FakeTriton(GRPCInferenceServiceServicer):
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.requests.append(request)
+        self.metadata = dict(context.invocation_metadata())
         if self.status is not None:
             await context.abort(*self.status)
         for tensor in (*request.inputs, *request.outputs):

@@ -31,6 +31,7 @@ from server.recorder import SILENT, Recorder
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Offer
 from server.settings import Settings
+from server.spans import UNTRACED, Tracer
 from server.triton.contract import LIGHT_DECODER, PORTRAIT_NETWORKS, Variant, fingerprint
 from server.triton.engine import Engine
 
@@ -116,11 +117,12 @@ async def served(
     recorder: Recorder = SILENT,
     default_portrait: bytes | None = None,
     access: Access | None = None,
+    tracer: Tracer = UNTRACED,
 ) -> AsyncIterator[Served]:
     """A running gateway, which speaks KServe too, and a client's stub for it."""
     described = manifest(variant) if offer is None else offer
     gateway = Gateway(
-        Offer(settings, described), engine, tokenizer(folder), encoded, recorder, access
+        Offer(settings, described), engine, tokenizer(folder), encoded, recorder, access, tracer
     )
     services = [AvatarService(gateway), InferenceService(gateway, lambda: True, default_portrait)]
     server = make_server(settings, services, HealthServicer())

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from server.api.calls import Call, serving
 from server.errors import EngineUnavailableError, InvalidFieldError, cause_of
 from server.recorder import SILENT
+from server.spans import UNTRACED
 from tests.support.fake_engine import FakeEngine
 from tests.support.serving import (
     Served,
@@ -183,7 +184,7 @@ class FullContext:
 async def test_a_status_waits_for_a_first_answer_that_is_under_way() -> None:
     """GRPC cannot send headers twice: the client would never hear the status."""
     context = FullContext()
-    call = Call(context, "Animate", SILENT, read_timeout_s=60)
+    call = Call(context, "Animate", SILENT, UNTRACED, read_timeout_s=60)
     sending = asyncio.create_task(call.send("started"))
     await asyncio.sleep(0)
     sending.cancel()

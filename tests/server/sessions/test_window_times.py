@@ -84,7 +84,7 @@ def test_work_begins_when_the_audio_is_there() -> None:
     times = iter([0.0, 0.0, 0.5, 1.0, 9.0, 9.5, 11.0])
     stopwatch = Stopwatch(SILENT, lambda: next(times))
     for stage in ("audio", "condition", "audio", "features", "denoise"):
-        stopwatch.lap(stage)
+        stopwatch.begin(stage)
     assert stopwatch.finish(17) == Work(17, 2.0, 2.5)
 
 

@@ -13,7 +13,7 @@ import pytest
 from server.errors import EngineUnavailableError
 from server.settings import DEFAULT_PORT, Settings
 from server.triton import keeper as keeper_module
-from server.triton.keeper import TritonKeeper
+from server.triton.keeper import TritonKeeper, trace_options
 from server.triton.ports import USUAL_PORTS, Ports, choose_ports
 from server.triton.process import RunningTriton
 
@@ -104,11 +104,21 @@ async def test_a_triton_is_up_when_it_can_be_reached(tritons: Tritons) -> None:
     assert running.cancelled()
 
 
-@pytest.mark.parametrize(("use", "options"), [("auto", ["--allow-client-shm=true"]), ("off", [])])
-async def test_a_triton_is_allowed_to_share_memory_unless_it_must_not(
-    tritons: Tritons, use: str, options: list[str]
+URL = "http://collector:4318/v1/traces"
+
+
+@pytest.mark.parametrize(
+    ("stated", "options"),
+    [
+        ({"triton_shared_memory": "auto"}, ["--allow-client-shm=true"]),
+        ({"triton_shared_memory": "off"}, []),
+        ({"triton_shared_memory": "off", "triton_traces_url": URL}, trace_options(URL)),
+    ],
+)
+async def test_a_triton_is_told_to_share_memory_and_to_trace_as_is_stated(
+    tritons: Tritons, stated: dict[str, str], options: list[str]
 ) -> None:
-    keeper = TritonKeeper(Settings.model_validate({"port": 0, "triton_shared_memory": use}))
+    keeper = TritonKeeper(Settings.model_validate({"port": 0, **stated}))
     running = asyncio.create_task(keeper.run(lambda: None, tritons.live))
     await asked_again(tritons)
     assert tritons.options == options
