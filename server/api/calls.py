@@ -209,7 +209,11 @@ class Call:
         try:
             async with asyncio.timeout(self._read_timeout_s):
                 writing = self._context.write(message)
-                await (self._opened(writing) if self._opening is None else writing)
+                try:
+                    await (self._opened(writing) if self._opening is None else writing)
+                except grpc.aio.InternalError:
+                    # The client is gone, and gRPC is about to cancel the call for it.
+                    await asyncio.Event().wait()
         except TimeoutError as error:
             raise SlowReaderError(self._read_timeout_s) from error
         ended_s = now()

@@ -26,6 +26,7 @@ from tests.support.serving import (
     small_windows,
     speech,
     start,
+    until,
 )
 
 NO_MESSAGES = {
@@ -194,3 +195,33 @@ async def test_a_status_waits_for_a_first_answer_that_is_under_way() -> None:
     context.room.set()
     await failing
     assert context.said == ["started", "status"]
+
+
+async def test_a_client_that_is_gone_is_no_error_of_the_servers(server: Served) -> None:
+    """Where its connection breaks off, gRPC fails what is being sent before it cancels the call."""
+
+    class Gone(FullContext):
+        async def write(self, message: str) -> None:
+            raise grpc.aio.InternalError
+
+        def time_remaining(self) -> None:
+            return None
+
+        def peer(self) -> str:
+            return "ipv4:127.0.0.1:1"
+
+    context: Any = Gone()
+
+    async def handle() -> None:
+        async with serving(context, "M", server.gateway) as call:
+            await call.send("frame")
+
+    with capture_logs() as logs:
+        handling = asyncio.create_task(handle())
+        await until(lambda: bool(logs))
+        await asyncio.sleep(0)
+        handling.cancel()
+        await asyncio.wait([handling])
+    assert handling.cancelled()
+    assert logs[-1]["status"] == "CANCELLED"
+    assert context.said == []
