@@ -82,6 +82,14 @@ traces: $(GATEWAY)/ready ## Add what tracing needs to the gateway's environment
 soak: $(EXPORT)/ready-dev $(TRITON)/ready ## Stream half an hour and see that nothing grows or slows down
 	$(EXPORT)/bin/python -m tests.soak $(DEMO_REPOSITORY) --minutes 30
 
+.PHONY: chaos
+chaos: $(EXPORT)/ready-dev $(TRITON)/ready $(TINY_REPOSITORY)/manifest.json ## Break what can break, and write what clients saw of it: docs/reliability.md
+	$(EXPORT)/bin/python -m tests.reports.reliability $(DEMO_REPOSITORY)
+
+.PHONY: cluster
+cluster: $(EXPORT)/ready-dev $(TRITON)/ready $(TINY_REPOSITORY)/manifest.json ## Restart two gateways and two Tritons behind Envoy under load
+	$(EXPORT)/bin/python -m tests.chaos.cluster
+
 .PHONY: perf
 perf: $(GATEWAY)/ready $(TRITON)/ready ## Measure each network of REPOSITORY with Triton's perf_analyzer
 	$(GATEWAY)/bin/python -m tests.perf $(REPOSITORY) --triton-venv $(TRITON) $(ARGS)

@@ -1,7 +1,7 @@
 """A gateway whose real Triton has too little memory for what streams ask of it."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -10,17 +10,12 @@ import pytest
 from echomimic.v1 import avatar_service_pb2 as pb
 
 from server.manifest import FILE, read_manifest
-from server.triton.contract import PIXELS_PER_LATENT
-from server.triton.installation import BACKENDS
-from tests.support import short_backend
 from tests.support.gateway_process import TRITON_VENV, Running, gateway
 from tests.support.paths import TINY_REPOSITORY
 from tests.support.serving import frames, said, speech, start
+from tests.support.short_backend import ENVIRONMENT, LARGE, PLENTY, change, leave_room, shorten
 
-LARGE, SMALL = 128, 64
-FRAME = (LARGE // PIXELS_PER_LATENT) ** 2
-"""Latents of a latent frame: a window of 5 frames has 2, one of 9 has 3, and a step has 2 rows."""
-PLENTY = 99
+SMALL = 64
 SHORT = ("denoiser", "vae_decoder")
 LIGHT = "vae_decoder_light"
 
@@ -55,22 +50,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
     )
     (repository / FILE).write_text(offered.model_dump_json())
-    for network in SHORT:
-        change(
-            repository / network / "config.pbtxt",
-            {'"onnxruntime"': '"python"', '"model.onnx"': '"model.py"'},
-        )
-        (repository / network / "1" / "model.py").write_text(short_backend.SOURCE)
-        leave_room(repository, PLENTY, network)
+    shorten(repository, *SHORT)
     return repository
-
-
-def change(file: Path, words: Mapping[str, str]) -> None:
-    written = file.read_text()
-    for old, new in words.items():
-        assert old in written
-        written = written.replace(old, new)
-    file.write_text(written)
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +59,8 @@ def running(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("gateway")
     # A trial that finds no room would have Triton replaced.
     words = ("--lower-when-out-of-memory", "--health-interval-s=600")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(short_backend.VARIABLE, str(BACKENDS / "onnxruntime" / "model.py"))
-        with gateway(folder, *words, repository=repository) as it:
-            yield it
-
-
-def leave_room(repository: Path, frames: float, network: str = "denoiser") -> None:
-    (repository / network / "1" / "room").write_text(str(round(frames * FRAME)))
+    with gateway(folder, *words, repository=repository, variables=ENVIRONMENT) as it:
+        yield it
 
 
 def stream(running: Running) -> tuple[np.ndarray, list[str]]:

@@ -20,6 +20,7 @@ from tritonclient.utils import np_to_triton_dtype
 
 from server.triton.container import Installation
 from server.triton.installation import TritonInstallation
+from server.triton.ports import FREE_PORTS, Ports
 from server.triton.process import RunningTriton, Threads, start_triton
 from server.triton.workdir import regions
 from tests.support.paths import ROOT
@@ -45,13 +46,14 @@ def find_installation() -> TritonInstallation:
 
 
 @contextmanager
-def served(repository: Path, scratch: Path) -> Iterator[RunningTriton]:
+def served(repository: Path, scratch: Path, ports: Ports = FREE_PORTS) -> Iterator[RunningTriton]:
     """Triton for synchronous fixtures, which outlive the event loop of a test."""
     context = start_triton(
         find_installation(),
         repository,
         runtime_dir=scratch,
         log_path=scratch / "triton.log",
+        ports=ports,
         threads=Threads(intra_op=1),
         startup_deadline_s=60.0,
     )
