@@ -187,6 +187,14 @@ class AsyncAnimation(AsyncAnswers):
         """
         await self._put([wire.listening_request(active)])
 
+    async def ping(self, ping_id: str = "") -> None:
+        """Asks whether the server is there; `Pong` answers it, before the frames that wait.
+
+        Raises:
+            CallEndedError: the call has ended.
+        """
+        await self._put([wire.ping_request(ping_id)])
+
     async def update(self, update_id: str, generation: GenerationSettings) -> None:
         """Changes settings of the frames that no window has been begun for; what is None stays.
 

@@ -89,6 +89,8 @@ class AvatarClient:
         idle: IdleMode | None = None,
         pace: Pace | None = None,
         buffer_s: float | None = None,
+        audio_position_interval_s: float | None = None,
+        heartbeat_interval_s: float | None = None,
         **options: Unpack[CallOptions],
     ) -> Animation:
         """Streams speech in and frames out.
@@ -103,6 +105,10 @@ class AvatarClient:
             pace: whether frames leave when they are due, or as they are made; None is the latter.
             buffer_s: how much of an utterance is made before it is played; None is the server's
                 default. Where either is stated, `BufferState` tells how full it is.
+            audio_position_interval_s: how often `AudioPosition` tells how far the audio has got, at
+                most; None is never.
+            heartbeat_interval_s: after how long without another message a `Heartbeat` comes; None
+                is never.
             options: see `CallOptions`.
 
         Raises:
@@ -120,6 +126,8 @@ class AvatarClient:
             idle=idle,
             pace=pace,
             buffer_s=buffer_s,
+            audio_position_interval_s=audio_position_interval_s,
+            heartbeat_interval_s=heartbeat_interval_s,
         )
         call = Animation(self._stub, self._target, start, audio_format, self._grpc_options(options))
         if audio is not None:

@@ -264,6 +264,28 @@ class StreamExpiring:
     """How much more audio there may be, or how long the server waits."""
 
 
+@dataclass(frozen=True, slots=True)
+class AudioPosition:
+    """How far the audio of a stream has got, in samples from its beginning."""
+
+    received_samples: int
+    """How many the server has received."""
+    animated_samples: int
+    """Where the last frame of speech sent ends; another stream has to be sent what follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """Answers a ping."""
+
+    ping_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The stream is alive; nothing else was sent for a while."""
+
+
 Event = (
     Frame
     | UtteranceEvent
@@ -276,6 +298,9 @@ Event = (
     | Progress
     | BufferState
     | StreamExpiring
+    | AudioPosition
+    | Pong
+    | Heartbeat
 )
 """What a call may answer between `started` and its summary."""
 
@@ -340,6 +365,10 @@ class Started:
     """How much of an utterance is made before it is played."""
     blink_over_speech: bool
     """Whether blinks are laid over speech."""
+    audio_position_interval_s: float | None
+    """At most one `AudioPosition` comes in so long; None is never."""
+    heartbeat_interval_s: float | None
+    """After so long without another message a `Heartbeat` comes; None is never."""
 
     @property
     def frames_per_second(self) -> Fraction:

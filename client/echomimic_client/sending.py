@@ -13,7 +13,7 @@ from echomimic_client.sources import Chunk, SampleCutter
 
 MAX_WAITING = 64
 """Messages that wait to be sent before `send` waits."""
-OUTLIVING = ("start", "update", "played", "resume", "listening")
+OUTLIVING = ("start", "update", "played", "resume", "listening", "ping")
 
 
 class Composer:

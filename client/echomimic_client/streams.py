@@ -180,6 +180,14 @@ class Animation(Answers):
         """
         self._queue.put([wire.listening_request(active)])
 
+    def ping(self, ping_id: str = "") -> None:
+        """Asks whether the server is there; `Pong` answers it, before the frames that wait.
+
+        Raises:
+            CallEndedError: the call has ended.
+        """
+        self._queue.put([wire.ping_request(ping_id)])
+
     def update(self, update_id: str, generation: GenerationSettings) -> None:
         """Changes settings of the frames that no window has been begun for; what is None stays.
 

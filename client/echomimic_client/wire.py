@@ -13,6 +13,7 @@ from echomimic_client.audio import AudioClip, AudioFormat, SampleEncoding
 from echomimic_client.film_kinds import FilmKind
 from echomimic_client.options import DEFAULT_GENERATION, DEFAULT_VIDEO, CallOptions
 from echomimic_client.results import (
+    AudioPosition,
     Avatar,
     BufferState,
     Event,
@@ -23,11 +24,13 @@ from echomimic_client.results import (
     FrameKind,
     Framing,
     GenerationSettings,
+    Heartbeat,
     IdleMode,
     Interrupted,
     Limits,
     Model,
     Pace,
+    Pong,
     Progress,
     Resumed,
     ResumeRefused,
@@ -59,6 +62,8 @@ Result = TypeVar(
     ServerWarning,
     Progress,
     StreamExpiring,
+    AudioPosition,
+    Pong,
 )
 
 FILMS: dict[FilmKind, pb.RenderOutput] = {
@@ -125,6 +130,8 @@ def start_request(
     idle: IdleMode | None,
     pace: Pace | None,
     buffer_s: float | None,
+    audio_position_interval_s: float | None,
+    heartbeat_interval_s: float | None,
 ) -> pb.AnimateRequest:
     """Returns the first message of an Animate stream."""
     start = pb.Start(
@@ -133,8 +140,13 @@ def start_request(
         pace=pb.PACE_UNSPECIFIED if pace is None else _PACES[pace],
         **_common(portrait, audio_format, options),
     )
-    if buffer_s is not None:
-        start.buffer.FromTimedelta(timedelta(seconds=buffer_s))
+    for duration, seconds in (
+        (start.buffer, buffer_s),
+        (start.audio_position_interval, audio_position_interval_s),
+        (start.heartbeat_interval, heartbeat_interval_s),
+    ):
+        if seconds is not None:
+            duration.FromTimedelta(timedelta(seconds=seconds))
     return pb.AnimateRequest(start=start)
 
 
@@ -152,6 +164,11 @@ def update_request(update_id: str, generation: GenerationSettings) -> pb.Animate
 def played_request(last_frame_index: int) -> pb.AnimateRequest:
     """Returns a report of what was played."""
     return pb.AnimateRequest(played=pb.Played(last_frame_index=last_frame_index))
+
+
+def ping_request(ping_id: str) -> pb.AnimateRequest:
+    """Asks whether the server is there."""
+    return pb.AnimateRequest(ping=pb.Ping(ping_id=ping_id))
 
 
 def listening_request(active: bool) -> pb.AnimateRequest:
@@ -215,7 +232,13 @@ def read_started(message: pb.Started) -> Started:
         pace="realtime" if message.pace == pb.PACE_REALTIME else "as_fast_as_possible",
         buffer_s=_seconds(message.buffer),
         blink_over_speech=message.blink_over_speech,
+        audio_position_interval_s=_interval(message, "audio_position_interval"),
+        heartbeat_interval_s=_interval(message, "heartbeat_interval"),
     )
+
+
+def _interval(message: pb.Started, name: str) -> float | None:
+    return _seconds(getattr(message, name)) if message.HasField(name) else None
 
 
 def read_summary(message: pb.Summary) -> Summary:
@@ -438,4 +461,7 @@ _EVENTS: dict[str, Callable[[Any], Event]] = {
     "stream_expiring": lambda message: _read(StreamExpiring, message),
     "warning": lambda message: _read(ServerWarning, message),
     "progress": lambda message: _read(Progress, message),
+    "audio_position": lambda message: _read(AudioPosition, message),
+    "pong": lambda message: _read(Pong, message),
+    "heartbeat": lambda _: Heartbeat(),
 }

@@ -13,7 +13,7 @@ from server.api.frames import Frames
 from server.api.requests import read_generation, read_start
 from server.errors import InvalidFieldError, LimitError
 from server.sessions.conversation import Conversation, converse
-from server.sessions.events import Frame, Interrupted
+from server.sessions.events import Frame, Interrupted, Sign
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Job
 from server.sessions.speech import AudioLimits
@@ -77,7 +77,8 @@ async def _answer(call: Call, conversation: Conversation, variant: Variant) -> N
         else:
             if isinstance(event, Interrupted):
                 frames.restart()
-            await call.send(responses.event(event, variant))
+            unasked = isinstance(event, Sign)
+            await call.send(responses.event(event, variant), unasked=unasked)
 
 
 async def _warn_of_the_end(gateway: Gateway, conversation: Conversation) -> None:
@@ -113,12 +114,14 @@ async def listen(
 async def _pass_on(call: Call, conversation: Conversation, idle_timeout_s: float) -> None:
     """Passes on messages; after the end of the audio it refuses whatever follows."""
 
-    async def next_message() -> pb.AnimateRequest | None:
+    async def next_message(*, is_silent: bool) -> pb.AnimateRequest | None:
         return await call.read_unless_idle(
-            pb.AnimateRequest, idle_timeout_s, lambda: conversation.is_working
+            pb.AnimateRequest, idle_timeout_s, lambda: conversation.is_working, is_silent=is_silent
         )
 
-    while (request := await next_message()) is not None:
+    is_ping = False
+    while (request := await next_message(is_silent=is_ping)) is not None:
+        is_ping = request.HasField("ping")
         match request.WhichOneof("message"):
             case "audio":
                 await conversation.push_audio(request.audio.data, field="audio.data")
@@ -130,6 +133,8 @@ async def _pass_on(call: Call, conversation: Conversation, idle_timeout_s: float
                 conversation.played(request.played.last_frame_index, field="played")
             case "resume":
                 await conversation.resume(field="resume")
+            case "ping":
+                conversation.ping(request.ping.ping_id, field="ping")
             case "listening":
                 conversation.listening(request.listening.active)
             case "update":

@@ -69,6 +69,8 @@ class Call:
         self._caller: Caller | None = None
         self.sent_at = 0.0
         """When the client was last answered, on the event loop's clock."""
+        self._quiet_since = 0.0
+        """Since when the client has said nothing, on that clock."""
         self.recorder = recorder
         self._method = method
         self._session_id = ""
@@ -162,9 +164,20 @@ class Call:
         return request
 
     async def read_unless_idle(
-        self, kind: type[M], idle_timeout_s: float, is_working: Callable[[], bool]
+        self,
+        kind: type[M],
+        idle_timeout_s: float,
+        is_working: Callable[[], bool],
+        *,
+        is_silent: bool = False,
     ) -> M | None:
         """Returns the client's next message; time counts while nothing is done or sent for it.
+
+        Args:
+            kind: of the method's requests.
+            idle_timeout_s: how long the client may be silent.
+            is_working: tells whether something is done for it.
+            is_silent: whether the message before was no word, so that the silence before goes on.
 
         Raises:
             IdleClientError: the client has been silent for too long.
@@ -172,16 +185,17 @@ class Call:
         """
         reading = asyncio.ensure_future(self.read(kind))
         now = asyncio.get_running_loop().time
-        quiet_since = now()
+        if not is_silent:
+            self._quiet_since = now()
         try:
             while True:
-                left_s = idle_timeout_s - (now() - max(quiet_since, self.sent_at))
+                left_s = idle_timeout_s - (now() - max(self._quiet_since, self.sent_at))
                 done, _ = await asyncio.wait([reading], timeout=left_s)
                 if done:
                     return reading.result()
                 if is_working():
-                    quiet_since = now()
-                elif now() - max(quiet_since, self.sent_at) >= idle_timeout_s:
+                    self._quiet_since = now()
+                elif now() - max(self._quiet_since, self.sent_at) >= idle_timeout_s:
                     raise IdleClientError(idle_timeout_s)
         finally:
             reading.cancel()

@@ -1,11 +1,13 @@
 """Client messages to checked jobs. Every refusal names the field and the remedy."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 from echomimic.v1 import avatar_service_pb2 as pb
+from google.protobuf import duration_pb2
 
 from server.animation.clip import MIN_FRAMES, ExactClip
 from server.animation.defaults import SETTINGS
@@ -19,6 +21,7 @@ from server.pictures.encoding import FrameEncoding
 from server.pictures.face import FaceBox
 from server.pictures.framing import Framing
 from server.sessions import jobs
+from server.sessions.announcing import Intervals
 from server.sessions.jobs import IdleMode, Job, Offer, VideoFormat
 from server.sessions.pacer import Pace
 from server.sessions.retiming import OWN_RATE, Retiming
@@ -62,6 +65,8 @@ FRAMINGS: dict[pb.PortraitFraming, Framing] = {
     pb.PORTRAIT_FRAMING_HEAD_AND_SHOULDERS: Framing.HEAD_AND_SHOULDERS,
 }
 
+MIN_POSITION_S, MIN_HEARTBEAT_S, MAX_INTERVAL_S = 0.2, 1.0, 3600.0
+"""How often a client may ask to be told something."""
 Sizes = Sequence[tuple[int, int]]
 """Widths and heights that may be asked for; the first is the default."""
 
@@ -87,6 +92,10 @@ def read_start(message: pb.AnimateRequest, offer: Offer, avatar: Avatar | None) 
         pace=_pace(start, offer),
         idle=_idle(start, offer),
         blinks=_blinks(start, offer, "start.blink_over_speech"),
+        intervals=Intervals(
+            _interval(start, "audio_position_interval", MIN_POSITION_S),
+            _interval(start, "heartbeat_interval", MIN_HEARTBEAT_S),
+        ),
     )
 
 
@@ -159,13 +168,25 @@ def _pace(start: pb.Start, offer: Offer) -> Pace:
         raise InvalidFieldError("start.pace", "is unknown; ask for REALTIME or leave it out")
     buffer_s = offer.settings.buffer_seconds
     if start.HasField("buffer"):
-        buffer_s = start.buffer.seconds + start.buffer.nanos / NANOSECONDS
+        buffer_s = _seconds(start.buffer)
         check_range(buffer_s, 0, MAX_BUFFER_S, "start.buffer")
     return Pace(
         is_realtime=start.pace == pb.PACE_REALTIME,
         buffer_s=buffer_s,
         is_told=bool(start.pace) or start.HasField("buffer"),
     )
+
+
+def _interval(start: pb.Start, name: str, least_s: float) -> float:
+    if not start.HasField(name):
+        return math.inf
+    interval_s = _seconds(getattr(start, name))
+    check_range(interval_s, least_s, MAX_INTERVAL_S, f"start.{name}")
+    return interval_s
+
+
+def _seconds(duration: duration_pb2.Duration) -> float:
+    return duration.seconds + duration.nanos / NANOSECONDS
 
 
 def _read_job(

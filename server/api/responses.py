@@ -1,5 +1,6 @@
 """Results to protobuf messages."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.metadata import version
@@ -25,13 +26,17 @@ from server.errors import InvalidFieldError
 from server.pictures.encoding import FrameEncoding
 from server.sessions.events import (
     Answer,
+    AudioPosition,
     BufferState,
     Expiring,
     Frame,
+    Heartbeat,
     Interrupted,
     Notice,
+    Pong,
     Resumed,
     ResumeRefused,
+    Sign,
     Updated,
     UpdateRefused,
     UtteranceBegan,
@@ -82,6 +87,8 @@ def started(job: Job, offer: Offer, times: WindowTimes, request_id: str) -> pb.S
         pace=pb.PACE_REALTIME if job.pace.is_realtime else pb.PACE_AS_FAST_AS_POSSIBLE,
         buffer=_seconds(job.pace.buffer_s),
         blink_over_speech=job.blinks,
+        audio_position_interval=_interval(job.intervals.position_s),
+        heartbeat_interval=_interval(job.intervals.heartbeat_s),
     )
 
 
@@ -117,7 +124,7 @@ def _kind(frame: Frame) -> pb.FrameKind:
 
 
 def event(
-    event: Answer | UtteranceBegan | UtteranceEnded | BufferState, variant: Variant
+    event: Answer | Sign | UtteranceBegan | UtteranceEnded | BufferState, variant: Variant
 ) -> pb.AnimateResponse:
     """Returns what a conversation answers besides frames."""
     match event:
@@ -139,6 +146,12 @@ def event(
             return pb.AnimateResponse(interrupted=pb.Interrupted(**asdict(event)))
         case Resumed():
             return pb.AnimateResponse(resumed=pb.Resumed(**asdict(event)))
+        case AudioPosition():
+            return pb.AnimateResponse(audio_position=pb.AudioPosition(**asdict(event)))
+        case Pong():
+            return pb.AnimateResponse(pong=pb.Pong(ping_id=event.ping_id))
+        case Heartbeat():
+            return pb.AnimateResponse(heartbeat=pb.Heartbeat())
         case ResumeRefused():
             return pb.AnimateResponse(resume_refused=pb.ResumeRefused(**asdict(event)))
 
@@ -304,6 +317,10 @@ def _limits(offer: Offer) -> pb.Limits:
         avatar_lifetime=_seconds(settings.avatar_lifetime_s),
         max_resumable_audio=_seconds(settings.resumable_audio_s),
     )
+
+
+def _interval(seconds: float) -> duration_pb2.Duration | None:
+    return None if math.isinf(seconds) else _seconds(seconds)
 
 
 def _seconds(seconds: float) -> duration_pb2.Duration:

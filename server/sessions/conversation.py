@@ -21,11 +21,12 @@ from server.animation.defaults import GenerationSettings
 from server.animation.economy import Economy
 from server.animation.generation import seeded_noise
 from server.audio.clock import Clock
-from server.errors import AvatarError, cause_of
+from server.errors import AvatarError, InvalidFieldError, cause_of
 from server.notices import Notice
 from server.pictures.portrait import Picture
+from server.sessions.announcing import Announcer
 from server.sessions.drawing import Drawing
-from server.sessions.events import Event, Expiring, Frame, Updated, UpdateRefused
+from server.sessions.events import Event, Expiring, Frame, Pong, Updated, UpdateRefused
 from server.sessions.gateway import Gateway
 from server.sessions.hearing import MAX_WAITING_UTTERANCES, Hearing
 from server.sessions.idle import Coming, Idle
@@ -41,6 +42,8 @@ from server.sessions.resumption import Resumption
 from server.sessions.speech import AudioLimits, Speech
 from server.sessions.stating import Stated
 from server.sessions.updates import Update, Updates
+
+MAX_PING_ID_BYTES = 128
 
 log = structlog.get_logger()
 
@@ -90,7 +93,8 @@ class Conversation:
         self._playback = Playback(rate)
         kept = KeptAudio(job.audio_format, limits.resumable_s, MAX_WAITING_UTTERANCES)
         self._resumption = Resumption(kept, self._playback)
-        self._outbox = Outbox(self._capacity, pacer, self._playback, self._idle)
+        announcer = Announcer(job.intervals, self.report)
+        self._outbox = Outbox(self._capacity, pacer, self._playback, announcer, self._idle)
         self._hearing = Hearing(
             job.audio_format,
             self._retiming.frame_rate,
@@ -167,6 +171,18 @@ class Conversation:
         """Drops the audio of all that was said and has not been drawn."""
         self._hearing.drop()
         self._drawing.drop()
+
+    def ping(self, ping_id: str, *, field: str) -> None:
+        """Answers with `Pong`, before all that waits.
+
+        Raises:
+            InvalidFieldError: the id is too long.
+            LimitError: the client reads none of the answers to what it sends.
+        """
+        if len(ping_id.encode()) > MAX_PING_ID_BYTES:
+            problem = f"is longer than {MAX_PING_ID_BYTES} bytes"
+            raise InvalidFieldError(f"{field}.ping_id", problem)
+        self._outbox.pong(Pong(ping_id))
 
     def listening(self, active: bool) -> None:
         """Says whether the other person talks; idle frames are of a listener then."""

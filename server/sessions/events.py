@@ -7,6 +7,9 @@ UtteranceEnded          its last frame has left
 Interrupted             nothing said before it follows
 Resumed                 what was interrupted is said again
 ResumeRefused           nothing is said again
+AudioPosition           how far the audio has got
+Pong                    the client has asked whether anybody is there
+Heartbeat               nothing else was said for a while
 BufferState             how much is made that is not due yet
 Updated                 other settings are in force
 UpdateRefused           settings stay as they are
@@ -170,6 +173,28 @@ class Expiring:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class AudioPosition:
+    """How many samples were received, and where the last frame of speech that has left ends."""
+
+    received_samples: int
+    animated_samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """Answers a client that asks whether anybody is there, by the name that it gave."""
+
+    ping_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Nothing else was said for a while."""
+
+
 Answer = Notice | Updated | UpdateRefused | Expiring | Interrupted | Resumed | ResumeRefused
 """What no interruption drops."""
-Event = Answer | UtteranceBegan | Frame | UtteranceEnded | BufferState
+Sign = AudioPosition | Pong | Heartbeat
+"""What is no answer to anything said."""
+Event = Answer | Sign | UtteranceBegan | Frame | UtteranceEnded | BufferState

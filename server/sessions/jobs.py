@@ -20,6 +20,7 @@ from server.audio.pcm import AudioFormat
 from server.manifest import Manifest, ManifestError
 from server.pictures.encoding import FrameEncoding
 from server.pictures.mesh import has_mesh
+from server.sessions.announcing import NEVER, Intervals
 from server.sessions.pacer import AT_ONCE, Pace
 from server.sessions.retiming import OWN_RATE, Retiming
 from server.sessions.sitter import Avatar, Sitter
@@ -71,6 +72,8 @@ class Job:
     """What is shown while nobody speaks."""
     blinks: bool = False
     """Whether blinks are laid over speech in which the model has not blinked for a while."""
+    intervals: Intervals = NEVER
+    """How often the client is told how far its audio is, and that the stream is alive."""
     pace: Pace = AT_ONCE
     """When frames leave, and what is told of it."""
     exact: ExactClip | None = None

@@ -7,7 +7,7 @@ index as they leave, so that what is dropped leaves no gap. When they leave the 
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -15,12 +15,14 @@ from enum import Enum
 from echomimic_client.playback import EARLY_S
 from server.errors import LimitError
 from server.pictures.portrait import Picture
+from server.sessions.announcing import Announcer
 from server.sessions.events import (
     Answer,
     Blink,
     Event,
     Frame,
     Interrupted,
+    Pong,
     UtteranceBegan,
     UtteranceEnded,
 )
@@ -54,7 +56,12 @@ class Outbox:
     """A queue that holds a bounded number of pictures, and the state of what has left it."""
 
     def __init__(
-        self, capacity: int, pacer: Pacer, playback: Playback, idle: Idle | None = None
+        self,
+        capacity: int,
+        pacer: Pacer,
+        playback: Playback,
+        announcer: Announcer,
+        idle: Idle | None = None,
     ) -> None:
         """Begins empty.
 
@@ -62,11 +69,13 @@ class Outbox:
             capacity: pictures that may wait: a buffer of the pacer's at least.
             pacer: says when pictures may leave.
             playback: told which have left.
+            announcer: tells what is to be said as time passes.
             idle: gives frames for between utterances, if there are to be any.
         """
         self._capacity = capacity
         self._pacer = pacer
         self._playback = playback
+        self._announcer = announcer
         self._idle = idle
         self._is_speaking = False
         """Whether an utterance has begun to leave, and not ended."""
@@ -74,6 +83,7 @@ class Outbox:
         """The last one that has begun to leave."""
         self._waiting: deque[_Drawn | Speech | Answer | _Mark] = deque()
         self._pictures = 0
+        self._pongs: deque[Pong] = deque()
         self._changed = asyncio.Event()
         self._frames = 0
         self._next_sample = 0
@@ -81,7 +91,7 @@ class Outbox:
     @property
     def is_empty(self) -> bool:
         """Whether everything has left."""
-        return not self._waiting
+        return not self._waiting and not self._pongs
 
     async def picture(
         self, speech: Speech, number: int, picture: Picture, blink: Blink | None = None
@@ -115,10 +125,14 @@ class Outbox:
         Raises:
             LimitError: the client reads none of the answers to what it sends.
         """
-        if len(self._waiting) - self._pictures >= MAX_UNREAD_ANSWERS:
-            problem = f"{MAX_UNREAD_ANSWERS} answers have not been read; read while you write"
-            raise LimitError("max_unread_answers", problem)
+        self._check_read()
         self._add(answer)
+
+    def pong(self, pong: Pong) -> None:
+        """Adds what goes before all that waits; errors are those of `answer`."""
+        self._check_read()
+        self._pongs.append(pong)
+        self._changed.set()
 
     def wake(self) -> None:
         """Says that there may be an idle frame."""
@@ -151,8 +165,13 @@ class Outbox:
 
     async def events(self) -> AsyncIterator[Event]:
         """Yields what is added until the end, as it is taken."""
+        async for event in self._events():
+            self._announcer.sent()
+            yield event
+
+    async def _events(self) -> AsyncIterator[Event]:
         while True:
-            for told in self._pacer.news():
+            for told in self._news():
                 yield told
             hold_s = self._hold_s()
             # Where both are due, speech is: two clocks tell when, in sums of fractions.
@@ -162,7 +181,8 @@ class Outbox:
                     self._frames += 1
                     yield await self._idle.frame(self._frames - 1, self._next_sample)
                 else:
-                    await self._until_changed(min(hold_s, idle_s, self._pacer.rest_s))
+                    rest_s = min(self._pacer.rest_s, self._announcer.rest_s)
+                    await self._until_changed(min(hold_s, idle_s, rest_s))
                 continue
             item = self._waiting.popleft()
             match item:
@@ -185,6 +205,13 @@ class Outbox:
                     return
                 case _:
                     yield item
+
+    def _news(self) -> Iterator[Event]:
+        """Yields what goes before all that waits."""
+        while self._pongs:
+            yield self._pongs.popleft()
+        yield from self._pacer.news()
+        yield from self._announcer.news(self._next_sample)
 
     def _hold_s(self) -> float:
         """Returns seconds until what is next may leave; infinity where nobody knows yet."""
@@ -211,6 +238,11 @@ class Outbox:
         self._playback.left(index, drawn.number, speech.first_sample, self._next_sample)
         sample = speech.sample_of(drawn.number)
         return Frame(index, speech.number, sample, drawn.picture, blink=drawn.blink)
+
+    def _check_read(self) -> None:
+        if len(self._waiting) - self._pictures + len(self._pongs) >= MAX_UNREAD_ANSWERS:
+            problem = f"{MAX_UNREAD_ANSWERS} answers have not been read; read while you write"
+            raise LimitError("max_unread_answers", problem)
 
     def _add(self, item: _Drawn | Speech | Answer | _Mark) -> None:
         self._waiting.append(item)

@@ -17,12 +17,15 @@ from echomimic_client.audio import AudioFormat
 from echomimic_client.blocking import AvatarClient
 from echomimic_client.errors import CallEndedError, CallError
 from echomimic_client.results import (
+    AudioPosition,
     BufferState,
     ExactClip,
     FaceBox,
     Frame,
     GenerationSettings,
+    Heartbeat,
     Interrupted,
+    Pong,
     Progress,
     Resumed,
     ResumeRefused,
@@ -129,6 +132,33 @@ async def test_a_gateway_understands_them(tmp_path: Path) -> None:
         UtteranceEvent(0, "ended", 24, RATE),
         Interrupted(24, RATE, 24, RATE, 0),
     ]
+
+
+async def test_a_gateway_tells_positions_answers_pings_and_shows_that_it_is_there(
+    tmp_path: Path,
+) -> None:
+    async with (
+        gateway.served(FakeEngine(), tmp_path, gateway.small_windows()) as running,
+        AsyncAvatarClient(running.address) as client,
+        client.animate(
+            gateway.portrait(),
+            audio_format=PCM,
+            audio_position_interval_s=0.2,
+            heartbeat_interval_s=1.0,
+        ) as stream,
+    ):
+        started = await stream.wait_until_started()
+        assert (started.audio_position_interval_s, started.heartbeat_interval_s) == (0.2, 1.0)
+        await stream.send(gateway.speech(RATE).tobytes())
+        await stream.end_of_utterance()
+        await stream.ping("mine")
+        events: list[Any] = []
+        async for event in stream.events():
+            events.append(event)
+            if isinstance(event, Heartbeat):
+                await stream.end()
+    assert Pong("mine") in events
+    assert AudioPosition(RATE, RATE) in events
 
 
 async def test_a_gateway_listens(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ CHECK_OUTCOME_ERROR: CheckOutcome
 CHECK_OUTCOME_NOT_CHECKED: CheckOutcome
 
 class AnimateRequest(_message.Message):
-    __slots__ = ("start", "audio", "end_of_utterance", "update", "interrupt", "end", "played", "resume", "listening")
+    __slots__ = ("start", "audio", "end_of_utterance", "update", "interrupt", "end", "played", "resume", "listening", "ping")
     START_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     END_OF_UTTERANCE_FIELD_NUMBER: _ClassVar[int]
@@ -141,6 +141,7 @@ class AnimateRequest(_message.Message):
     PLAYED_FIELD_NUMBER: _ClassVar[int]
     RESUME_FIELD_NUMBER: _ClassVar[int]
     LISTENING_FIELD_NUMBER: _ClassVar[int]
+    PING_FIELD_NUMBER: _ClassVar[int]
     start: Start
     audio: AudioChunk
     end_of_utterance: EndOfUtterance
@@ -150,10 +151,11 @@ class AnimateRequest(_message.Message):
     played: Played
     resume: Resume
     listening: Listening
-    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., audio: _Optional[_Union[AudioChunk, _Mapping]] = ..., end_of_utterance: _Optional[_Union[EndOfUtterance, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., interrupt: _Optional[_Union[Interrupt, _Mapping]] = ..., end: _Optional[_Union[End, _Mapping]] = ..., played: _Optional[_Union[Played, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., listening: _Optional[_Union[Listening, _Mapping]] = ...) -> None: ...
+    ping: Ping
+    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., audio: _Optional[_Union[AudioChunk, _Mapping]] = ..., end_of_utterance: _Optional[_Union[EndOfUtterance, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., interrupt: _Optional[_Union[Interrupt, _Mapping]] = ..., end: _Optional[_Union[End, _Mapping]] = ..., played: _Optional[_Union[Played, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., listening: _Optional[_Union[Listening, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ...) -> None: ...
 
 class AnimateResponse(_message.Message):
-    __slots__ = ("started", "frame", "utterance", "interrupted", "warning", "summary", "updated", "update_refused", "buffer", "stream_expiring", "resumed", "resume_refused")
+    __slots__ = ("started", "frame", "utterance", "interrupted", "warning", "summary", "updated", "update_refused", "buffer", "stream_expiring", "resumed", "resume_refused", "audio_position", "pong", "heartbeat")
     STARTED_FIELD_NUMBER: _ClassVar[int]
     FRAME_FIELD_NUMBER: _ClassVar[int]
     UTTERANCE_FIELD_NUMBER: _ClassVar[int]
@@ -166,6 +168,9 @@ class AnimateResponse(_message.Message):
     STREAM_EXPIRING_FIELD_NUMBER: _ClassVar[int]
     RESUMED_FIELD_NUMBER: _ClassVar[int]
     RESUME_REFUSED_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_POSITION_FIELD_NUMBER: _ClassVar[int]
+    PONG_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     started: Started
     frame: Frame
     utterance: UtteranceEvent
@@ -178,10 +183,13 @@ class AnimateResponse(_message.Message):
     stream_expiring: StreamExpiring
     resumed: Resumed
     resume_refused: ResumeRefused
-    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., utterance: _Optional[_Union[UtteranceEvent, _Mapping]] = ..., interrupted: _Optional[_Union[Interrupted, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., updated: _Optional[_Union[Updated, _Mapping]] = ..., update_refused: _Optional[_Union[UpdateRefused, _Mapping]] = ..., buffer: _Optional[_Union[Buffer, _Mapping]] = ..., stream_expiring: _Optional[_Union[StreamExpiring, _Mapping]] = ..., resumed: _Optional[_Union[Resumed, _Mapping]] = ..., resume_refused: _Optional[_Union[ResumeRefused, _Mapping]] = ...) -> None: ...
+    audio_position: AudioPosition
+    pong: Pong
+    heartbeat: Heartbeat
+    def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., utterance: _Optional[_Union[UtteranceEvent, _Mapping]] = ..., interrupted: _Optional[_Union[Interrupted, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., updated: _Optional[_Union[Updated, _Mapping]] = ..., update_refused: _Optional[_Union[UpdateRefused, _Mapping]] = ..., buffer: _Optional[_Union[Buffer, _Mapping]] = ..., stream_expiring: _Optional[_Union[StreamExpiring, _Mapping]] = ..., resumed: _Optional[_Union[Resumed, _Mapping]] = ..., resume_refused: _Optional[_Union[ResumeRefused, _Mapping]] = ..., audio_position: _Optional[_Union[AudioPosition, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
 
 class Start(_message.Message):
-    __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "video_format", "generation", "idle_frames", "continue_from_last_frame", "idle_mode", "blink_over_speech", "pace", "buffer")
+    __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "video_format", "generation", "idle_frames", "continue_from_last_frame", "idle_mode", "blink_over_speech", "pace", "buffer", "audio_position_interval", "heartbeat_interval")
     CLIENT_SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     PORTRAIT_FIELD_NUMBER: _ClassVar[int]
     AVATAR_ID_FIELD_NUMBER: _ClassVar[int]
@@ -194,6 +202,8 @@ class Start(_message.Message):
     BLINK_OVER_SPEECH_FIELD_NUMBER: _ClassVar[int]
     PACE_FIELD_NUMBER: _ClassVar[int]
     BUFFER_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_POSITION_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     client_session_id: str
     portrait: Portrait
     avatar_id: str
@@ -206,7 +216,9 @@ class Start(_message.Message):
     blink_over_speech: bool
     pace: Pace
     buffer: _duration_pb2.Duration
-    def __init__(self, client_session_id: _Optional[str] = ..., portrait: _Optional[_Union[Portrait, _Mapping]] = ..., avatar_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., idle_frames: _Optional[bool] = ..., continue_from_last_frame: _Optional[bool] = ..., idle_mode: _Optional[_Union[IdleMode, str]] = ..., blink_over_speech: _Optional[bool] = ..., pace: _Optional[_Union[Pace, str]] = ..., buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    audio_position_interval: _duration_pb2.Duration
+    heartbeat_interval: _duration_pb2.Duration
+    def __init__(self, client_session_id: _Optional[str] = ..., portrait: _Optional[_Union[Portrait, _Mapping]] = ..., avatar_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., idle_frames: _Optional[bool] = ..., continue_from_last_frame: _Optional[bool] = ..., idle_mode: _Optional[_Union[IdleMode, str]] = ..., blink_over_speech: _Optional[bool] = ..., pace: _Optional[_Union[Pace, str]] = ..., buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., audio_position_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class AudioChunk(_message.Message):
     __slots__ = ("data",)
@@ -249,6 +261,12 @@ class Listening(_message.Message):
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
     active: bool
     def __init__(self, active: _Optional[bool] = ...) -> None: ...
+
+class Ping(_message.Message):
+    __slots__ = ("ping_id",)
+    PING_ID_FIELD_NUMBER: _ClassVar[int]
+    ping_id: str
+    def __init__(self, ping_id: _Optional[str] = ...) -> None: ...
 
 class Portrait(_message.Message):
     __slots__ = ("image", "face_box", "strict", "framing")
@@ -353,7 +371,7 @@ class TeaCache(_message.Message):
     def __init__(self, threshold: _Optional[float] = ..., warm_up: _Optional[int] = ..., policy: _Optional[_Union[TeaCachePolicy, str]] = ..., off: _Optional[bool] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ("request_id", "client_session_id", "audio_format", "video_format", "generation", "windows", "limits", "idle_mode", "pace", "buffer", "blink_over_speech")
+    __slots__ = ("request_id", "client_session_id", "audio_format", "video_format", "generation", "windows", "limits", "idle_mode", "pace", "buffer", "blink_over_speech", "audio_position_interval", "heartbeat_interval")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     CLIENT_SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FORMAT_FIELD_NUMBER: _ClassVar[int]
@@ -365,6 +383,8 @@ class Started(_message.Message):
     PACE_FIELD_NUMBER: _ClassVar[int]
     BUFFER_FIELD_NUMBER: _ClassVar[int]
     BLINK_OVER_SPEECH_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_POSITION_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     client_session_id: str
     audio_format: AudioFormat
@@ -376,7 +396,9 @@ class Started(_message.Message):
     pace: Pace
     buffer: _duration_pb2.Duration
     blink_over_speech: bool
-    def __init__(self, request_id: _Optional[str] = ..., client_session_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., idle_mode: _Optional[_Union[IdleMode, str]] = ..., pace: _Optional[_Union[Pace, str]] = ..., buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., blink_over_speech: _Optional[bool] = ...) -> None: ...
+    audio_position_interval: _duration_pb2.Duration
+    heartbeat_interval: _duration_pb2.Duration
+    def __init__(self, request_id: _Optional[str] = ..., client_session_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., idle_mode: _Optional[_Union[IdleMode, str]] = ..., pace: _Optional[_Union[Pace, str]] = ..., buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., blink_over_speech: _Optional[bool] = ..., audio_position_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class WindowSettings(_message.Message):
     __slots__ = ("first_window_frames", "window_frames", "overlap_frames", "audio_lookahead", "audio_left_context", "advised_buffer", "ladder")
@@ -537,6 +559,24 @@ class UpdateRefused(_message.Message):
     field: str
     message: str
     def __init__(self, update_id: _Optional[str] = ..., reason: _Optional[str] = ..., field: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class AudioPosition(_message.Message):
+    __slots__ = ("received_samples", "animated_samples")
+    RECEIVED_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    ANIMATED_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    received_samples: int
+    animated_samples: int
+    def __init__(self, received_samples: _Optional[int] = ..., animated_samples: _Optional[int] = ...) -> None: ...
+
+class Pong(_message.Message):
+    __slots__ = ("ping_id",)
+    PING_ID_FIELD_NUMBER: _ClassVar[int]
+    ping_id: str
+    def __init__(self, ping_id: _Optional[str] = ...) -> None: ...
+
+class Heartbeat(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class Buffer(_message.Message):
     __slots__ = ("level", "filling", "underruns", "realtime_factor")

@@ -15,12 +15,14 @@ from server.audio.clock import Clock
 from server.audio.pcm import AudioFormat
 from server.errors import EngineUnavailableError, InvalidFieldError, LimitError
 from server.pictures.portrait import cropped, decode_portrait
+from server.sessions.announcing import NEVER, Announcer
 from server.sessions.conversation import Conversation, converse
 from server.sessions.events import (
     Event,
     Frame,
     Interrupted,
     Notice,
+    Pong,
     UtteranceBegan,
     UtteranceEnded,
 )
@@ -297,8 +299,9 @@ async def test_a_conversation_works_while_it_draws_and_not_while_it_waits_for_sp
 
 
 async def test_notices_survive_an_interruption_and_answers_are_bounded() -> None:
-    pacer = Pacer(AT_ONCE, Report(RATE, time.monotonic), lambda: False)
-    outbox = Outbox(4, pacer, Playback(Clock(RATE)))
+    report = Report(RATE, time.monotonic)
+    pacer = Pacer(AT_ONCE, report, lambda: False)
+    outbox = Outbox(4, pacer, Playback(Clock(RATE)), Announcer(NEVER, report))
     outbox.answer(Notice("A", "a"))
     outbox.interrupt(Resumable(0, 0))
     outbox.end()
@@ -308,3 +311,5 @@ async def test_notices_survive_an_interruption_and_answers_are_bounded() -> None
         outbox.interrupt(Resumable(0, 0))
     with pytest.raises(LimitError, match="max_unread_answers"):
         outbox.interrupt(Resumable(0, 0))
+    with pytest.raises(LimitError, match="max_unread_answers"):
+        outbox.pong(Pong("one more"))

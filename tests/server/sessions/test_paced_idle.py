@@ -15,6 +15,7 @@ from server.audio.pcm import AudioFormat
 from server.audio.timeline import AudioBudget
 from server.notices import Notice
 from server.pictures.portrait import Picture
+from server.sessions.announcing import NEVER, Announcer
 from server.sessions.events import (
     BufferState,
     Event,
@@ -60,7 +61,9 @@ class Scene:
         self.report = Report(SAMPLE_RATE, self.now, rate)
         self.idle = Idle(Portrait(), rate, self.now, self._coming, is_paced=True)
         pacer = Pacer(PACE, self.report, lambda: self.starving)
-        self.outbox = Outbox(CAPACITY, pacer, Playback(Clock(SAMPLE_RATE, rate)), self.idle)
+        playback = Playback(Clock(SAMPLE_RATE, rate))
+        announcer = Announcer(NEVER, self.report)
+        self.outbox = Outbox(CAPACITY, pacer, playback, announcer, self.idle)
         self.starving = False
         self.told: list[tuple[float, Event]] = []
         self._utterances = 0

@@ -15,6 +15,7 @@ from server.audio.pcm import AudioFormat
 from server.audio.timeline import AudioBudget
 from server.metrics import Metrics
 from server.notices import Notice
+from server.sessions.announcing import NEVER, Announcer
 from server.sessions.events import (
     BufferState,
     Event,
@@ -54,7 +55,9 @@ class Scene:
         self.starving = False
         self.metrics = Metrics("", "")
         pacer = Pacer(pace, self.report, lambda: self.starving, self.metrics)
-        self.outbox = Outbox(CAPACITY, pacer, Playback(Clock(16_000, RATE)))
+        self.outbox = Outbox(
+            CAPACITY, pacer, Playback(Clock(16_000, RATE)), Announcer(NEVER, self.report)
+        )
         self.told: list[Told] = []
         self._utterances = 0
 
