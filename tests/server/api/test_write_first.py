@@ -29,7 +29,7 @@ INTERRUPT = pb.AnimateRequest(interrupt=pb.Interrupt())
 PING = pb.AnimateRequest(ping=pb.Ping(ping_id="a" * 128))
 NARROW = [("grpc.http2.lookahead_bytes", 1024), ("grpc.http2.bdp_probe", 0)]
 """Small flow control windows, so that little fits on the way to the client."""
-STUCK_S = 60
+STUCK_S = 180
 
 CASES: dict[str, tuple[list[pb.AnimateRequest], dict[str, Any], str]] = {
     "speech": ([TENTH] * 200, {}, ""),

@@ -26,14 +26,14 @@ START = {
 }
 PAUSE, INTERRUPT, END = {"end_of_utterance": {}}, {"interrupt": {}}, {"end": {}}
 PING = {"ping": {"ping_id": "a" * 128}}
-STUCK_S = 60
+STUCK_S = 180
 
 CASES: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     "speech": ([TENTH] * 400, {}, ""),
     "utterances": ([TENTH, PAUSE] * 200, {}, ""),
     "interruptions": ([TENTH, INTERRUPT] * 200, {}, ""),
     "more than may wait": ([TENTH] * 400, {"max_buffered_audio_s": 2}, "LIMIT_EXCEEDED"),
-    "longer than frames may wait": ([TENTH] * 1_200, {"read_timeout_s": 0.3}, "SLOW_READER"),
+    "longer than frames may wait": ([TENTH] * 600, {"read_timeout_s": 0.3}, "SLOW_READER"),
 }
 
 

@@ -335,3 +335,96 @@ async def _interrupted(
 def _end_of(utterances: list[int], sample: int) -> int:
     """Returns where the utterance of a sample ends."""
     return next(int(end) for end in np.cumsum(utterances) if sample < end)
+
+
+STEP = st.one_of(
+    st.integers(1, 6_000),
+    st.sampled_from(["pause", "interrupt", "resume", "played"]),
+    st.sampled_from([0.0, 0.003]),
+)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    steps=st.lists(STEP, max_size=30),
+    engine_delay_s=st.sampled_from([0.0, 0.001]),
+    bound_s=st.sampled_from([0.3, 10.0]),
+)
+def test_any_order_at_any_time_keeps_places_true(
+    tmp_path: Path, steps: list[int | str | float], engine_delay_s: float, bound_s: float
+) -> None:
+    asyncio.run(_perform(tmp_path, steps, engine_delay_s, bound_s))
+
+
+async def _perform(
+    folder: Path, steps: list[int | str | float], engine_delay_s: float, bound_s: float
+) -> None:
+    engine = FakeEngine()
+    engine.delay_s = engine_delay_s
+    drawing = Gateway(Offer(small_windows(), manifest()), engine, tokenizer(folder))
+    limits = replace(LIMITS, resumable_s=bound_s)
+    async with converse(drawing, job(), limits) as conversation:
+        told: list[Event] = []
+
+        async def take() -> None:
+            async for event in conversation.events():
+                told.append(event)
+
+        taking = asyncio.create_task(take())
+        received = 0
+        for step in steps:
+            match step:
+                case int():
+                    await say(conversation, speech(step, seed=received))
+                    received += step
+                case float():
+                    await asyncio.sleep(step)
+                case "pause":
+                    await conversation.end_utterance()
+                case "interrupt":
+                    conversation.interrupt()
+                case "resume":
+                    await conversation.resume(field="resume")
+                case _:
+                    shown = [event for event in told if isinstance(event, Frame)]
+                    if shown:
+                        conversation.played(shown[-1].index, field="played")
+        await conversation.end()
+        await taking
+    _check_places(told, received)
+    assert sum(isinstance(event, Resumed | ResumeRefused) for event in told) == steps.count(
+        "resume"
+    )
+
+
+def _check_places(told: list[Event], received: int) -> None:
+    """Sees that frames follow each other, and show what follows from what was told before."""
+    expected, index, utterance = 0, 0, -1
+    may_skip = has_lost = False
+    for event in told:
+        match event:
+            case Interrupted():
+                assert event.last_frame_index == index - 1
+                assert event.resume_audio_sample + event.resumable_samples <= received
+                may_skip = True
+            case Resumed():
+                assert event.first_audio_sample < event.end_audio_sample
+                assert event.end_audio_sample + event.lost_samples <= received
+                expected, has_lost = event.first_audio_sample, event.lost_samples > 0
+                may_skip = has_lost
+            case UtteranceBegan():
+                assert (event.frame_index, event.utterance_id > utterance) == (index, True)
+                assert event.audio_sample >= expected
+                assert may_skip or event.audio_sample == expected
+                utterance, expected, may_skip = event.utterance_id, event.audio_sample, has_lost
+            case Frame():
+                assert (event.index, event.utterance_id) == (index, utterance)
+                assert event.audio_sample == expected
+                expected, index = expected + FRAME, index + 1
+            case UtteranceEnded():
+                assert expected - FRAME < event.audio_sample <= expected
+                expected = event.audio_sample
+            case _:
+                pass
