@@ -55,6 +55,10 @@ test: $(EXPORT)/ready-dev $(GATEWAY)/ready $(TRITON)/ready ## Run the linters an
 test-fast: $(EXPORT)/ready-dev $(GATEWAY)/ready ## Run the tests that need no Triton and no export: two minutes
 	$(PYTEST) -m 'not slow'
 
+.PHONY: fuzz
+fuzz: $(EXPORT)/ready-dev ## Send the server fifty times as much nonsense as `make test` does
+	$(PYTEST) tests/fuzz --hypothesis-profile=long $(ARGS)
+
 .PHONY: coverage
 coverage: $(EXPORT)/ready-dev $(GATEWAY)/ready ## Say which lines of the server and the client test-fast leaves out
 	$(PYTEST) -m 'not slow' --cov --cov-report term-missing:skip-covered

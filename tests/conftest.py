@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.reference import reference_folder
 
@@ -16,6 +17,10 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the slow tests first, so that no process is left alone with one in the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+settings.register_profile("long")
+"""Of the fuzz tests; see `tests.support.fuzzing`."""
 
 
 @pytest.fixture(scope="session")

@@ -102,9 +102,11 @@ async def _parts(request: Request, stream: AsyncGenerator[bytes]) -> dict[str, A
     except (FormParserError, ValueError, LookupError) as error:
         raise InvalidFieldError("body", "is no multipart/form-data") from error
     parts: dict[str, Any] = {}
-    for name, value in form.multi_items():
-        if name in parts:
-            raise InvalidFieldError(name[:100], "was sent twice; send it once")
-        parts[name] = await value.read() if isinstance(value, UploadFile) else value
-    await form.close()
+    try:
+        for name, value in form.multi_items():
+            if name in parts:
+                raise InvalidFieldError(name[:100], "was sent twice; send it once")
+            parts[name] = await value.read() if isinstance(value, UploadFile) else value
+    finally:
+        await form.close()
     return parts

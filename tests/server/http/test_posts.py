@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import io
 import json
 import os
@@ -317,6 +318,14 @@ async def test_a_long_sound_in_few_bytes_is_refused(site: Site) -> None:
     silence = wav(np.zeros(8000 * 301, np.int16), 8000, "FLAC")
     answer = await site.http.post("/v1/animate", files=parts(audio=("a", silence)))
     assert (answer.status_code, answer.json()["limit"]) == (413, "max_render_audio")
+
+
+async def test_what_is_sent_twice_is_refused_and_nothing_of_it_is_kept(site: Site) -> None:
+    answer = await site.http.post("/v1/animate", files=[*parts().items(), *parts().items()])
+    assert answer.status_code == 400
+    assert "was sent twice" in answer.json()["detail"]
+    # What is left open warns when it goes, and a warning is an error.
+    gc.collect()
 
 
 async def test_a_full_server_says_when_to_come_again(site: Site) -> None:
