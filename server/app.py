@@ -194,7 +194,10 @@ async def _run(
     engine = FailoverEngine(
         ScheduledEngine(endpoints), attempts=len(endpoints), wait_s=settings.triton_wait_s
     )
-    gateway = Gateway(offer, engine, tokenizer, encoded, recorder, access(settings), tracer)
+    gateway = Gateway(
+        *(offer, engine, tokenizer, encoded, recorder, access(settings), tracer),
+        engines=lambda: sum(endpoint.usable for endpoint in endpoints),
+    )
     server = make_server(settings, services(settings, gateway, works), health)
     encrypted = tls(settings)
     address = bind(server, settings, encrypted)

@@ -98,14 +98,11 @@ class CapacityError(AvatarError):
     """All places of a kind are taken."""
 
     limit: str
-    places: int
+    problem: str
     retry_after_s: float
 
     def __str__(self) -> str:
-        return (
-            f"all {self.places} places are taken (limit `{self.limit}`); "
-            f"try again in {self.retry_after_s:g} s"
-        )
+        return f"{self.problem} (limit `{self.limit}`); try again in {self.retry_after_s:g} s"
 
 
 @dataclass(eq=False)

@@ -126,6 +126,10 @@ class Metrics(Recorder):
             *("kind", "result"),
         )
         self._avatars = self._gauge("avatars", "Prepared portraits that are kept.")
+        self._load = self._gauge(
+            "load",
+            "What the streams at work take of each engine to keep up with speech, as measured.",
+        )
         self._lag_s = self._histogram(
             "loop_lag_seconds",
             "How long the event loop was held up, at each of many looks.",
@@ -187,6 +191,10 @@ class Metrics(Recorder):
     def avatars_kept(self, count: Callable[[], int]) -> None:
         """Asks from now on how many avatars are kept, whenever metrics are asked for."""
         self._avatars.set_function(count)
+
+    def loaded(self, load: Callable[[], float]) -> None:
+        """Asks from now on what streams take of the engines, whenever metrics are asked for."""
+        self._load.set_function(load)
 
     def cache_asked(self, kind: str, *, hit: bool) -> None:
         """Counts a look into the cache."""

@@ -52,6 +52,9 @@ class Recorder:
     def avatars_kept(self, count: Callable[[], int]) -> None:
         """Says how to ask how many avatars are kept."""
 
+    def loaded(self, load: Callable[[], float]) -> None:
+        """Says how to ask what streams take of the engines; see `server.sessions.load`."""
+
     def cache_asked(self, kind: str, *, hit: bool) -> None:
         """Says whether what was asked for was remembered."""
 

@@ -380,6 +380,13 @@ class Settings(BaseSettings):
     max_streams_per_caller: int = Field(
         0, ge=0, description="Of them, those of one client address; 0 means all."
     )
+    max_load: float = Field(
+        0.0,
+        ge=0,
+        description="What streams and renders may take together of each Triton, as measured of "
+        "such windows: seconds of Triton for a second of frames, so that with 1 or less all keep "
+        "up with speech. One that would be too much is refused; 0 goes by places alone.",
+    )
     max_steps: int = Field(50, ge=1, le=64, description="Denoising steps a request may ask for.")
     max_prompt_bytes: int = Field(2048, ge=1, description="Length of a prompt.")
     max_speech_bytes: int = Field(4096, ge=1, description="Length of a text to be spoken.")

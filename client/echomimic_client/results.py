@@ -345,6 +345,7 @@ class Limits:
     max_avatars_per_caller: int
     avatar_lifetime_s: float
     max_resumable_audio_s: float
+    max_load: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,12 @@ class Conditioner:
         other._hold = self._hold.copy()
         return other
 
+    def through(self, engine: Engine) -> "Conditioner":
+        """Returns this stream's conditioner, which runs the networks on another engine."""
+        other = Conditioner(engine, self._tokenize, self._cache, self._encoded)
+        other._hold = self._hold
+        return other
+
     async def avatar(
         self,
         picture: Picture,

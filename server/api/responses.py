@@ -316,6 +316,7 @@ def _limits(offer: Offer) -> pb.Limits:
         max_avatars_per_caller=settings.avatars_per_caller,
         avatar_lifetime=_seconds(settings.avatar_lifetime_s),
         max_resumable_audio=_seconds(settings.resumable_audio_s),
+        max_load=settings.max_load,
     )
 
 

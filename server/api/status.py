@@ -234,8 +234,8 @@ def _details(error: AvatarError) -> list[message.Message]:
                 field=field, description=problem
             )
             return [error_details_pb2.BadRequest(field_violations=[violation])]
-        case CapacityError(limit=limit, places=places, retry_after_s=retry_s):
-            return [_quota(limit, f"{places} at once"), _retry(retry_s)]
+        case CapacityError(limit=limit, problem=problem, retry_after_s=retry_s):
+            return [_quota(limit, problem), _retry(retry_s)]
         case LimitError(limit=limit, problem=problem):
             return [_quota(limit, problem)]
         case EngineUnavailableError() | ShuttingDownError():

@@ -77,7 +77,9 @@ class Speaker:
             MissingExtraError: the voice is not installed.
         """
         if self.active >= MAX_SPEECHES:
-            raise CapacityError("max_speeches", MAX_SPEECHES, RETRY_AFTER_S)
+            raise CapacityError(
+                "max_speeches", f"all {MAX_SPEECHES} places are taken", RETRY_AFTER_S
+            )
         self.active += 1
         try:
             pieces = _pieces(self._voice, text, sample_rate_hz)

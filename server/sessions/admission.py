@@ -102,7 +102,7 @@ class Admission:
 
 def _check(limit: str, running: int, allowed: int) -> None:
     if running >= allowed:
-        raise CapacityError(limit, allowed, RETRY_AFTER_S)
+        raise CapacityError(limit, f"all {allowed} places are taken", RETRY_AFTER_S)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from server.sessions.idle import Coming, Idle
 from server.sessions.jobs import Job
 from server.sessions.kept import KeptAudio
 from server.sessions.life import SilenceLife, WarpLife
+from server.sessions.load import Seat
 from server.sessions.outbox import Outbox
 from server.sessions.pacer import Pacer
 from server.sessions.playback import Playback
@@ -42,6 +43,7 @@ from server.sessions.resumption import Resumption
 from server.sessions.speech import AudioLimits, Speech
 from server.sessions.stating import Stated
 from server.sessions.updates import Update, Updates
+from server.sessions.window_times import Kind
 
 MAX_PING_ID_BYTES = 128
 
@@ -57,8 +59,9 @@ class Conversation:
         job: Job,
         prepared: Prepared,
         limits: AudioLimits,
-        warp: WarpLife | None = None,
-        now: Callable[[], float] = time.monotonic,
+        warp: WarpLife | None,
+        seat: Seat,
+        now: Callable[[], float],
     ) -> None:
         """Begins with nothing said; `converse` is how to get one that draws.
 
@@ -68,6 +71,7 @@ class Conversation:
             prepared: who is animated.
             limits: on the audio.
             warp: what is shown while nobody speaks, if that is a warp.
+            seat: of this stream among those at work.
             now: a monotonic clock in seconds.
         """
         height, width, _ = prepared.picture.shape
@@ -120,6 +124,7 @@ class Conversation:
             self._updates,
             self._economy,
             gateway.blinks(job, last_blink, self._outbox.answer) if job.blinks else None,
+            seat,
         )
 
     @property
@@ -314,20 +319,22 @@ async def converse(
     Whatever goes wrong in it ends the context with that one error.
 
     Raises:
+        CapacityError: the engines have too much to do.
         InvalidFieldError: the portrait is no usable picture.
         EngineUnavailableError: a network cannot be run now.
     """
-    prepared = await gateway.prepare(job)
-    warp = await gateway.warp_life(job, prepared) if job.idle == "warp" else None
-    conversation = Conversation(gateway, job, prepared, limits, warp, now)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            drawing = tasks.create_task(conversation.draw(tasks))
-            try:
-                yield conversation
-            finally:
-                drawing.cancel()
-    except BaseExceptionGroup as group:
-        raise cause_of(group) from group
-    finally:
-        conversation.drop()
+    with gateway.load.stream(Kind.of(job.generation, job.video_format.size)) as seat:
+        prepared = await gateway.prepare(job)
+        warp = await gateway.warp_life(job, prepared) if job.idle == "warp" else None
+        conversation = Conversation(gateway, job, prepared, limits, warp, seat, now)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                drawing = tasks.create_task(conversation.draw(tasks))
+                try:
+                    yield conversation
+                finally:
+                    drawing.cancel()
+        except BaseExceptionGroup as group:
+            raise cause_of(group) from group
+        finally:
+            conversation.drop()

@@ -16,6 +16,7 @@ from server.sessions.blinks import Blinks, Shown
 from server.sessions.events import Frame
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Job
+from server.sessions.load import Seat
 from server.sessions.outbox import Outbox
 from server.sessions.prepared import Prepared
 from server.sessions.report import Report
@@ -38,6 +39,7 @@ class Drawing:
         updates: Updates,
         economy: Economy,
         blinks: Blinks | None,
+        seat: Seat,
     ) -> None:
         """Begins with nothing drawn.
 
@@ -50,6 +52,7 @@ class Drawing:
             updates: have what windows are made with.
             economy: lowers what they take where memory is short.
             blinks: lays blinks over them, if there are to be any.
+            seat: of the stream among those at work.
         """
         self._gateway = gateway
         self._job = job
@@ -66,8 +69,8 @@ class Drawing:
         """Of the frames of the utterance that is drawn; None before there is one."""
         self._next_window = first_window(gateway.offer.windows)
         """The first one of that utterance that has not begun."""
-        self._kind = self._kind_of_now()
-        """Of the window that was begun last."""
+        self._seat = seat
+        """Knows the kind of the window that was begun last."""
         self.last: Picture | None = None
         """The last picture drawn, or after an interruption the last one taken."""
         self.shown: Picture | None = None
@@ -162,7 +165,8 @@ class Drawing:
             windows = clip.window + 1
             self._report.clip_made(len(clip.pictures), clip.work)
             if clip.work is not None and not self._economy.is_lowered:
-                self._gateway.window_times.note(self._kind, clip.work)
+                self._gateway.window_times.note(self._seat.kind, clip.work)
+                self._gateway.load.note(self._seat.kind, len(clip.pictures), clip.work.engine_s)
             for frames in self._parts(clip, retimer):
                 await self._show(speech, frames)
         await self._show(speech, retimer.finish())
@@ -198,8 +202,5 @@ class Drawing:
 
     def _begin_window(self, window: Window) -> Direction:
         self._next_window = following(window, self._gateway.offer.windows)
-        self._kind = self._kind_of_now()
+        self._seat.kind = Kind.of(self._updates.settings, self._job.video_format.size)
         return self._updates.direction
-
-    def _kind_of_now(self) -> Kind:
-        return Kind.of(self._updates.settings, self._job.video_format.size)

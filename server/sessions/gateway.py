@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -40,12 +41,14 @@ from server.sessions.blinks import Blinks
 from server.sessions.jobs import Job, Offer
 from server.sessions.judging import Judgement, judge
 from server.sessions.life import WarpLife, warp_life
+from server.sessions.load import Load
 from server.sessions.prepared import Prepared, prepare
 from server.sessions.sitter import Avatar, Sitter
 from server.sessions.speech import Speech
 from server.sessions.window_times import WindowTimes
 from server.spans import UNTRACED, Tracer
 from server.triton.engine import Engine, Priority
+from server.triton.usage import SharedTime, UsageEngine
 
 SILENT_FRAMES = 10 * FRAME_RATE
 """After so many a new clip of silence begins, with the portrait unless frames continue: what
@@ -66,6 +69,7 @@ class Gateway:
         recorder: Recorder = SILENT,
         access: Access | None = None,
         tracer: Tracer = UNTRACED,
+        engines: Callable[[], int] = lambda: 1,
     ) -> None:
         """Begins with nothing remembered and every place free.
 
@@ -77,6 +81,7 @@ class Gateway:
             recorder: told what the gateway does.
             access: lets callers in; None lets in everybody.
             tracer: begins the spans of calls.
+            engines: tells how many run the networks just now.
         """
         self.offer = offer
         self.access = access or Access()
@@ -84,9 +89,12 @@ class Gateway:
         self.tracer = tracer
         self.admission = Admission(offer.settings.max_streams, offer.settings.places_per_caller)
         self.window_times = WindowTimes()
+        self.load = Load(offer.settings.max_load, engines)
+        recorder.loaded(lambda: self.load.taken)
         self.avatars = Avatars(offer, self.prepare_avatar)
         recorder.avatars_kept(lambda: self.avatars.count)
         self._engine = engine
+        self._shared_time = SharedTime(engines)
         self._conditioner = Conditioner(
             engine, tokenizer, ByteCache(offer.settings.condition_cache_bytes, recorder), encoded
         )
@@ -170,8 +178,8 @@ class Gateway:
         lowered.
         """
         priority = Priority.FIRST_FRAME if speech.number == 0 else Priority.NORMAL
-        engine = economy.parting(self._engine)
-        stages = (engine, prepared.conditioner)
+        usage = UsageEngine(self._engine, self._shared_time)
+        stages = (economy.parting(usage), prepared.conditioner.through(usage))
         noise = seeded_noise(job.generation.seed)
         if job.exact is not None:
             frames = self._exact_frames(job, job.exact, speech.samples)
@@ -201,6 +209,8 @@ class Gateway:
                 recorder=self.recorder,
             )
         async for clip in clips:
+            if clip.work is not None:
+                clip = replace(clip, work=replace(clip.work, engine_s=usage.take()))
             yield clip if speech.frame_count is None else clip.until(speech.frame_count)
 
     async def warp_life(self, job: Job, prepared: Prepared) -> WarpLife:

@@ -27,6 +27,12 @@ class Kind(NamedTuple):
     skip_ratio: float
     teacache: TeaCache | None
 
+    @property
+    def magnitude(self) -> int:
+        """What work grows with: pixels, steps and branches."""
+        width, height = self.size
+        return width * height * self.steps * len(self.rows)
+
     @classmethod
     def of(cls, settings: GenerationSettings, size: tuple[int, int]) -> Self:
         """Returns the kind of windows of some settings and a size (width, height)."""

@@ -24,7 +24,7 @@ def test_a_problem_has_the_reason_the_field_and_the_id() -> None:
 
 
 def test_waiting_is_told_in_whole_seconds() -> None:
-    body = problem(to_status(CapacityError("max_streams", 4, 1.2)), "7")
+    body = problem(to_status(CapacityError("max_streams", "all 4 places are taken", 1.2)), "7")
     assert headers(body)["retry-after"] == "2"
 
 
@@ -33,7 +33,7 @@ def test_waiting_is_told_in_whole_seconds() -> None:
     [
         (InvalidFieldError("audio", "is empty"), 1008),
         (LimitError("max_stream_audio", "too long"), 1009),
-        (CapacityError("max_streams", 4, 2), 1013),
+        (CapacityError("max_streams", "all 4 places are taken", 2), 1013),
         (ShuttingDownError(), 1012),
         (RuntimeError(), 1011),
     ],
