@@ -83,7 +83,7 @@ traces: $(GATEWAY)/ready ## Add what tracing needs to the gateway's environment
 	$(GATEWAY)/bin/pip $(PIP_INSTALL) -e '.[server,client,mp4,heic,voice,traces]'
 
 .PHONY: soak
-soak: $(EXPORT)/ready-dev $(TRITON)/ready ## Stream half an hour and see that nothing grows or slows down
+soak: $(EXPORT)/ready-dev $(TRITON)/ready ## Stream half an hour, then 1,000 streams, then 10^5 frames at once: nothing grows, slows down or mixes
 	$(EXPORT)/bin/python -m tests.soak $(DEMO_REPOSITORY) --minutes 30
 
 .PHONY: chaos

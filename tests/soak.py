@@ -1,6 +1,9 @@
-"""One long live stream: memory, cost and frames must not change over its length.
+"""One long live stream, then many of every kind, then many at once: nothing may change or mix.
 
-python -m tests.soak REPOSITORY --minutes 30
+Memory, cost and frames must not change over the length of a stream, nothing may stay behind of the
+many, and of those at once no frame may be another's.
+
+python -m tests.soak REPOSITORY --minutes 30 --streams 1000 --frames 100000
 """
 
 import argparse
@@ -21,11 +24,14 @@ from echomimic_client.blocking import AvatarClient
 from echomimic_client.progress import frame_bar
 from echomimic_client.results import GenerationSettings, VideoFormat
 from server.audio.clock import FRAME_RATE
+from tests.chaos import mixture
+from tests.chaos.isolation import OtherFrameError, isolate
 from tests.support.serving import portrait
 
 RATE_HZ = 16_000
 CHUNK_S = 0.5
 LOOKS, LOOK_S = 12, 0.25
+AT_ONCE = 4
 SPAN = 5
 """Minutes at either end that are compared."""
 MAX_GROWTH_BYTES = 8 * 2**20
@@ -57,7 +63,7 @@ def babble(seconds: float) -> Iterator[bytes]:
 def read() -> Reading:
     """Measures the processes below this one."""
     found = psutil.Process().children(recursive=True)
-    gateways = [p for p in found if "server" in p.cmdline()[1:3]]
+    gateways = _gateways(found)
     tritons = [p for p in found if p not in gateways]
     times = [process.cpu_times() for process in found]
     return Reading(
@@ -65,6 +71,10 @@ def read() -> Reading:
         triton_bytes=_memory(tritons),
         cpu_s=sum(time.user + time.system for time in times),
     )
+
+
+def _gateways(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in processes if "server" in process.cmdline()[1:3]]
 
 
 def _memory(processes: Iterable[psutil.Process]) -> int:
@@ -118,6 +128,25 @@ def verdict(readings: list[Reading], frames: int, minutes: int) -> list[str]:
     return problems
 
 
+def many(address: str, streams: int) -> list[str]:
+    """Streams many of every kind; returns what has stayed behind."""
+    (gateway,) = _gateways(psutil.Process().children())
+    readings = mixture.mix(address, gateway.pid, streams)
+    for reading in readings:
+        print(reading)
+    print(f"{mixture.slope_bytes(readings) / 2**20:+.1f} MiB for 1,000 streams")
+    return mixture.verdict(readings)
+
+
+def at_once(address: str, frames: int) -> list[str]:
+    """Streams several at once; returns which of them got a frame of another."""
+    try:
+        print(f"{isolate(address, AT_ONCE, frames)} frames at once, each its own")
+    except OtherFrameError as error:
+        return [str(error)]
+    return []
+
+
 def _change(values: Sequence[float]) -> float:
     """Returns how far the last values are from the first; medians, since single ones vary."""
     return statistics.median(values[-SPAN:]) - statistics.median(values[:SPAN])
@@ -128,16 +157,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("repository", type=Path)
     parser.add_argument("--minutes", type=int, default=30)
+    parser.add_argument("--streams", type=int, default=1000)
+    parser.add_argument("--frames", type=int, default=100_000)
     options = parser.parse_args()
     with running_gateway(options.repository, TRITON_VENV, LOG) as address:
         readings, frames = stream(address, options.minutes)
+        left = many(address, options.streams)
+        mixed = at_once(address, options.frames)
     print("minute  gateway MiB  Triton MiB  CPU s")
     for minute, (before, after) in enumerate(itertools.pairwise(readings), start=1):
         print(
             f"{minute:6}  {after.gateway_bytes / 2**20:11.1f}  {after.triton_bytes / 2**20:10.1f}"
             f"  {after.cpu_s - before.cpu_s:5.1f}"
         )
-    problems = verdict(readings, frames, options.minutes)
+    problems = verdict(readings, frames, options.minutes) + left + mixed
     print("\n".join(problems) or f"{frames} frames; nothing grew, nothing slowed down")
     return 1 if problems else 0
 

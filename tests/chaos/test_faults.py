@@ -6,6 +6,8 @@ import pytest
 
 from tests.chaos import client_faults, engine_faults
 from tests.chaos.interrupts import answered_s, interrupt, stale_s
+from tests.chaos.isolation import isolate
+from tests.chaos.mixture import EVERY, left_behind, mix
 from tests.chaos.model import violations
 from tests.chaos.scene import Row, Scene, goes_down, scene
 from tests.support.gateway_process import TRITON_VENV
@@ -53,3 +55,12 @@ def test_interruptions_in_a_row_are_answered_one_by_one(it: Scene) -> None:
     history = interrupt(it.running, 20)
     assert violations(history) == []
     assert len(answered_s(history)) == len(stale_s(history)) == 20
+
+
+def test_streams_at_once_get_no_frame_of_another(it: Scene) -> None:
+    assert isolate(it.running.address, 4, 200) >= 200
+
+
+def test_streams_of_every_kind_leave_nothing_behind(it: Scene) -> None:
+    readings = mix(it.running.address, it.running.process.pid, 2 * EVERY)
+    assert left_behind(readings) == []

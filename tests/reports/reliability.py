@@ -62,6 +62,10 @@ LOST = """What is not lost where a call ends: no frame that has come is wrong or
 utterance that was said to have ended lacks one. What was said and not shown has to be said again,
 on another stream."""
 
+NOTICED = """A step of the clock makes the Python backend of this Triton take its stubs for dead, so
+that it is replaced; the gateway itself goes by the monotonic clock. NVIDIA's native backends have
+no stubs."""
+
 TRACK_RECORD = [
     (
         "a stream ended with its only Triton, though another came up in seconds",
@@ -187,6 +191,7 @@ def main() -> None:
         EXPLANATION,
         markdown.table(HEADER, found),
         LOST,
+        NOTICED,
         "## Interruptions",
         interrupts(options.repository, INTERRUPTS),
         "## Track record",
