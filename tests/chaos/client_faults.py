@@ -124,7 +124,7 @@ def reader_stalls(it: Scene) -> Row:
         client = Client(it.running.stub, reads=False, metadata=metadata)
         since_s = time.monotonic()
         client.send(*messages(LONG_S))
-        it.judge(row, it.say().finish(), since_s, "OK")
+        it.judge(row, it.say().finish(), since_s, "OK", levels=1)
         until(lambda: ended_as(it.running, "stalled"), timeout_s=90)
         stalled = client.finish()
         row.problems += violations(stalled)

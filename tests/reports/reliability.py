@@ -53,10 +53,10 @@ EXPLANATION = """Each row is done to a gateway as a process, with a real Triton 
 models, while a stream is under way (`tests/chaos/`). What its client sent and saw is recorded, and
 a model of the contract (`tests/chaos/model.py`) judges it: frame numbers without a gap, time
 stamps, samples, utterances, one end. Its own tests forge histories, each of which it has to refuse.
-Frames must be, bit for bit, those of an undisturbed stream, and afterwards a stream is served
-whole. Recovered says for how long nothing came; where the call ended, how long the next stream took
-to be served whole. Leaked is what the gateway holds more of afterwards, of processes, descriptors
-and memory."""
+Frames must be, bit for bit, those of an undisturbed stream (to one level of 255 where another
+stream ran beside), and afterwards a stream is served whole. Recovered says for how long nothing
+came; where the call ended, how long until the first frame of the next stream. Leaked is what the
+gateway holds more of afterwards, of processes, descriptors and memory."""
 
 LOST = """What is not lost where a call ends: no frame that has come is wrong or came twice, and no
 utterance that was said to have ended lacks one. What was said and not shown has to be said again,
