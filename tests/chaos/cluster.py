@@ -156,15 +156,23 @@ class Cluster:
             stack.close()
 
 
-def run(folder: Path) -> tuple[list[str], list[str]]:
-    """Runs a cluster under load and restarts each of its parts; returns facts and problems."""
+def run(folder: Path, balanced: int = BALANCED_STREAMS) -> tuple[list[str], list[str]]:
+    """Runs a cluster under load and restarts each of its parts.
+
+    Args:
+        folder: for logs.
+        balanced: streams by which it is judged how they are balanced.
+
+    Returns:
+        What can be said of it, and what is wrong.
+    """
     facts: list[str] = []
     problems: list[str] = []
     cluster = Cluster(folder)
     with cluster.up() as address:
         load = Load(address)
         with load.running():
-            load.go_on(BALANCED_STREAMS)
+            load.go_on(balanced)
             begun = cluster.streams()
             over_mean = max(begun) * SIZE / sum(begun)
             facts.append(

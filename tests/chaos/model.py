@@ -1,7 +1,8 @@
 """The contract of an Animate stream as a model that reads a client's history.
 
 The model knows what the client has said, and from that which frames there may be, with which
-numbers, time stamps and samples, and which answers. Whatever it did not expect is a violation.
+numbers, time stamps and samples, and which answers. Whatever it did not expect is a violation. It
+knows nothing of `resume`, which nobody here asks for.
 """
 
 from dataclasses import dataclass
@@ -153,7 +154,7 @@ class _Model:
         time_ns = presentation_time_ns(frame.index, self._clock.frame_rate)
         if frame.presentation_time.ToNanoseconds() != time_ns:
             self._violated(f"frame {frame.index} has another time than {time_ns} ns")
-        if frame.kind == pb.FRAME_KIND_IDLE:
+        if frame.kind != pb.FRAME_KIND_SPEECH:
             self._idle_frame(frame)
         elif frame.utterance_id != self._speaking:
             number = frame.utterance_id
