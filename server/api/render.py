@@ -40,7 +40,10 @@ async def render(gateway: Gateway, call: Call) -> None:
         await conversation.end()
         samples = conversation.report.audio_samples
         total = gateway.total_frames(job, samples)
-        started = responses.started(job, gateway.offer, gateway.window_times, call.request_id)
+        places = gateway.admission.places_of(call.caller)
+        started = responses.started(
+            job, gateway.offer, gateway.window_times, places, call.request_id
+        )
         await call.send(pb.RenderResponse(started=started))
         for notice in (*call.notices, *conversation.notices, *_shortened(job, total, samples)):
             await call.send(pb.RenderResponse(warning=responses.warning(notice)))

@@ -59,8 +59,8 @@ _SAMPLER = {ours: theirs for theirs, ours in SAMPLERS.items()}
 _TEACACHE_POLICY = {ours: theirs for theirs, ours in TEACACHE_POLICIES.items()}
 
 
-def started(job: Job, offer: Offer, times: WindowTimes, request_id: str) -> pb.Started:
-    """Returns the settings in force."""
+def started(job: Job, offer: Offer, times: WindowTimes, places: int, request_id: str) -> pb.Started:
+    """Returns the settings in force; ``places`` are how many calls its caller may have at once."""
     spec = offer.windows if job.exact is None else _exact_windows(job.exact, offer)
     kind = Kind.of(job.generation, job.video_format.size)
     return pb.Started(
@@ -82,7 +82,7 @@ def started(job: Job, offer: Offer, times: WindowTimes, request_id: str) -> pb.S
         ),
         generation=_generation(job.generation, offer.manifest.variant),
         windows=_windows(spec, times.advised_buffer_s(kind, spec)),
-        limits=_limits(offer),
+        limits=_limits(offer, places),
         idle_mode=_IDLE_MODE[job.idle],
         pace=pb.PACE_REALTIME if job.pace.is_realtime else pb.PACE_AS_FAST_AS_POSSIBLE,
         buffer=_seconds(job.pace.buffer_s),
@@ -221,8 +221,8 @@ def summary(report: Report) -> pb.Summary:
     )
 
 
-def server_info(offer: Offer, times: WindowTimes) -> pb.GetServerInfoResponse:
-    """Returns what the server runs and offers."""
+def server_info(offer: Offer, times: WindowTimes, places: int) -> pb.GetServerInfoResponse:
+    """Returns what the server runs, and offers somebody who may have so many calls at once."""
     kind = Kind.of(offer.generation, offer.sizes[0])
     return pb.GetServerInfoResponse(
         version=version("echomimic-server"),
@@ -239,7 +239,7 @@ def server_info(offer: Offer, times: WindowTimes) -> pb.GetServerInfoResponse:
         samplers=[_SAMPLER[name] for name in OFFERED_SAMPLERS],
         default_generation=_generation(offer.generation, offer.manifest.variant),
         windows=_windows(offer.windows, times.advised_buffer_s(kind, offer.windows)),
-        limits=_limits(offer),
+        limits=_limits(offer, places),
         styles=[pb.Style(name=n, prompt=prompt) for n, prompt in offer.styles.items()],
         free_prompts=offer.free_prompts,
         settings=list(_settings(offer)),
@@ -292,7 +292,7 @@ def _windows(spec: WindowSpec, advised_buffer_s: float) -> pb.WindowSettings:
     )
 
 
-def _limits(offer: Offer) -> pb.Limits:
+def _limits(offer: Offer, places: int) -> pb.Limits:
     settings = offer.settings
     return pb.Limits(
         max_message_bytes=settings.max_message_bytes,
@@ -307,7 +307,7 @@ def _limits(offer: Offer) -> pb.Limits:
         max_steps=settings.max_steps,
         max_prompt_bytes=settings.max_prompt_bytes,
         start_timeout=_seconds(settings.start_timeout_s),
-        max_streams_per_caller=settings.places_per_caller,
+        max_streams_per_caller=places,
         max_waiting_utterances=MAX_WAITING_UTTERANCES,
         max_unread_answers=MAX_UNREAD_ANSWERS,
         max_waiting_updates=MAX_WAITING_UPDATES,

@@ -36,6 +36,11 @@ class Admission:
         """Whether the server is not going down."""
         return not self._closing.is_set()
 
+    def places_of(self, caller: Caller) -> int:
+        """Returns how many places a caller may hold: their own limit, or else the common one."""
+        own = caller.max_streams or self._max["max_streams_per_caller"]
+        return min(own, self._max["max_streams"])
+
     async def closing(self) -> None:
         """Returns when the server goes down, and takes no more calls."""
         await self._closing.wait()
@@ -64,8 +69,7 @@ class Admission:
         """
         self._check_open()
         _check("max_streams", self.active, self._max["max_streams"])
-        of_caller = caller.max_streams or self._max["max_streams_per_caller"]
-        _check("max_streams_per_caller", self._working[caller.name], of_caller)
+        _check("max_streams_per_caller", self._working[caller.name], self.places_of(caller))
         scope = asyncio.timeout(None)
         try:
             with _counted(self._working, caller.name):

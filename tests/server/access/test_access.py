@@ -115,6 +115,31 @@ async def test_a_keys_own_limit_holds_wherever_its_calls_come_from(server: Serve
     assert await animated(server, KEY) == 1
 
 
+async def test_a_key_is_told_its_own_limit(server: Served) -> None:
+    for secret, places in ((KEY, 1), (LOOKING, server.gateway.offer.settings.max_streams)):
+        request = pb.GetServerInfoRequest()
+        told = await server.stub.GetServerInfo(request, metadata=shown(secret))
+        assert told.limits.max_streams_per_caller == places
+    messages = iter([start(), *said(speech(640))])
+    call = server.stub.Animate(messages, metadata=shown(KEY))
+    animated = [answer async for answer in call]
+    assert animated[0].started.limits.max_streams_per_caller == 1
+    rendering = pb.RenderRequest(
+        portrait=start().start.portrait,
+        audio_format=start().start.audio_format,
+        audio=speech(640).tobytes(),
+        output=pb.RENDER_OUTPUT_FRAMES,
+    )
+    rendered = [answer async for answer in server.stub.Render(rendering, metadata=shown(KEY))]
+    assert rendered[0].started.limits.max_streams_per_caller == 1
+
+
+async def test_no_key_may_hold_more_places_than_there_are(server: Served) -> None:
+    admission = server.gateway.admission
+    there_are = server.gateway.offer.settings.max_streams
+    assert admission.places_of(Caller("caller", max_streams=there_are + 1)) == there_are
+
+
 async def test_the_client_shows_its_key(server: Served) -> None:
     async with AsyncAvatarClient(server.address, api_key=KEY) as client:
         assert (await client.server_info()).version
