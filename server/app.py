@@ -136,6 +136,10 @@ def services(settings: Settings, gateway: Gateway, works: Callable[[], bool]) ->
         works: tells whether it can.
     """
     yield AvatarService(gateway)
+    if settings.channelz:
+        from server.api.channelz import ChannelzService
+
+        yield ChannelzService(gateway)
     if settings.kserve:
         path = settings.default_portrait
         yield InferenceService(gateway, works, path.read_bytes() if path else None)

@@ -214,6 +214,11 @@ class Settings(BaseSettings):
     reflection: bool = Field(
         True, description="Whether gRPC tells its methods and messages to whoever asks."
     )
+    channelz: bool = Field(
+        False,
+        description="Whether gRPC tells of its connections and calls (channelz), clients' "
+        "addresses among them, to whoever may ask what the server is.",
+    )
     tls_certificate: FilePath | None = Field(
         None, description="Certificate chain (PEM) to serve with by TLS; none serves plain text."
     )

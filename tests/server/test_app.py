@@ -25,6 +25,11 @@ def test_kserve_is_spoken_unless_it_is_switched_off(tmp_path: Path) -> None:
     assert names(tmp_path, kserve=False) == ["echomimic.v1.AvatarService"]
 
 
+def test_channelz_is_there_only_if_it_is_switched_on(tmp_path: Path) -> None:
+    pytest.importorskip("grpc_channelz", reason="grpcio-channelz is not installed")
+    assert "grpc.channelz.v1.Channelz" in names(tmp_path, channelz=True)
+
+
 def test_the_default_portrait_is_a_file(tmp_path: Path) -> None:
     file = tmp_path / "portrait.png"
     with pytest.raises(ValidationError, match="does not point to a file"):
