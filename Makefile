@@ -14,6 +14,7 @@ GATEWAY := .venv/gateway
 EXPORT := .venv/export
 TRITON := .venv/triton
 RELEASE := .venv/release
+AUDIT := .venv/audit
 IMAGES := .venv/images
 PIP_INSTALL := install --quiet --disable-pip-version-check
 EXTRA_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
@@ -173,6 +174,21 @@ release-check: $(RELEASE)/ready ## Build the wheels, check them and try each in 
 	build/fresh/client/bin/animate --help >/dev/null
 	build/fresh/client/bin/python -I -c 'import echomimic_client.aio, echomimic_client.blocking'
 
+.PHONY: audit
+audit: $(AUDIT)/ready $(GATEWAY)/ready $(EXPORT)/ready-dev $(TRITON)/ready ## Look for known vulnerabilities of what is installed
+	mkdir -p build/audit
+	@failed=0; for name in gateway export triton; do \
+		.venv/$$name/bin/pip freeze --exclude-editable | sed 's/+.*//' > build/audit/$$name.txt; \
+		echo "$$name:"; \
+		$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip -r build/audit/$$name.txt $(ARGS) || failed=1; \
+	done; exit $$failed
+
+.PHONY: licences
+licences: $(AUDIT)/ready $(GATEWAY)/ready ## Write the licences of what the gateway installs, or say which may not be there
+	mkdir -p build/audit
+	$(AUDIT)/bin/pip-licenses --python $(GATEWAY)/bin/python --from=mixed --format=json > build/audit/licences.json
+	$(GATEWAY)/bin/python -m tests.reports.licences build/audit/licences.json
+
 .PHONY: image-check
 image-check: $(EXPORT)/ready-dev $(GATEWAY)/ready $(TRITON)/ready $(IMAGES)/ready ## Build the images of docker/ and run them: root, buildah, mmdebstrap
 	$(EXPORT)/bin/python -m pytest tests/images/checks.py $(ARGS)
@@ -201,6 +217,11 @@ $(EXPORT)/ready-dev: $(EXPORT)/ready
 $(RELEASE)/ready: pyproject.toml
 	$(PYTHON) -m venv $(RELEASE)
 	$(RELEASE)/bin/pip $(PIP_INSTALL) -e '.[release]'
+	touch $@
+
+$(AUDIT)/ready: pyproject.toml
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/pip $(PIP_INSTALL) -e '.[audit]'
 	touch $@
 
 $(IMAGES)/ready: pyproject.toml
