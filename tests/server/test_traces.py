@@ -29,6 +29,7 @@ from server.triton.keeper import trace_options
 from server.triton.metering import MeteredEngine
 from tests.support.fake_engine import DEMO_MODELS, FakeEngine
 from tests.support.fake_triton import fake_triton
+from tests.support.gated_engine import GatedEngine
 from tests.support.gateway_process import gateway
 from tests.support.http import by_http
 from tests.support.paths import ROOT, TINY_REPOSITORY
@@ -48,7 +49,6 @@ from tests.support.toy_triton import Scene, find_installation
 pytest.importorskip("opentelemetry.sdk", reason="the extra `traces` is not installed")
 
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import (
     InMemorySpanExporter,
@@ -70,13 +70,13 @@ class Told:
         self.tracer = Traces(SimpleSpanProcessor(self._exporter), ratio)
 
     @property
-    def spans(self) -> list[ReadableSpan]:
+    def spans(self) -> list[Any]:
         return list(self._exporter.get_finished_spans())
 
-    def named(self, name: str) -> list[ReadableSpan]:
+    def named(self, name: str) -> list[Any]:
         return [span for span in self.spans if span.name == name]
 
-    def parts(self, of: ReadableSpan) -> list[ReadableSpan]:
+    def parts(self, of: Any) -> list[Any]:
         return [s for s in self.spans if s.parent and s.parent.span_id == of.context.span_id]
 
 
@@ -93,7 +93,7 @@ async def traced(told: Told, folder: Path, engine: FakeEngine) -> AsyncIterator[
         yield server
 
 
-async def call_span(told: Told, name: str = "Animate") -> ReadableSpan:
+async def call_span(told: Told, name: str = "Animate") -> Any:
     await until(lambda: bool(told.named(name)))
     (span,) = told.named(name)
     return span
@@ -104,7 +104,7 @@ async def read_out(call: Any) -> None:
         pass
 
 
-def facts(span: ReadableSpan) -> dict[str, Any]:
+def facts(span: Any) -> dict[str, Any]:
     return dict(span.attributes or {})
 
 
@@ -173,12 +173,11 @@ async def test_what_is_not_sampled_is_not_told(tmp_path: Path) -> None:
 
 
 async def test_a_window_that_fails_and_one_that_is_left_end(told: Told, tmp_path: Path) -> None:
-    engine = FakeEngine()
+    engine = GatedEngine()
+    engine.errors["denoiser"] = ExecutionFailedError("denoiser", "the words of an error")
     async with traced(told, tmp_path, engine) as server:
         call = server.stub.Animate()
         await call.write(start())
-        await call.read()
-        engine.error = ExecutionFailedError("denoiser", "the words of an error")
         await call.write(chunk(speech(16_000).tobytes()))
         with pytest.raises(grpc.aio.AioRpcError):
             await read_out(call)
@@ -187,16 +186,18 @@ async def test_a_window_that_fails_and_one_that_is_left_end(told: Told, tmp_path
         assert window.status.description == "ExecutionFailedError"
         assert facts(failed)["echomimic.reason"] == "EXECUTION_FAILED"
         assert "the words of an error" not in str([span.to_json() for span in told.spans])
-        engine.error, engine.delay_s, ran = None, 60, len(engine.executions)
+        engine.errors.clear()
+        engine.gates["denoiser"] = asyncio.Event()
         before = len(told.spans)
         call = server.stub.Animate()
         await call.write(start())
         await call.write(chunk(speech(16_000).tobytes()))
-        await until(lambda: len(engine.executions) > ran)
+        await until(lambda: len(told.named("features")) == 2)
         call.cancel()
         await until(lambda: len(told.named("Animate")) == 2)
-    left = told.spans[before:]
-    assert {span.status.description for span in left if span.status.description} == {"cancelled"}
+    left = {span.name: span.status.description for span in told.spans[before:]}
+    broken_off = ("denoise", "window")
+    assert {name: left[name] for name in broken_off} == dict.fromkeys(broken_off, "cancelled")
     assert facts(told.named("Animate")[1])["echomimic.status"] == "CANCELLED"
 
 
