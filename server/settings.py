@@ -432,6 +432,17 @@ class Settings(BaseSettings):
     idle_timeout_s: float = Field(
         300.0, gt=0, description="How long a client may be silent on an open stream."
     )
+    max_connection_age_s: float | None = Field(
+        None,
+        ge=1,
+        description="After about so long a client of gRPC is asked to connect anew, so that a "
+        "balancer may send it elsewhere; none asks none.",
+    )
+    max_connection_age_grace_s: float = Field(
+        4 * 3600.0,
+        ge=0,
+        description="How long calls may then go on by the connection that they have.",
+    )
     shutdown_grace_s: float = Field(
         30.0, ge=0, description="How long running streams may go on after SIGTERM."
     )

@@ -4,7 +4,7 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import grpc
@@ -23,9 +23,11 @@ KEEPALIVE = (
     # Clients may ping every 10 s, with calls or without: a habit of Go, Node and Kubernetes.
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # A client whose network is gone sends no end; a minute later its calls are ended.
+    # A client whose network is gone sends no end; a minute later its calls are ended. The first
+    # timeout is TCP's own; where a proxy still answers for the client, the second one tells.
     ("grpc.keepalive_time_ms", 40_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),
 )
 
 
@@ -56,6 +58,7 @@ def make_server(
             # Two gateways on one port would silently share its clients.
             ("grpc.so_reuseport", 0),
             *KEEPALIVE,
+            *_connection_age(settings),
         ]
     )
     for service in services:
@@ -84,6 +87,12 @@ def bind(server: grpc.aio.Server, settings: Settings, tls: Tls | None) -> str:
         why = _why_not(plain, settings.port)
         raise ListenError(f"cannot listen on {address}: {why}") from error
     return f"{host}:{port}"
+
+
+def _connection_age(settings: Settings) -> Iterator[tuple[str, int]]:
+    if settings.max_connection_age_s is not None:
+        yield "grpc.max_connection_age_ms", round(1000 * settings.max_connection_age_s)
+        yield "grpc.max_connection_age_grace_ms", round(1000 * settings.max_connection_age_grace_s)
 
 
 def _credentials(tls: Tls) -> grpc.ServerCredentials:

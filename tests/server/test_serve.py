@@ -7,6 +7,8 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,11 +25,13 @@ from tests.support.gateway_process import (
     TRITON_VENV,
     Running,
     command,
+    free_port,
     gateway,
     triton_url,
     until,
     wait_for_frame,
 )
+from tests.support.http2 import GOAWAY, GREETING, frame_kinds
 from tests.support.paths import ROOT
 from tests.support.paths import TINY_REPOSITORY as REPOSITORY
 from tests.support.serving import END, chunk, portrait, said, speech, start
@@ -209,6 +213,39 @@ def test_sigterm_lets_a_stream_finish_and_exits_with_0(tmp_path: Path) -> None:
         assert running.process.wait(60) == 0
         assert triton
         assert not any(process.is_running() for process in triton)
+
+
+def test_a_server_that_goes_down_turns_newcomers_away_and_lets_streams_finish(
+    tmp_path: Path,
+) -> None:
+    http, goes_on = free_port(), threading.Event()
+
+    def messages() -> Iterator[pb.AnimateRequest]:
+        yield start()
+        yield chunk(speech(RATE).tobytes())
+        goes_on.wait()
+        yield from said(speech(RATE))
+
+    with gateway(tmp_path, f"--http-port={http}") as running:
+        host, port = running.address.split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as listening:
+            listening.sendall(GREETING)
+            call = running.stub.Animate(messages())
+            wait_for_frame(call)
+            running.process.send_signal(signal.SIGTERM)
+            until(lambda: not running.serving())
+            with pytest.raises(grpc.RpcError) as caught:
+                stream(running, 640)
+            assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+            with pytest.raises(urllib.error.HTTPError, match="503"):
+                urllib.request.urlopen(f"http://127.0.0.1:{http}/readyz")
+            goes_on.set()
+            assert list(call)[-1].summary.frames == 50
+            heard = b""
+            while data := listening.recv(2**16):
+                heard += data
+        assert GOAWAY in (kind for kind, _ in frame_kinds(heard))
+        assert running.process.wait(60) == 0
 
 
 def test_kill_9_in_mid_execution_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -3,28 +3,37 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
 import pytest
+from echomimic.v1 import avatar_service_pb2 as pb
+from echomimic.v1.avatar_service_pb2_grpc import AvatarServiceStub
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection_pb2
 
+from server.api import listener
 from server.api.listener import REFLECTION_V1, ListenError, bind, make_server
 from server.api.service import AvatarService
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Offer
 from server.settings import Settings
 from tests.support.fake_engine import FakeEngine
+from tests.support.http2 import GOAWAY, GREETING, PING, SETTINGS, frame, frame_kinds
 from tests.support.serving import (
     Served,
     animate,
+    frames,
     manifest,
     refusal,
+    said,
     served,
     small_windows,
+    speech,
     start,
     tokenizer,
+    until,
 )
 
 
@@ -67,7 +76,7 @@ async def test_a_connection_outlives_frequent_pings(server: Served) -> None:
     # By gRPC's defaults the fourth of them would end it.
     host, port = server.address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, b""))
+    writer.write(GREETING)
     for number in range(6):
         writer.write(frame(PING, number.to_bytes(8)))
         await asyncio.sleep(1.1)
@@ -78,21 +87,73 @@ async def test_a_connection_outlives_frequent_pings(server: Served) -> None:
     writer.close()
 
 
-SETTINGS, PING, GOAWAY = 4, 6, 7
+async def test_an_old_connection_is_given_up_and_its_streams_go_on(tmp_path: Path) -> None:
+    async with served(FakeEngine(), tmp_path, small_windows(max_connection_age_s=1)) as server:
+        call = server.stub.Animate()
+        await call.write(start())
+        assert (await call.read()).WhichOneof("message") == "started"
+        # A younger one, which shows when the other is too old.
+        reader, writer = await asyncio.open_connection(*server.address.split(":"))
+        writer.write(GREETING)
+        heard = b""
+        while GOAWAY not in (kind for kind, _ in frame_kinds(heard)):
+            heard += await reader.readexactly(1)
+        writer.close()
+        await writer.wait_closed()
+        for message in said(speech(640)):
+            await call.write(message)
+        answers: list[pb.AnimateResponse] = []
+        while isinstance(answer := await call.read(), pb.AnimateResponse):
+            answers.append(answer)
+        assert (len(frames(answers)), answers[-1].WhichOneof("message")) == (1, "summary")
+        assert len(frames(await animate(server, [start(), *said(speech(640))]))) == 1
 
 
-def frame(kind: int, payload: bytes) -> bytes:
-    """An HTTP/2 frame of the whole connection."""
-    return len(payload).to_bytes(3) + bytes([kind, 0]) + bytes(4) + payload
+@asynccontextmanager
+async def wire(to: str) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """An address that leads to another, and what cuts the way without a word to either side."""
+    cut, carrying = asyncio.Event(), list[asyncio.Task[None] | None]()
+
+    async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while data := await source.read(2**16):
+            if not cut.is_set():
+                target.write(data)
+
+    async def carry(near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        carrying.append(asyncio.current_task())
+        far, forth = await asyncio.open_connection(*to.split(":"))
+        try:
+            await asyncio.gather(copy(near, forth), copy(far, back))
+        finally:
+            for end in (back, forth):
+                end.close()
+                await end.wait_closed()
+
+    async with await asyncio.start_server(carry, "127.0.0.1", 0) as middle:
+        yield f"127.0.0.1:{middle.sockets[0].getsockname()[1]}", cut
+        for task in carrying:
+            assert task is not None
+            task.cancel()
+            await asyncio.wait([task])
 
 
-def frame_kinds(data: bytes) -> list[tuple[int, int]]:
-    """Kind and flags of each frame."""
-    kinds: list[tuple[int, int]] = []
-    while len(data) >= 9:
-        kinds.append((data[3], data[4]))
-        data = data[9 + int.from_bytes(data[:3]) :]
-    return kinds
+async def test_a_call_whose_network_is_gone_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = tuple((name, min(value, 1000)) for name, value in listener.KEEPALIVE)
+    monkeypatch.setattr(listener, "KEEPALIVE", quick)
+    async with (
+        served(FakeEngine(), tmp_path, small_windows()) as server,
+        wire(server.address) as (address, cut),
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        call = AvatarServiceStub(channel).Animate()
+        await call.write(start())
+        assert (await call.read()).WhichOneof("message") == "started"
+        assert server.gateway.admission.active == 1
+        cut.set()
+        await until(lambda: server.gateway.admission.active == 0)
+        call.cancel()
 
 
 async def test_reflection_answers_by_both_of_its_names(server: Served) -> None:
