@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from server.settings import ENVIRONMENT_PREFIX, PLAIN_VARIABLES, Settings, read_toml
+from server.settings import ENVIRONMENT_PREFIX, PLAIN_VARIABLES, Settings, read_config
 
 OF_WINDOWS = ("first_window_frames", "window_frames")
 """Settings that `window_ladder` has taken the place of."""
@@ -29,7 +29,7 @@ def origins(
     options = {word.partition("=")[0] for word in words}
     ours = {name.upper(): name for name in variables}
     plain = {name: variable for variable, name in PLAIN_VARIABLES.items()}
-    stated = read_toml(config) if config else {}
+    stated = read_config(config) if config else {}
     found: dict[str, str] = {}
     for name in Settings.model_fields:
         option = "--" + name.replace("_", "-")

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import yaml
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -111,6 +112,7 @@ MAX_BUFFER_S = 10.0
 MIN_FRAME_RATE, MAX_FRAME_RATE = 8, 30
 FRAME_RATE_DENOMINATORS = (1, 1001)
 NAMED_FRAME_RATES = {"23.976": Fraction(24_000, 1001), "29.97": Fraction(30_000, 1001)}
+YAML = (".yaml", ".yml")
 HOST_AND_PORT = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+(%\w+)?\]):\d{1,5}")
 TritonUrls = Annotated[str, AfterValidator(_hosts_and_ports)]
 WindowFrames = Annotated[int, Field(ge=5, le=257), AfterValidator(_whole_window)]
@@ -131,16 +133,20 @@ PLAIN_VARIABLES = {
 """Variables with names that users know, and the settings they state where nothing else does."""
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Returns what a file states.
+def read_config(path: Path) -> dict[str, Any]:
+    """Returns what a file states: YAML if it is called so, or else TOML.
 
     Raises:
-        SettingsError: it is no TOML file.
+        SettingsError: it is no such file.
     """
+    kind, load = ("YAML", yaml.safe_load) if path.suffix in YAML else ("TOML", tomllib.loads)
     try:
-        return tomllib.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} cannot be read as TOML: {error}") from error
+        stated: Any = load(path.read_text()) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path} cannot be read as {kind}: {error}") from error
+    if not isinstance(stated, dict):
+        raise SettingsError(f"{path} states no settings; write lines as max_streams: 8")
+    return stated  # pyright: ignore[reportUnknownVariableType]
 
 
 class _ConfigFile(PydanticBaseSettingsSource):
@@ -152,7 +158,7 @@ class _ConfigFile(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         path = self.current_state.get("config")
-        return read_toml(Path(path)) if path else {}
+        return read_config(Path(path)) if path else {}
 
 
 class Settings(BaseSettings):
@@ -169,8 +175,8 @@ class Settings(BaseSettings):
 
     config: FilePath | None = Field(
         None,
-        description="File (TOML) with more of these settings by name, as max_streams = 8; the "
-        "environment and the command line win.",
+        description="File (TOML, or YAML by its name) with more of these settings, as "
+        "max_streams = 8; the environment and the command line win.",
     )
     repository: Path = Field(
         Path("model_repository"), description="Model repository that the export wrote."

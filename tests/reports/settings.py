@@ -9,12 +9,12 @@ from server.settings import ENVIRONMENT_PREFIX, PLAIN_VARIABLES, Settings
 from tests.reports import markdown
 
 EXPLANATION = """A setting is an option of `python -m server`, a variable of the environment or a
-line of the TOML file that `--config` names; that is the order in which they win. `max_streams` is
-`--max-streams 8`, `ECHOMIMIC_MAX_STREAMS=8` and `max_streams = 8`. A switch is switched off by
-`--no-kserve`. `python -m server config`, with the same options, prints what would be in force and
-where each value comes from, as such a file. What cannot be used is refused before anything starts,
-and a variable `ECHOMIMIC_...` that is no setting is named in the log.
-[configuration.md](configuration.md) tells what the important ones are for."""
+line of the TOML or YAML file that `--config` names; that is the order in which they win.
+`max_streams` is `--max-streams 8`, `ECHOMIMIC_MAX_STREAMS=8` and `max_streams = 8`, in YAML
+`max_streams: 8`. A switch is switched off by `--no-kserve`. `python -m server config`, with the
+same options, prints what would be in force and where each value comes from, as such a file. What
+cannot be used is refused before anything starts, and a variable `ECHOMIMIC_...` that is no setting
+is named in the log. [configuration.md](configuration.md) tells what the important ones are for."""
 
 
 def page() -> tuple[str, ...]:

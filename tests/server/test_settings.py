@@ -176,11 +176,19 @@ def test_what_names_no_triton_is_refused_with_examples(urls: str) -> None:
         small_windows(triton_url=urls)
 
 
+TOML = 'max_streams = 9\nmax_steps = 20\nwindow_ladder = [9, 17]\nprompt = "mine"'
+IN_YAML = "max_streams: 9\nmax_steps: 20\nwindow_ladder: [9, 17]\nprompt: mine\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("gateway.toml", TOML), ("gateway.yaml", IN_YAML), ("gateway.yml", IN_YAML)],
+)
 def test_a_file_states_settings_and_the_environment_wins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str
 ) -> None:
-    file = tmp_path / "gateway.toml"
-    file.write_text('max_streams = 9\nmax_steps = 20\nwindow_ladder = [9, 17]\nprompt = "mine"')
+    file = tmp_path / name
+    file.write_text(text)
     monkeypatch.setenv("ECHOMIMIC_CONFIG", str(file))
     monkeypatch.setenv("ECHOMIMIC_MAX_STEPS", "30")
     monkeypatch.setenv("STYLE_PROMPT", "natural")
@@ -190,12 +198,20 @@ def test_a_file_states_settings_and_the_environment_wins(
 
 
 @pytest.mark.parametrize(
-    ("text", "problem"), [("most_streams = 9", "most_streams"), ("max_streams", "TOML")]
+    ("name", "text", "problem"),
+    [
+        ("gateway.toml", "most_streams = 9", "most_streams"),
+        ("gateway.toml", "max_streams", "TOML"),
+        ("gateway.yaml", "most_streams: 9", "most_streams"),
+        ("gateway.yaml", "max_streams: [", "YAML"),
+        ("gateway.yaml", "max_streams", "states no settings"),
+        ("gateway.yaml", "!!python/object/apply:os.getcwd []", "YAML"),
+    ],
 )
 def test_a_file_that_states_what_is_no_setting_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, problem: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str, problem: str
 ) -> None:
-    file = tmp_path / "gateway.toml"
+    file = tmp_path / name
     file.write_text(text)
     assert commands.COMMANDS["config"]([f"--config={file}"]) == 2
     assert problem in capsys.readouterr().err

@@ -170,6 +170,17 @@ async def test_reflection_answers_by_both_of_its_names(server: Served) -> None:
         assert {"echomimic.v1.AvatarService", name} <= services
 
 
+async def test_reflection_can_be_switched_off(tmp_path: Path) -> None:
+    async with (
+        served(FakeEngine(), tmp_path, small_windows(reflection=False)) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        for name in (REFLECTION_V1, "grpc.reflection.v1alpha.ServerReflection"):
+            call = channel.stream_stream(f"/{name}/ServerReflectionInfo")(iter([b""]))
+            with pytest.raises(grpc.aio.AioRpcError, match="UNIMPLEMENTED"):
+                [answer async for answer in call]
+
+
 async def test_what_is_at_work_when_the_server_goes_down_is_told_why(server: Served) -> None:
     call = server.stub.Animate()
     await call.write(start())
