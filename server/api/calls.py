@@ -20,6 +20,7 @@ from grpc_status import rpc_status
 
 from server.access.access import Access
 from server.access.caller import Caller
+from server.api.patience import patience
 from server.api.status import facts_of, reason_of, to_status
 from server.errors import (
     CapacityError,
@@ -221,7 +222,7 @@ class Call:
         now = asyncio.get_running_loop().time
         began_s = now()
         try:
-            async with asyncio.timeout(self._read_timeout_s):
+            async with patience(self._read_timeout_s):
                 writing = self._context.write(message)
                 try:
                     await (self._opened(writing) if self._opening is None else writing)

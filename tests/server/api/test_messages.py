@@ -1,6 +1,7 @@
 """What is said of a call: messages that are none, ids, the log's lines."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from google.rpc import status_pb2  # pyright: ignore[reportMissingTypeStubs]
 from structlog.testing import capture_logs
 
 from server.api.calls import Call, serving
-from server.errors import EngineUnavailableError, InvalidFieldError, cause_of
+from server.errors import EngineUnavailableError, InvalidFieldError, SlowReaderError, cause_of
 from server.recorder import SILENT
 from server.spans import UNTRACED
 from tests.support.fake_engine import FakeEngine
@@ -225,3 +226,22 @@ async def test_a_client_that_is_gone_is_no_error_of_the_servers(server: Served) 
     assert handling.cancelled()
     assert logs[-1]["status"] == "CANCELLED"
     assert context.said == []
+
+
+async def test_a_server_that_stood_still_does_not_blame_the_client() -> None:
+    context: Any = FullContext()
+    call = Call(context, "Animate", SILENT, UNTRACED, read_timeout_s=0.2)
+    sending = asyncio.create_task(call.send("frame"))
+    await asyncio.sleep(0)
+    # The process is stopped for longer than that; meanwhile the client takes what it is sent.
+    time.sleep(0.3)  # noqa: ASYNC251 - it stands still
+    context.room.set()
+    await sending
+    assert context.said == ["frame"]
+
+
+async def test_a_client_that_does_not_read_is_a_slow_reader() -> None:
+    context: Any = FullContext()
+    call = Call(context, "Animate", SILENT, UNTRACED, read_timeout_s=0.02)
+    with pytest.raises(SlowReaderError):
+        await call.send("frame")
