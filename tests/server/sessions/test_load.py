@@ -66,7 +66,7 @@ def test_streams_are_let_in_as_long_as_the_engines_can_keep_up_with_all() -> Non
             pass
         assert refused.value.limit == "max_load"
         assert refused.value.problem == (
-            "2 streams take 0.80 of what the engines can do, this one would take 0.40 and 1 is "
+            "what runs (2) takes 0.80 of what the engines can do, this would take 0.40, and 1 is "
             "allowed"
         )
         with load.stream(HALF):
