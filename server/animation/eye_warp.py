@@ -39,7 +39,7 @@ def can_move(mesh: FaceMesh) -> bool:
     return all(eye.openness < WIDEST_OPEN for eye in mesh.eyes)
 
 
-_TRAVELS = np.array([[1 - UPPER_PART], [UPPER_PART]], np.float32)
+TRAVELS = (1 - UPPER_PART, UPPER_PART)
 """Of what closes an eye: the lower lid's part, and the upper one's."""
 
 
@@ -105,40 +105,34 @@ class EyeWarp:
             return at, laid(fine.look_up(x[at], y[at]), ball, 1 - covers.max(axis=0)[inside])
         pixels = np.zeros(len(at), np.uint32)
         pixels[inside] = ball
-        side, covered = np.nonzero(covers)
-        lid_q = self._lid(side, q[covered], top[covered], opening[covered], moved[covered])
-        found = fine.look_up(*self._in_fine(fine, p[covered], lid_q))
-        lower = np.count_nonzero(side == 0)
-        for lid in (slice(lower), slice(lower, None)):
-            over = covered[lid]
-            pixels[over] = laid(pixels[over], found[lid], covers[side[lid], over])
+        for side, cover in enumerate(covers):
+            over = np.flatnonzero(cover)
+            lid_q = self._lid(side, q[over], top[over], opening[over], moved[over])
+            found = fine.look_up(*self._in_fine(fine, p[over], lid_q))
+            pixels[over] = laid(pixels[over], found, cover[over])
         return at, pixels
 
     def _covers(self, q: Floats, top: Floats, opening: Floats, moved: Floats) -> Floats:
         """Returns how much the lower lid and the upper one cover points, 0 to 1, [2, points]."""
         above = top - q
-        beyond = np.stack([-above - opening, above])
-        beyond += _TRAVELS * moved
+        beyond = np.stack([TRAVELS[0] * moved - above - opening, TRAVELS[1] * moved + above])
         return (beyond * self._length + 0.5).clip(0, 1)
 
-    def _lid(
-        self, side: NDArray[np.intp], q: Floats, top: Floats, opening: Floats, moved: Floats
-    ) -> Floats:
-        """Returns where, across the eye, lids are looked up whose edges have moved over it.
+    def _lid(self, side: int, q: Floats, top: Floats, opening: Floats, moved: Floats) -> Floats:
+        """Returns where, across the eye, a lid is looked up whose edge has moved over it.
 
         Args:
-            side: of each point: 0 for the lid below the eye, 1 for that above it.
-            q: of points that they cover.
+            side: 0 for the lid below the eye, 1 for that above it.
+            q: of points that it covers.
             top: where the upper lid's edge rests.
             opening: how far below it the lower one's does.
             moved: how far they have come together.
         """
-        sign = (1 - 2 * side).astype(np.float32)
-        rest = top + (1 - side).astype(np.float32) * opening
+        sign, rest = (-1, top) if side else (1, top + opening)
         # Skin goes on without a bend where nothing moves, and lashes move as they are.
-        reach = self._skin[side]
-        place, skin = reach - sign * (q - rest), reach - np.float32(sum(LASHES))
-        length = skin + _TRAVELS[side, 0] * moved
+        reach = float(self._skin[side])
+        place, skin = reach - sign * (q - rest), reach - sum(LASHES)
+        length = skin + TRAVELS[side] * moved
         part, stretch = (place / length).clip(0, 1), length / skin
         drawn = skin * part * (stretch + (1 - stretch) * part)
         drawn += place.clip(max=0) + (place - length).clip(min=0)
