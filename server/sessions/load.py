@@ -75,8 +75,8 @@ class Load:
         if self._max and self._seats and taken + more > self._max:
             raise CapacityError(
                 LIMIT,
-                f"what runs ({len(self._seats)}) takes {taken:.2f} of what the engines can do, this "
-                f"would take {more:.2f}, and {self._max:g} is allowed",
+                f"what runs ({len(self._seats)}) takes {taken:.2f} of what the engines can do, "
+                f"this would take {more:.2f}, and {self._max:g} is allowed",
                 RETRY_AFTER_S,
             )
         seat = Seat(kind)
