@@ -11,7 +11,7 @@ from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Send
 
 from server.api.calls import Call
@@ -45,12 +45,17 @@ class Answer(Exchange):
             await self._add(self._last_bytes(), more=False)
 
     async def read_out(self) -> None:
-        """Reads the rest of a body that has been refused."""
-        while not self._body_over.is_set() and not self._is_left:
-            message = await self._request.receive()
-            self._is_left = message["type"] == "http.disconnect"
-            if not message.get("more_body"):
-                break
+        """Reads the rest of a body that has been refused, if there is more of it."""
+        if self._body_over.is_set():
+            return
+        try:
+            async for _ in self._request.stream():
+                pass
+        except ClientDisconnect:
+            self._is_left = True
+        except RuntimeError:
+            # All of it had come, and could not be read.
+            pass
 
     async def fail(self, body: dict[str, Any]) -> None:
         """Answers with a problem; an answer that has begun is broken off."""

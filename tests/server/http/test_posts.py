@@ -19,6 +19,7 @@ from echomimic.v1 import avatar_service_pb2 as pb
 from PIL import Image
 
 from server.access.caller import Caller
+from server.api import calls
 from tests.support.fake_engine import FakeEngine
 from tests.support.http import by_http, wav
 from tests.support.serving import Served, portrait, served, small_windows, speech, until
@@ -318,6 +319,19 @@ async def test_a_long_sound_in_few_bytes_is_refused(site: Site) -> None:
     silence = wav(np.zeros(8000 * 301, np.int16), 8000, "FLAC")
     answer = await site.http.post("/v1/animate", files=parts(audio=("a", silence)))
     assert (answer.status_code, answer.json()["limit"]) == (413, "max_render_audio")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [("application/json", b"{"), ("multipart/form-data; boundary=b", b"no parts")],
+)
+async def test_nothing_more_is_waited_for_after_a_body_that_is_none(
+    site: Site, monkeypatch: pytest.MonkeyPatch, kind: str, body: bytes
+) -> None:
+    monkeypatch.setattr(calls, "READ_OUT_S", 1000)
+    async with asyncio.timeout(20):
+        answer = await site.http.post("/render", content=body, headers={"content-type": kind})
+    assert (answer.status_code, answer.json()["reason"]) == (400, "INVALID_FIELD")
 
 
 async def test_what_is_sent_twice_is_refused_and_nothing_of_it_is_kept(site: Site) -> None:
