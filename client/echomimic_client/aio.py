@@ -91,6 +91,7 @@ class AsyncAvatarClient:
         buffer_s: float | None = None,
         audio_position_interval_s: float | None = None,
         heartbeat_interval_s: float | None = None,
+        min_steps: int | None = None,
         **options: Unpack[CallOptions],
     ) -> AsyncAnimation:
         """Streams speech in and frames out.
@@ -111,6 +112,8 @@ class AsyncAvatarClient:
                 most; None is never.
             heartbeat_interval_s: after how long without another message a `Heartbeat` comes; None
                 is never.
+            min_steps: how few denoising steps the server may take while it is slower than real
+                time; None leaves them as they are.
             options: see `CallOptions`.
 
         Raises:
@@ -130,6 +133,7 @@ class AsyncAvatarClient:
             buffer_s=buffer_s,
             audio_position_interval_s=audio_position_interval_s,
             heartbeat_interval_s=heartbeat_interval_s,
+            min_steps=min_steps,
         )
         call = AsyncAnimation(
             self._stub, self._target, start, audio_format, self._grpc_options(options)

@@ -370,6 +370,8 @@ class Started:
     """At most one `AudioPosition` comes in so long; None is never."""
     heartbeat_interval_s: float | None
     """After so long without another message a `Heartbeat` comes; None is never."""
+    min_steps: int | None
+    """The fewest steps that the server takes where it is too slow; None is those in force."""
 
     @property
     def frames_per_second(self) -> Fraction:

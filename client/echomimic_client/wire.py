@@ -132,12 +132,14 @@ def start_request(
     buffer_s: float | None,
     audio_position_interval_s: float | None,
     heartbeat_interval_s: float | None,
+    min_steps: int | None,
 ) -> pb.AnimateRequest:
     """Returns the first message of an Animate stream."""
     start = pb.Start(
         continue_from_last_frame=continues,
         idle_mode=pb.IDLE_MODE_UNSPECIFIED if idle is None else _IDLE_MODES[idle],
         pace=pb.PACE_UNSPECIFIED if pace is None else _PACES[pace],
+        min_steps=min_steps,
         **_common(portrait, audio_format, options),
     )
     for duration, seconds in (
@@ -234,6 +236,7 @@ def read_started(message: pb.Started) -> Started:
         blink_over_speech=message.blink_over_speech,
         audio_position_interval_s=_interval(message, "audio_position_interval"),
         heartbeat_interval_s=_interval(message, "heartbeat_interval"),
+        min_steps=message.min_steps if message.HasField("min_steps") else None,
     )
 
 

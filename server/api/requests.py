@@ -92,6 +92,7 @@ def read_start(message: pb.AnimateRequest, offer: Offer, avatar: Avatar | None) 
         pace=_pace(start, offer),
         idle=_idle(start, offer),
         blinks=_blinks(start, offer, "start.blink_over_speech"),
+        min_steps=_min_steps(start, job.generation.steps),
         intervals=Intervals(
             _interval(start, "audio_position_interval", MIN_POSITION_S),
             _interval(start, "heartbeat_interval", MIN_HEARTBEAT_S),
@@ -175,6 +176,13 @@ def _pace(start: pb.Start, offer: Offer) -> Pace:
         buffer_s=buffer_s,
         is_told=bool(start.pace) or start.HasField("buffer"),
     )
+
+
+def _min_steps(start: pb.Start, steps: int) -> int | None:
+    if not start.HasField("min_steps"):
+        return None
+    check_range(start.min_steps, 1, steps, "start.min_steps")
+    return start.min_steps
 
 
 def _interval(start: pb.Start, name: str, least_s: float) -> float:

@@ -89,6 +89,7 @@ def started(job: Job, offer: Offer, times: WindowTimes, places: int, request_id:
         blink_over_speech=job.blinks,
         audio_position_interval=_interval(job.intervals.position_s),
         heartbeat_interval=_interval(job.intervals.heartbeat_s),
+        min_steps=job.min_steps,
     )
 
 

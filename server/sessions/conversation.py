@@ -42,6 +42,7 @@ from server.sessions.report import Report
 from server.sessions.resumption import Resumption
 from server.sessions.speech import AudioLimits, Speech
 from server.sessions.stating import Stated
+from server.sessions.stepping import Stepping
 from server.sessions.updates import Update, Updates
 from server.sessions.window_times import Kind
 
@@ -125,6 +126,7 @@ class Conversation:
             self._economy,
             gateway.blinks(job, last_blink, self._outbox.answer) if job.blinks else None,
             seat,
+            Stepping(job.min_steps, job.generation.steps) if job.min_steps else None,
         )
 
     @property

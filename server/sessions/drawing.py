@@ -11,6 +11,7 @@ from server.animation.economy import Economy
 from server.animation.generation import Direction
 from server.animation.stitch import Clip
 from server.animation.windows import Window, first_window, following
+from server.audio.clock import FRAME_RATE
 from server.pictures.portrait import Picture
 from server.sessions.blinks import Blinks, Shown
 from server.sessions.events import Frame
@@ -22,6 +23,7 @@ from server.sessions.prepared import Prepared
 from server.sessions.report import Report
 from server.sessions.retiming import Retimer
 from server.sessions.speech import Speech
+from server.sessions.stepping import Stepping
 from server.sessions.updates import Updates
 from server.sessions.window_times import Kind
 
@@ -40,6 +42,7 @@ class Drawing:
         economy: Economy,
         blinks: Blinks | None,
         seat: Seat,
+        stepping: Stepping | None,
     ) -> None:
         """Begins with nothing drawn.
 
@@ -53,6 +56,7 @@ class Drawing:
             economy: lowers what they take where memory is short.
             blinks: lays blinks over them, if there are to be any.
             seat: of the stream among those at work.
+            stepping: says with how many steps windows are made, if those may change.
         """
         self._gateway = gateway
         self._job = job
@@ -63,6 +67,7 @@ class Drawing:
         self._updates = updates
         self._economy = economy
         self._blinks = blinks
+        self._stepping = stepping
         self._speech: Speech | None = None
         self._task: asyncio.Task[None] | None = None
         self._first_index: int | None = None
@@ -167,10 +172,22 @@ class Drawing:
             if clip.work is not None and not self._economy.is_lowered:
                 self._gateway.window_times.note(self._seat.kind, clip.work)
                 self._gateway.load.note(self._seat.kind, len(clip.pictures), clip.work.engine_s)
+            self._measure(clip)
             for frames in self._parts(clip, retimer):
                 await self._show(speech, frames)
         await self._show(speech, retimer.finish())
         self._outbox.ended(speech)
+
+    def _measure(self, clip: Clip) -> None:
+        """Has windows made with other steps where that is due."""
+        stepping, asked, drawn = self._stepping, self._updates.settings.steps, self._seat.kind.steps
+        # The first window of an utterance is short, for a quick first frame, and no measure.
+        if stepping is None or clip.work is None or clip.window == 0:
+            return
+        frames_s = len(clip.pictures) / FRAME_RATE
+        if stepping.made(frames_s, clip.work.busy_s, drawn, asked):
+            self._updates.take_steps(stepping.steps)
+            self._outbox.answer(stepping.notice(drawn))
 
     def _parts(self, clip: Clip, retimer: Retimer) -> Iterable[Iterator[tuple[int, Picture]]]:
         """Returns the frames that show a clip, in parts that leave one after the other."""
@@ -202,5 +219,5 @@ class Drawing:
 
     def _begin_window(self, window: Window) -> Direction:
         self._next_window = following(window, self._gateway.offer.windows)
-        self._seat.kind = Kind.of(self._updates.settings, self._job.video_format.size)
+        self._seat.kind = Kind.of(self._updates.drawn, self._job.video_format.size)
         return self._updates.direction

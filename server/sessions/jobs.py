@@ -74,6 +74,8 @@ class Job:
     """Whether blinks are laid over speech in which the model has not blinked for a while."""
     intervals: Intervals = NEVER
     """How often the client is told how far its audio is, and that the stream is alive."""
+    min_steps: int | None = None
+    """How few steps windows may be made with where the server is too slow; None is as asked."""
     pace: Pace = AT_ONCE
     """When frames leave, and what is told of it."""
     exact: ExactClip | None = None

@@ -94,6 +94,12 @@ def with_update(
     return with_stated(settings, stated, offer, field)
 
 
+def with_steps(settings: GenerationSettings, most: int) -> GenerationSettings:
+    """Returns settings with no more than so many steps."""
+    steps = min(settings.steps, most)
+    return replace(settings, steps=steps, teacache=_within(settings.teacache, steps))
+
+
 def check_range(value: float, low: float, high: float, field: str) -> None:
     """Checks a number.
 

@@ -14,7 +14,7 @@ from server.animation.defaults import GenerationSettings
 from server.animation.generation import Direction
 from server.errors import AvatarError, InvalidFieldError, LimitError
 from server.sessions.jobs import Offer
-from server.sessions.stating import Stated, with_update
+from server.sessions.stating import Stated, with_steps, with_update
 from server.triton.engine import Priority
 
 MAX_WAITING_UPDATES = 16
@@ -44,7 +44,8 @@ class Updates:
         self, settings: GenerationSettings, offer: Offer, make: Make, answer: AnswerUpdate
     ) -> None:
         """Begins with the settings of the opening; `settle` gets them ready."""
-        self._settings = settings
+        self._settings = self._drawn = settings
+        self._most_steps = settings.steps
         self._offer = offer
         self._make = make
         self._answer = answer
@@ -58,6 +59,11 @@ class Updates:
     def settings(self) -> GenerationSettings:
         """The settings in force."""
         return self._settings
+
+    @property
+    def drawn(self) -> GenerationSettings:
+        """The settings that `direction` stands for: those in force, or with fewer steps."""
+        return self._drawn
 
     @property
     def direction(self) -> Direction:
@@ -85,15 +91,23 @@ class Updates:
             self._waiting.append(update)
             self._changed.set()
 
+    def take_steps(self, most: int) -> None:
+        """Has windows made with no more than so many steps, until an update changes the steps."""
+        self._most_steps = most
+        self._changed.set()
+
     async def settle(self) -> None:
         """Gets the settings of the opening ready, then settles updates until it is cancelled."""
         self._direction = await self._make(self._settings, Priority.FIRST_FRAME)
         self._count()
         while True:
-            await self._until(lambda: self.is_waiting)
-            await self._settle(self._waiting[0])
-            self._waiting.popleft()
-            self._count()
+            await self._until(lambda: self.is_waiting or self._wanted != self._drawn)
+            if self.is_waiting:
+                await self._settle(self._waiting[0])
+                self._waiting.popleft()
+                self._count()
+            else:
+                await self._step_down_or_up()
 
     async def settled(self) -> None:
         """Waits until whatever has been asked for by now is in force or refused."""
@@ -104,12 +118,30 @@ class Updates:
         try:
             field = f"{update.field}.generation"
             settings = with_update(self._settings, update.stated, self._offer, field)
-            direction = await self._make(settings, Priority.NORMAL)
+            is_same = settings.steps == self._settings.steps
+            most_steps = self._most_steps if is_same else settings.steps
+            drawn = with_steps(settings, most_steps)
+            direction = await self._make(drawn, Priority.NORMAL)
         except AvatarError as error:
             self._answer(update, error)
         else:
-            self._settings, self._direction = settings, direction
+            self._settings, self._drawn, self._direction = settings, drawn, direction
+            self._most_steps = most_steps
             self._answer(update, settings)
+
+    @property
+    def _wanted(self) -> GenerationSettings:
+        return with_steps(self._settings, self._most_steps)
+
+    async def _step_down_or_up(self) -> None:
+        wanted = self._wanted
+        try:
+            self._direction = await self._make(wanted, Priority.NORMAL)
+        except AvatarError:
+            # What is wrong ends the windows, if it lasts; steps are as good as they were.
+            self._most_steps = self._drawn.steps
+        else:
+            self._drawn = wanted
 
     def _count(self) -> None:
         self._settled += 1

@@ -145,10 +145,12 @@ async def test_a_gateway_tells_positions_answers_pings_and_shows_that_it_is_ther
             audio_format=PCM,
             audio_position_interval_s=0.2,
             heartbeat_interval_s=1.0,
+            min_steps=2,
         ) as stream,
     ):
         started = await stream.wait_until_started()
         assert (started.audio_position_interval_s, started.heartbeat_interval_s) == (0.2, 1.0)
+        assert started.min_steps == 2
         await stream.send(gateway.speech(RATE).tobytes())
         await stream.end_of_utterance()
         await stream.ping("mine")

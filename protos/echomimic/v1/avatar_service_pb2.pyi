@@ -189,7 +189,7 @@ class AnimateResponse(_message.Message):
     def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., frame: _Optional[_Union[Frame, _Mapping]] = ..., utterance: _Optional[_Union[UtteranceEvent, _Mapping]] = ..., interrupted: _Optional[_Union[Interrupted, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., updated: _Optional[_Union[Updated, _Mapping]] = ..., update_refused: _Optional[_Union[UpdateRefused, _Mapping]] = ..., buffer: _Optional[_Union[Buffer, _Mapping]] = ..., stream_expiring: _Optional[_Union[StreamExpiring, _Mapping]] = ..., resumed: _Optional[_Union[Resumed, _Mapping]] = ..., resume_refused: _Optional[_Union[ResumeRefused, _Mapping]] = ..., audio_position: _Optional[_Union[AudioPosition, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
 
 class Start(_message.Message):
-    __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "video_format", "generation", "idle_frames", "continue_from_last_frame", "idle_mode", "blink_over_speech", "pace", "buffer", "audio_position_interval", "heartbeat_interval")
+    __slots__ = ("client_session_id", "portrait", "avatar_id", "audio_format", "video_format", "generation", "idle_frames", "continue_from_last_frame", "idle_mode", "blink_over_speech", "pace", "buffer", "audio_position_interval", "heartbeat_interval", "min_steps")
     CLIENT_SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     PORTRAIT_FIELD_NUMBER: _ClassVar[int]
     AVATAR_ID_FIELD_NUMBER: _ClassVar[int]
@@ -204,6 +204,7 @@ class Start(_message.Message):
     BUFFER_FIELD_NUMBER: _ClassVar[int]
     AUDIO_POSITION_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    MIN_STEPS_FIELD_NUMBER: _ClassVar[int]
     client_session_id: str
     portrait: Portrait
     avatar_id: str
@@ -218,7 +219,8 @@ class Start(_message.Message):
     buffer: _duration_pb2.Duration
     audio_position_interval: _duration_pb2.Duration
     heartbeat_interval: _duration_pb2.Duration
-    def __init__(self, client_session_id: _Optional[str] = ..., portrait: _Optional[_Union[Portrait, _Mapping]] = ..., avatar_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., idle_frames: _Optional[bool] = ..., continue_from_last_frame: _Optional[bool] = ..., idle_mode: _Optional[_Union[IdleMode, str]] = ..., blink_over_speech: _Optional[bool] = ..., pace: _Optional[_Union[Pace, str]] = ..., buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., audio_position_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    min_steps: int
+    def __init__(self, client_session_id: _Optional[str] = ..., portrait: _Optional[_Union[Portrait, _Mapping]] = ..., avatar_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., idle_frames: _Optional[bool] = ..., continue_from_last_frame: _Optional[bool] = ..., idle_mode: _Optional[_Union[IdleMode, str]] = ..., blink_over_speech: _Optional[bool] = ..., pace: _Optional[_Union[Pace, str]] = ..., buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., audio_position_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., min_steps: _Optional[int] = ...) -> None: ...
 
 class AudioChunk(_message.Message):
     __slots__ = ("data",)
@@ -371,7 +373,7 @@ class TeaCache(_message.Message):
     def __init__(self, threshold: _Optional[float] = ..., warm_up: _Optional[int] = ..., policy: _Optional[_Union[TeaCachePolicy, str]] = ..., off: _Optional[bool] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ("request_id", "client_session_id", "audio_format", "video_format", "generation", "windows", "limits", "idle_mode", "pace", "buffer", "blink_over_speech", "audio_position_interval", "heartbeat_interval")
+    __slots__ = ("request_id", "client_session_id", "audio_format", "video_format", "generation", "windows", "limits", "idle_mode", "pace", "buffer", "blink_over_speech", "audio_position_interval", "heartbeat_interval", "min_steps")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     CLIENT_SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FORMAT_FIELD_NUMBER: _ClassVar[int]
@@ -385,6 +387,7 @@ class Started(_message.Message):
     BLINK_OVER_SPEECH_FIELD_NUMBER: _ClassVar[int]
     AUDIO_POSITION_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    MIN_STEPS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     client_session_id: str
     audio_format: AudioFormat
@@ -398,7 +401,8 @@ class Started(_message.Message):
     blink_over_speech: bool
     audio_position_interval: _duration_pb2.Duration
     heartbeat_interval: _duration_pb2.Duration
-    def __init__(self, request_id: _Optional[str] = ..., client_session_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., idle_mode: _Optional[_Union[IdleMode, str]] = ..., pace: _Optional[_Union[Pace, str]] = ..., buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., blink_over_speech: _Optional[bool] = ..., audio_position_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    min_steps: int
+    def __init__(self, request_id: _Optional[str] = ..., client_session_id: _Optional[str] = ..., audio_format: _Optional[_Union[AudioFormat, _Mapping]] = ..., video_format: _Optional[_Union[VideoFormat, _Mapping]] = ..., generation: _Optional[_Union[GenerationSettings, _Mapping]] = ..., windows: _Optional[_Union[WindowSettings, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., idle_mode: _Optional[_Union[IdleMode, str]] = ..., pace: _Optional[_Union[Pace, str]] = ..., buffer: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., blink_over_speech: _Optional[bool] = ..., audio_position_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., min_steps: _Optional[int] = ...) -> None: ...
 
 class WindowSettings(_message.Message):
     __slots__ = ("first_window_frames", "window_frames", "overlap_frames", "audio_lookahead", "audio_left_context", "advised_buffer", "ladder")

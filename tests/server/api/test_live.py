@@ -361,6 +361,8 @@ BAD_STARTS: dict[str, tuple[dict[str, Any], str]] = {
         {"generation": LONG_PROMPT},
         "start.generation.prompt",
     ),
+    "no steps": ({"min_steps": 0}, "start.min_steps"),
+    "more steps than all": ({"min_steps": 3}, "start.min_steps"),
     "pace": ({"pace": 7}, "start.pace"),
     "long buffer": ({"buffer": duration_pb2.Duration(seconds=11)}, "start.buffer"),
     "negative buffer": ({"buffer": duration_pb2.Duration(seconds=-1)}, "start.buffer"),

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,32 @@ async def test_utterances_updates_and_interruptions_are_answered(site: Site) -> 
     assert {"updated", "interrupted", "summary"} <= set(kinds(found))
     updated = next(answer["updated"] for answer in found if "updated" in answer)
     assert (updated["update_id"], updated["generation"]["steps"]) == ("u", 1)
+
+
+async def hear(socket: ClientConnection, wanted: Callable[[dict[str, Any]], bool]) -> None:
+    """Takes answers until one is wanted."""
+    while isinstance(message := await socket.recv(), bytes) or not wanted(json.loads(message)):
+        pass
+
+
+async def test_pings_positions_and_listening_go_over_a_socket(site: Site) -> None:
+    more = {"audio_position_interval": "0.2s", "idle_mode": "IDLE_MODE_MODEL", "min_steps": 1}
+    position = {"received_samples": "16000", "animated_samples": "16000"}
+    listening = "FRAME_KIND_LISTENING"
+    async with site.connect() as socket:
+        await say(socket, {"start": START["start"] | more})
+        started = json.loads(await socket.recv())["started"]
+        await say(socket, {"listening": {"active": True}})
+        await hear(socket, lambda answer: answer.get("frame", {}).get("kind") == listening)
+        await say(socket, {"ping": {"ping_id": "mine"}})
+        await hear(socket, lambda answer: answer == {"pong": {"ping_id": "mine"}})
+        await say(socket, SPEECH.tobytes())
+        await say(socket, {"end_of_utterance": {}})
+        await hear(socket, lambda answer: answer == {"audio_position": position})
+        await say(socket, {"end": {}})
+        assert kinds(await answers(socket))[-1] == "summary"
+    assert (started["audio_position_interval"], started["min_steps"]) == ("0.200s", 1)
+    assert "heartbeat_interval" not in started
 
 
 async def test_what_was_played_is_known_and_resumed(site: Site) -> None:
