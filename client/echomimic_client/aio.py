@@ -7,10 +7,11 @@ from echomimic.v1 import avatar_service_pb2 as pb
 from echomimic.v1 import avatar_service_pb2_grpc as pb_grpc
 from typing_extensions import Self, Unpack
 
-from echomimic_client import wire
+from echomimic_client import requests, wire
 from echomimic_client.address import channel_options, check_target
 from echomimic_client.aio_streams import AsyncAnimation, AsyncAnswers
 from echomimic_client.audio import AudioFormat
+from echomimic_client.enums import FILMS
 from echomimic_client.film_kinds import FilmKind
 from echomimic_client.options import CallOptions, authorization, check, grpc_options
 from echomimic_client.portraits import PortraitReport, read_report
@@ -123,7 +124,7 @@ class AsyncAvatarClient:
         """
         check(options)
         audio_format, chunks = chunks_of(() if audio is None else audio, audio_format)
-        start = wire.start_request(
+        start = requests.start_request(
             portrait_of(portrait),
             audio_format,
             options,
@@ -170,7 +171,7 @@ class AsyncAvatarClient:
             CallError: the call failed.
             AudioFileError, OSError, ValueError: as `animate`.
         """
-        output = wire.FILMS[kind]
+        output = FILMS[kind]
         call = self._render(portrait, speech, audio_format, options, exact, output)
         return await call.film(on_progress, on_bytes)
 
@@ -209,7 +210,7 @@ class AsyncAvatarClient:
             CallError: the call failed, as for what is no picture.
             OSError: the portrait cannot be read.
         """
-        request = wire.check_request(portrait_file(portrait), framing, size, strict=strict)
+        request = requests.check_request(portrait_file(portrait), framing, size, strict=strict)
         return read_report(await self._ask(self._stub.CheckPortrait, request, deadline_s))
 
     async def create_avatar(
@@ -237,7 +238,7 @@ class AsyncAvatarClient:
             OSError: the portrait cannot be read.
         """
         data = portrait_file(portrait)
-        request = wire.create_avatar_request(data, face_box, framing, size, strict=strict)
+        request = requests.create_avatar_request(data, face_box, framing, size, strict=strict)
         answer = await self._ask(self._stub.CreateAvatar, request, deadline_s)
         return wire.read_avatar(answer.avatar, answer.warnings)
 
@@ -296,7 +297,7 @@ class AsyncAvatarClient:
     ) -> AsyncAnswers:
         check(options)
         clip = whole_speech(speech, audio_format)
-        request = wire.render_request(portrait_of(portrait), clip, options, exact, output)
+        request = requests.render_request(portrait_of(portrait), clip, options, exact, output)
         return AsyncAnswers(self._stub.Render(request, **self._grpc_options(options)), self._target)
 
     def _grpc_options(self, options: CallOptions) -> dict[str, Any]:

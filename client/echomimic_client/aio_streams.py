@@ -11,7 +11,7 @@ from echomimic.v1 import avatar_service_pb2 as pb
 from echomimic.v1 import avatar_service_pb2_grpc as pb_grpc
 from typing_extensions import Self
 
-from echomimic_client import wire
+from echomimic_client import requests, wire
 from echomimic_client.audio import AudioFormat
 from echomimic_client.errors import CallEndedError
 from echomimic_client.results import (
@@ -144,7 +144,7 @@ class AsyncAnimation(AsyncAnswers):
         Raises:
             CallEndedError: the call has ended.
         """
-        await self._put([self._composer.mark(wire.END_OF_UTTERANCE)])
+        await self._put([self._composer.mark(requests.END_OF_UTTERANCE)])
 
     async def interrupt(self) -> None:
         """Drops what was said and has not been answered, here and on the server.
@@ -155,7 +155,7 @@ class AsyncAnimation(AsyncAnswers):
             CallEndedError: the call has ended.
         """
         self._waiting = deque(outliving(self._waiting))
-        await self._put([self._composer.mark(wire.INTERRUPT)])
+        await self._put([self._composer.mark(requests.INTERRUPT)])
 
     async def played(self, last_frame_index: int) -> None:
         """Reports the last frame that has been played, for the next interruption to know.
@@ -166,7 +166,7 @@ class AsyncAnimation(AsyncAnswers):
         Raises:
             CallEndedError: the call has ended.
         """
-        await self._put([wire.played_request(last_frame_index)])
+        await self._put([requests.played_request(last_frame_index)])
 
     async def resume(self) -> None:
         """Has said again what the last interruption has dropped on the server.
@@ -177,7 +177,7 @@ class AsyncAnimation(AsyncAnswers):
         Raises:
             CallEndedError: the call has ended.
         """
-        await self._put([wire.RESUME])
+        await self._put([requests.RESUME])
 
     async def listening(self, active: bool) -> None:
         """Says whether the other person talks: the face listens then, where frames are idle.
@@ -185,7 +185,7 @@ class AsyncAnimation(AsyncAnswers):
         Raises:
             CallEndedError: the call has ended.
         """
-        await self._put([wire.listening_request(active)])
+        await self._put([requests.listening_request(active)])
 
     async def ping(self, ping_id: str = "") -> None:
         """Asks whether the server is there; `Pong` answers it, before the frames that wait.
@@ -193,7 +193,7 @@ class AsyncAnimation(AsyncAnswers):
         Raises:
             CallEndedError: the call has ended.
         """
-        await self._put([wire.ping_request(ping_id)])
+        await self._put([requests.ping_request(ping_id)])
 
     async def update(self, update_id: str, generation: GenerationSettings) -> None:
         """Changes settings of the frames that no window has been begun for; what is None stays.
@@ -203,12 +203,12 @@ class AsyncAnimation(AsyncAnswers):
         Raises:
             CallEndedError: the call has ended.
         """
-        await self._put([wire.update_request(update_id, generation)])
+        await self._put([requests.update_request(update_id, generation)])
 
     async def end(self) -> None:
         """Says that no more comes: the last frames and the summary follow."""
         with suppress(CallEndedError):
-            await self._put([self._composer.mark(wire.END)])
+            await self._put([self._composer.mark(requests.END)])
 
     def say(self, audio: Iterable[Chunk] | AsyncIterable[Chunk]) -> None:
         """Sends all of a source and the end, in a task of its own; a plain source in a thread.

@@ -8,9 +8,10 @@ from echomimic.v1 import avatar_service_pb2 as pb
 from echomimic.v1 import avatar_service_pb2_grpc as pb_grpc
 from typing_extensions import Self, Unpack
 
-from echomimic_client import wire
+from echomimic_client import requests, wire
 from echomimic_client.address import channel_options, check_target
 from echomimic_client.audio import AudioFormat
+from echomimic_client.enums import FILMS
 from echomimic_client.film_kinds import FilmKind
 from echomimic_client.options import CallOptions, authorization, check, grpc_options
 from echomimic_client.portraits import PortraitReport, read_report
@@ -121,7 +122,7 @@ class AvatarClient:
         """
         check(options)
         audio_format, chunks = chunks_of(() if audio is None else audio, audio_format)
-        start = wire.start_request(
+        start = requests.start_request(
             portrait_of(portrait),
             audio_format,
             options,
@@ -166,7 +167,7 @@ class AvatarClient:
             CallError: the call failed.
             AudioFileError, OSError, ValueError: as `animate`.
         """
-        output = wire.FILMS[kind]
+        output = FILMS[kind]
         call = self._render(portrait, speech, audio_format, options, exact, output)
         return call.film(on_progress, on_bytes)
 
@@ -205,7 +206,7 @@ class AvatarClient:
             CallError: the call failed, as for what is no picture.
             OSError: the portrait cannot be read.
         """
-        request = wire.check_request(portrait_file(portrait), framing, size, strict=strict)
+        request = requests.check_request(portrait_file(portrait), framing, size, strict=strict)
         return read_report(self._ask(self._stub.CheckPortrait, request, deadline_s))
 
     def create_avatar(
@@ -233,7 +234,7 @@ class AvatarClient:
             OSError: the portrait cannot be read.
         """
         data = portrait_file(portrait)
-        request = wire.create_avatar_request(data, face_box, framing, size, strict=strict)
+        request = requests.create_avatar_request(data, face_box, framing, size, strict=strict)
         answer = self._ask(self._stub.CreateAvatar, request, deadline_s)
         return wire.read_avatar(answer.avatar, answer.warnings)
 
@@ -292,7 +293,7 @@ class AvatarClient:
     ) -> Answers:
         check(options)
         clip = whole_speech(speech, audio_format)
-        request = wire.render_request(portrait_of(portrait), clip, options, exact, output)
+        request = requests.render_request(portrait_of(portrait), clip, options, exact, output)
         return Answers(self._stub.Render(request, **self._grpc_options(options)), self._target)
 
     def _grpc_options(self, options: CallOptions) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from echomimic.v1 import avatar_service_pb2 as pb
 
-from echomimic_client import wire
+from echomimic_client import requests
 from echomimic_client.audio import AudioFormat
 from echomimic_client.errors import CallEndedError
 from echomimic_client.sources import Chunk, SampleCutter
@@ -24,7 +24,7 @@ class Composer:
 
     def audio(self, chunk: Chunk) -> list[pb.AnimateRequest]:
         """Returns speech; errors are those of `SampleCutter.cut`."""
-        return [wire.audio_request(data) for data in self._cutter.cut(chunk)]
+        return [requests.audio_request(data) for data in self._cutter.cut(chunk)]
 
     def mark(self, message: pb.AnimateRequest) -> pb.AnimateRequest:
         """Returns a message at which an utterance ends."""

@@ -9,7 +9,7 @@ from echomimic.v1 import avatar_service_pb2 as pb
 from echomimic.v1 import avatar_service_pb2_grpc as pb_grpc
 from typing_extensions import Self
 
-from echomimic_client import wire
+from echomimic_client import requests
 from echomimic_client.audio import AudioFormat
 from echomimic_client.errors import CallEndedError
 from echomimic_client.results import (
@@ -138,7 +138,7 @@ class Animation(Answers):
         Raises:
             CallEndedError: the call has ended.
         """
-        self._queue.put([self._composer.mark(wire.END_OF_UTTERANCE)])
+        self._queue.put([self._composer.mark(requests.END_OF_UTTERANCE)])
 
     def interrupt(self) -> None:
         """Drops what was said and has not been answered, here and on the server.
@@ -148,7 +148,7 @@ class Animation(Answers):
         Raises:
             CallEndedError: the call has ended.
         """
-        self._queue.overtake(self._composer.mark(wire.INTERRUPT))
+        self._queue.overtake(self._composer.mark(requests.INTERRUPT))
 
     def played(self, last_frame_index: int) -> None:
         """Reports the last frame that has been played, for the next interruption to know.
@@ -159,7 +159,7 @@ class Animation(Answers):
         Raises:
             CallEndedError: the call has ended.
         """
-        self._queue.put([wire.played_request(last_frame_index)])
+        self._queue.put([requests.played_request(last_frame_index)])
 
     def resume(self) -> None:
         """Has said again what the last interruption has dropped on the server.
@@ -170,7 +170,7 @@ class Animation(Answers):
         Raises:
             CallEndedError: the call has ended.
         """
-        self._queue.put([wire.RESUME])
+        self._queue.put([requests.RESUME])
 
     def listening(self, active: bool) -> None:
         """Says whether the other person talks: the face listens then, where frames are idle.
@@ -178,7 +178,7 @@ class Animation(Answers):
         Raises:
             CallEndedError: the call has ended.
         """
-        self._queue.put([wire.listening_request(active)])
+        self._queue.put([requests.listening_request(active)])
 
     def ping(self, ping_id: str = "") -> None:
         """Asks whether the server is there; `Pong` answers it, before the frames that wait.
@@ -186,7 +186,7 @@ class Animation(Answers):
         Raises:
             CallEndedError: the call has ended.
         """
-        self._queue.put([wire.ping_request(ping_id)])
+        self._queue.put([requests.ping_request(ping_id)])
 
     def update(self, update_id: str, generation: GenerationSettings) -> None:
         """Changes settings of the frames that no window has been begun for; what is None stays.
@@ -196,12 +196,12 @@ class Animation(Answers):
         Raises:
             CallEndedError: the call has ended.
         """
-        self._queue.put([wire.update_request(update_id, generation)])
+        self._queue.put([requests.update_request(update_id, generation)])
 
     def end(self) -> None:
         """Says that no more comes: the last frames and the summary follow."""
         with suppress(CallEndedError):
-            self._queue.put([self._composer.mark(wire.END)])
+            self._queue.put([self._composer.mark(requests.END)])
 
     def say(self, audio: Iterable[Chunk]) -> None:
         """Sends all of a source and the end, in a thread of its own.

@@ -1,40 +1,38 @@
-"""Where protobuf types end: what clients state to messages, and messages to results."""
+"""Where protobuf types end: what servers answer, as results."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
-from datetime import timedelta, timezone
+from datetime import timezone
 from fractions import Fraction
 from typing import Any, TypeVar
 
 from echomimic.v1 import avatar_service_pb2 as pb
 from google.protobuf.message import Message
 
-from echomimic_client.audio import AudioClip, AudioFormat, SampleEncoding
-from echomimic_client.film_kinds import FilmKind
-from echomimic_client.options import DEFAULT_GENERATION, DEFAULT_VIDEO, CallOptions
+from echomimic_client.audio import AudioFormat
+from echomimic_client.enums import (
+    FRAME_KINDS,
+    IDLE_MODE_NAMES,
+    PICTURE_NAMES,
+    POLICY_NAMES,
+    SAMPLE_NAMES,
+    SAMPLER_NAMES,
+)
 from echomimic_client.results import (
     AudioPosition,
     Avatar,
     BufferState,
     Event,
-    ExactClip,
-    FaceBox,
     Frame,
-    FrameEncoding,
-    FrameKind,
-    Framing,
     GenerationSettings,
     Heartbeat,
-    IdleMode,
     Interrupted,
     Limits,
     Model,
-    Pace,
     Pong,
     Progress,
     Resumed,
     ResumeRefused,
-    SamplerName,
     ServerInfo,
     ServerWarning,
     Setting,
@@ -42,7 +40,6 @@ from echomimic_client.results import (
     StreamExpiring,
     Summary,
     TeaCache,
-    TeaCachePolicy,
     Updated,
     UpdateRefused,
     UtteranceEvent,
@@ -65,133 +62,6 @@ Result = TypeVar(
     AudioPosition,
     Pong,
 )
-
-FILMS: dict[FilmKind, pb.RenderOutput] = {
-    "mp4": pb.RENDER_OUTPUT_MP4,
-    "fragmented_mp4": pb.RENDER_OUTPUT_FRAGMENTED_MP4,
-    "webm": pb.RENDER_OUTPUT_WEBM,
-    "gif": pb.RENDER_OUTPUT_GIF,
-}
-END_OF_UTTERANCE = pb.AnimateRequest(end_of_utterance=pb.EndOfUtterance())
-INTERRUPT = pb.AnimateRequest(interrupt=pb.Interrupt())
-RESUME = pb.AnimateRequest(resume=pb.Resume())
-END = pb.AnimateRequest(end=pb.End())
-
-_SAMPLES: dict[SampleEncoding, pb.AudioEncoding] = {
-    "s16le": pb.AUDIO_ENCODING_PCM_S16LE,
-    "f32le": pb.AUDIO_ENCODING_PCM_F32LE,
-}
-_PICTURES: dict[FrameEncoding, pb.FrameEncoding] = {
-    "jpeg": pb.FRAME_ENCODING_JPEG,
-    "png": pb.FRAME_ENCODING_PNG,
-    "rgb": pb.FRAME_ENCODING_RGB,
-    "webp": pb.FRAME_ENCODING_WEBP,
-    "h264": pb.FRAME_ENCODING_H264,
-}
-_IDLE_MODES: dict[IdleMode, pb.IdleMode] = {
-    "still": pb.IDLE_MODE_STILL,
-    "warp": pb.IDLE_MODE_WARP,
-    "model": pb.IDLE_MODE_MODEL,
-}
-_IDLE_MODE_NAMES: dict[int, IdleMode] = {value: name for name, value in _IDLE_MODES.items()}
-_KINDS: dict[int, FrameKind] = {
-    pb.FRAME_KIND_IDLE: "idle",
-    pb.FRAME_KIND_LISTENING: "listening",
-}
-FRAMINGS: dict[Framing, pb.PortraitFraming] = {
-    "fill": pb.PORTRAIT_FRAMING_UNSPECIFIED,
-    "head_and_shoulders": pb.PORTRAIT_FRAMING_HEAD_AND_SHOULDERS,
-}
-_PACES: dict[Pace, pb.Pace] = {
-    "as_fast_as_possible": pb.PACE_AS_FAST_AS_POSSIBLE,
-    "realtime": pb.PACE_REALTIME,
-}
-_SAMPLERS: dict[SamplerName, pb.Sampler] = {
-    "flow_unipc": pb.SAMPLER_FLOW_UNIPC,
-    "flow_euler": pb.SAMPLER_FLOW_EULER,
-    "flow_dpmpp": pb.SAMPLER_FLOW_DPMPP,
-}
-_POLICIES: dict[TeaCachePolicy, pb.TeaCachePolicy] = {
-    "exact_branches": pb.TEA_CACHE_POLICY_EXACT_BRANCHES,
-    "upstream": pb.TEA_CACHE_POLICY_UPSTREAM,
-}
-_POLICY_NAMES: dict[int, TeaCachePolicy] = {value: name for name, value in _POLICIES.items()}
-_SAMPLE_NAMES: dict[int, SampleEncoding] = {value: name for name, value in _SAMPLES.items()}
-_PICTURE_NAMES: dict[int, FrameEncoding] = {value: name for name, value in _PICTURES.items()}
-_SAMPLER_NAMES: dict[int, SamplerName] = {value: name for name, value in _SAMPLERS.items()}
-
-
-def start_request(
-    portrait: bytes | Avatar,
-    audio_format: AudioFormat,
-    options: CallOptions,
-    *,
-    continues: bool,
-    idle: IdleMode | None,
-    pace: Pace | None,
-    buffer_s: float | None,
-    audio_position_interval_s: float | None,
-    heartbeat_interval_s: float | None,
-    min_steps: int | None,
-) -> pb.AnimateRequest:
-    """Returns the first message of an Animate stream."""
-    start = pb.Start(
-        continue_from_last_frame=continues,
-        idle_mode=pb.IDLE_MODE_UNSPECIFIED if idle is None else _IDLE_MODES[idle],
-        pace=pb.PACE_UNSPECIFIED if pace is None else _PACES[pace],
-        min_steps=min_steps,
-        **_common(portrait, audio_format, options),
-    )
-    for duration, seconds in (
-        (start.buffer, buffer_s),
-        (start.audio_position_interval, audio_position_interval_s),
-        (start.heartbeat_interval, heartbeat_interval_s),
-    ):
-        if seconds is not None:
-            duration.FromTimedelta(timedelta(seconds=seconds))
-    return pb.AnimateRequest(start=start)
-
-
-def audio_request(data: bytes) -> pb.AnimateRequest:
-    """Returns a chunk of speech."""
-    return pb.AnimateRequest(audio=pb.AudioChunk(data=data))
-
-
-def update_request(update_id: str, generation: GenerationSettings) -> pb.AnimateRequest:
-    """Returns a change of settings."""
-    update = pb.Update(update_id=update_id, generation=_generation(generation))
-    return pb.AnimateRequest(update=update)
-
-
-def played_request(last_frame_index: int) -> pb.AnimateRequest:
-    """Returns a report of what was played."""
-    return pb.AnimateRequest(played=pb.Played(last_frame_index=last_frame_index))
-
-
-def ping_request(ping_id: str) -> pb.AnimateRequest:
-    """Asks whether the server is there."""
-    return pb.AnimateRequest(ping=pb.Ping(ping_id=ping_id))
-
-
-def listening_request(active: bool) -> pb.AnimateRequest:
-    """Says whether the other person talks."""
-    return pb.AnimateRequest(listening=pb.Listening(active=active))
-
-
-def render_request(
-    portrait: bytes | Avatar,
-    clip: AudioClip,
-    options: CallOptions,
-    exact: ExactClip | None,
-    output: pb.RenderOutput,
-) -> pb.RenderRequest:
-    """Returns the request for a film, or for frames."""
-    return pb.RenderRequest(
-        audio=clip.data,
-        output=output,
-        exact_clip=None if exact is None else pb.ExactClip(**_stated(exact)),
-        **_common(portrait, clip.format, options),
-    )
 
 
 def film_bytes(message: pb.RenderResponse) -> bytes:
@@ -217,10 +87,10 @@ def read_started(message: pb.Started) -> Started:
         request_id=message.request_id,
         client_session_id=message.client_session_id,
         audio_format=AudioFormat(
-            _SAMPLE_NAMES[audio.encoding], audio.sample_rate_hz, audio.channels
+            SAMPLE_NAMES[audio.encoding], audio.sample_rate_hz, audio.channels
         ),
         video_format=VideoFormat(
-            _PICTURE_NAMES[video.encoding],
+            PICTURE_NAMES[video.encoding],
             video.width,
             video.height,
             video.jpeg_quality,
@@ -230,7 +100,7 @@ def read_started(message: pb.Started) -> Started:
         generation=_read_generation(message.generation),
         windows=_read_windows(message.windows),
         limits=_read(Limits, message.limits),
-        idle=_IDLE_MODE_NAMES.get(message.idle_mode, "still"),
+        idle=IDLE_MODE_NAMES.get(message.idle_mode, "still"),
         pace="realtime" if message.pace == pb.PACE_REALTIME else "as_fast_as_possible",
         buffer_s=_seconds(message.buffer),
         blink_over_speech=message.blink_over_speech,
@@ -258,9 +128,9 @@ def read_server_info(message: pb.GetServerInfoResponse) -> ServerInfo:
         models=tuple(Model(m.name, m.backend, m.precision) for m in message.models),
         sizes=tuple((size.width, size.height) for size in message.sizes),
         frame_encodings=tuple(
-            _PICTURE_NAMES[e] for e in message.frame_encodings if e in _PICTURE_NAMES
+            PICTURE_NAMES[e] for e in message.frame_encodings if e in PICTURE_NAMES
         ),
-        samplers=tuple(_SAMPLER_NAMES[s] for s in message.samplers if s in _SAMPLER_NAMES),
+        samplers=tuple(SAMPLER_NAMES[s] for s in message.samplers if s in SAMPLER_NAMES),
         default_generation=_read_generation(message.default_generation),
         windows=_read_windows(message.windows),
         limits=_read(Limits, message.limits),
@@ -268,29 +138,8 @@ def read_server_info(message: pb.GetServerInfoResponse) -> ServerInfo:
         free_prompts=message.free_prompts,
         settings=tuple(map(_read_setting, message.settings)),
         presets={preset.name: preset.steps for preset in message.presets},
-        idle_modes=tuple(_IDLE_MODE_NAMES[m] for m in message.idle_modes if m in _IDLE_MODE_NAMES),
+        idle_modes=tuple(IDLE_MODE_NAMES[m] for m in message.idle_modes if m in IDLE_MODE_NAMES),
     )
-
-
-def check_request(
-    portrait: bytes, framing: Framing, size: tuple[int, int], *, strict: bool
-) -> pb.CheckPortraitRequest:
-    """Asks what could be better about a portrait."""
-    message = _portrait(portrait, None, framing, strict=strict)
-    return pb.CheckPortraitRequest(portrait=message, width=size[0], height=size[1])
-
-
-def create_avatar_request(
-    portrait: bytes,
-    face_box: FaceBox | None,
-    framing: Framing,
-    size: tuple[int, int],
-    *,
-    strict: bool,
-) -> pb.CreateAvatarRequest:
-    """Asks to prepare a portrait."""
-    message = _portrait(portrait, face_box, framing, strict=strict)
-    return pb.CreateAvatarRequest(portrait=message, width=size[0], height=size[1])
 
 
 def read_avatar(message: pb.Avatar, warnings: Iterable[pb.Warning] = ()) -> Avatar:
@@ -304,73 +153,13 @@ def read_avatar(message: pb.Avatar, warnings: Iterable[pb.Warning] = ()) -> Avat
     )
 
 
-def _who(portrait: bytes | Avatar, options: CallOptions) -> dict[str, Any]:
-    face_box = options.get("face_box")
-    framing, strict = options.get("framing", "fill"), options.get("strict", False)
-    if isinstance(portrait, bytes):
-        return {"portrait": _portrait(portrait, face_box, framing, strict=strict)}
-    if face_box is not None or framing != "fill" or strict:
-        raise ValueError("face_box, framing and strict are stated where an avatar is created")
-    return {"avatar_id": portrait.avatar_id}
-
-
-def _portrait(
-    image: bytes, face_box: FaceBox | None, framing: Framing, *, strict: bool
-) -> pb.Portrait:
-    box = None if face_box is None else pb.FaceBox(**_stated(face_box))
-    return pb.Portrait(image=image, face_box=box, strict=strict, framing=FRAMINGS[framing])
-
-
-def _common(
-    portrait: bytes | Avatar, audio_format: AudioFormat, options: CallOptions
-) -> dict[str, Any]:
-    video = options.get("video", DEFAULT_VIDEO)
-    return {
-        "client_session_id": options.get("client_session_id", ""),
-        **_who(portrait, options),
-        "audio_format": pb.AudioFormat(
-            encoding=_SAMPLES[audio_format.encoding],
-            sample_rate_hz=audio_format.sample_rate_hz,
-            channels=audio_format.channels,
-        ),
-        "video_format": pb.VideoFormat(
-            encoding=_PICTURES[video.encoding],
-            width=video.width,
-            height=video.height,
-            jpeg_quality=video.jpeg_quality,
-            frames_per_second=video.frame_rate.numerator,
-            frames_per_second_denominator=video.frame_rate.denominator if video.frame_rate else 0,
-            blend_frames=video.blend_frames,
-        ),
-        "generation": _generation(options.get("generation", DEFAULT_GENERATION)),
-        "blink_over_speech": options.get("blink_over_speech", False),
-    }
-
-
-def _stated(settings: Any) -> dict[str, Any]:
-    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _generation(settings: GenerationSettings) -> pb.GenerationSettings:
-    stated = _stated(settings)
-    if settings.sampler is not None:
-        stated["sampler"] = _SAMPLERS[settings.sampler]
-    if settings.teacache is not None:
-        cache = _stated(settings.teacache)
-        if settings.teacache.policy is not None:
-            cache["policy"] = _POLICIES[settings.teacache.policy]
-        stated["teacache"] = pb.TeaCache(**cache)
-    return pb.GenerationSettings(**stated)
-
-
 def _read_generation(message: pb.GenerationSettings) -> GenerationSettings:
     stated: dict[str, Any] = _present(message, GenerationSettings)
     if "sampler" in stated:
-        stated["sampler"] = _SAMPLER_NAMES.get(message.sampler)
+        stated["sampler"] = SAMPLER_NAMES.get(message.sampler)
     if "teacache" in stated:
         cache: dict[str, Any] = _present(message.teacache, TeaCache, without=("policy", "off"))
-        policy = _POLICY_NAMES.get(message.teacache.policy)
+        policy = POLICY_NAMES.get(message.teacache.policy)
         stated["teacache"] = TeaCache(**cache, policy=policy)
     return GenerationSettings(**stated)
 
@@ -388,8 +177,8 @@ def _read_frame(message: pb.Frame) -> Frame:
         first_audio_sample=message.first_audio_sample,
         width=message.width,
         height=message.height,
-        kind=_KINDS.get(message.kind, "speech"),
-        encoding=_PICTURE_NAMES[message.encoding],
+        kind=FRAME_KINDS.get(message.kind, "speech"),
+        encoding=PICTURE_NAMES[message.encoding],
         data=message.data,
         key_frame=message.key_frame,
     )

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from echomimic.v1 import avatar_service_pb2 as pb
 
-from echomimic_client import wire
 from echomimic_client.aio import AsyncAvatarClient
 from echomimic_client.audio import AudioFormat
 from echomimic_client.blocking import AvatarClient
+from echomimic_client.enums import FILMS
 from echomimic_client.errors import CallError, MissingExtraError
 from echomimic_client.film_kinds import FilmKind
 from echomimic_client.pictures import FrameDecoder
@@ -167,7 +167,7 @@ async def test_a_film_of_another_kind_comes_in_pieces(kind: FilmKind) -> None:
         async with AsyncAvatarClient(address) as client:
             again = await client.render(FACE, clip(), kind=kind, on_bytes=pieces.append)
     assert b"".join(pieces) == film + again.film == 2 * MP4
-    assert service.render.output == wire.FILMS[kind]
+    assert service.render.output == FILMS[kind]
 
 
 async def test_a_rendering_is_put_together_from_its_pieces() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from echomimic.v1 import avatar_service_pb2 as pb
 
-from echomimic_client import wire
+from echomimic_client import requests
 from echomimic_client.aio import AsyncAvatarClient
 from echomimic_client.audio import AudioFormat
 from echomimic_client.blocking import AvatarClient
@@ -311,10 +311,10 @@ async def test_settings_change_while_an_asynchronous_stream_goes_on(tmp_path: Pa
 
 def test_an_interrupt_overtakes_no_update() -> None:
     waiting = [
-        wire.update_request("a", CALMER),
-        wire.audio_request(b"\0\0"),
-        wire.END_OF_UTTERANCE,
-        wire.update_request("b", CALMER),
+        requests.update_request("a", CALMER),
+        requests.audio_request(b"\0\0"),
+        requests.END_OF_UTTERANCE,
+        requests.update_request("b", CALMER),
     ]
     assert [message.update.update_id for message in outliving(waiting)] == ["a", "b"]
 
