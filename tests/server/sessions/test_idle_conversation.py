@@ -89,7 +89,8 @@ async def scene(
     gateway = Gateway(Offer(small_windows(), offered), engine or SeeingEngine(), tokenizer(folder))
     form = replace(job().video_format, width=SIZE, height=SIZE)
     asked: Job = job(**{"idle": idle, "portrait": PHOTOGRAPH, "video_format": form, **changes})
-    async with converse(gateway, asked, LIMITS, now) as conversation:
+    limits = replace(LIMITS, resumable_s=10.0)
+    async with converse(gateway, asked, limits, now) as conversation:
         yield Scene(conversation, conversation.events(), [])
 
 
@@ -217,6 +218,32 @@ def test_speech_goes_before_listening_which_goes_on_after_it(
     run(main())
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_resumed_comes_after_idle_frames_in_its_own_place(
+    tmp_path: Path, mode: IdleMode
+) -> None:
+    async def main() -> None:
+        async with scene(tmp_path, mode) as room:
+            await room.take(5)
+            await room.say(20)
+            while (frames := await room.take(1))[0].audio_sample < 9 * FRAME:
+                pass
+            room.conversation.played(frames[0].index - 4, field="played")
+            room.conversation.interrupt()
+            frames = await room.take(30)
+            assert all(frame.is_idle for frame in frames)
+            await room.conversation.resume(field="resume")
+            frames += await room.take(40)
+            spoken = [frame for frame in frames if not frame.is_idle]
+            begins = 6 * FRAME
+            assert [frame.audio_sample for frame in spoken] == list(
+                range(begins, 20 * FRAME, FRAME)
+            )
+            assert all(b.index == a.index + 1 for a, b in pairwise(frames))
+
+    run(main())
+
+
 def test_frames_that_were_not_taken_are_not_made_up_for(tmp_path: Path) -> None:
     async def main() -> None:
         async with scene(tmp_path, "warp") as room:
@@ -244,9 +271,8 @@ def test_after_an_interruption_life_goes_on_at_once(tmp_path: Path, mode: IdleMo
             interrupted_s = asyncio.get_running_loop().time()
             room.conversation.interrupt()
             frames = await room.take(5)
-            assert Interrupted(last, 10 * FRAME, last, 10 * FRAME, 0) in [
-                event for _, event in room.told
-            ]
+            answer = Interrupted(last, 10 * FRAME, last, 10 * FRAME, 40 * FRAME)
+            assert answer in [event for _, event in room.told]
             assert all(frame.is_idle for frame in frames)
             assert [frame.index for frame in frames] == list(range(last + 1, last + 6))
             assert {(f.utterance_id, f.audio_sample) for f in frames} == {(1, 10 * FRAME)}
