@@ -54,7 +54,9 @@ async def test_a_client_that_writes_everything_first_is_served_or_refused(
         grpc.aio.insecure_channel(server.address, options=NARROW) as channel,
     ):
         call = AvatarServiceStub(channel).Animate()
-        await _write(call, [start(), *said, END])
+        await call.write(start())
+        await until(lambda: server.gateway.admission.active == 1)
+        await _write(call, [*said, END])
         if reason:
             # Without a word from the client, which reads nothing yet.
             await until(lambda: server.gateway.admission.active == 0)

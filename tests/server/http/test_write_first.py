@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -40,20 +41,24 @@ CASES: dict[str, tuple[list[Any], dict[str, Any], str]] = {
 def dial(base_url: Any) -> connect:
     """Connects a client that holds back what it does not read."""
     url = str(base_url).replace("http:", "ws:").rstrip("/")
-    return connect(f"{url}/v1/stream", max_size=None, max_queue=1, ping_interval=None)
+    # A small buffer of the system's, so that little fits on the way to the client.
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+    narrow.connect((base_url.host, base_url.port))
+    return connect(f"{url}/v1/stream", sock=narrow, max_size=None, max_queue=1, ping_interval=None)
 
 
-async def write(socket: ClientConnection, messages: list[Any]) -> None:
+async def write(client: ClientConnection, messages: list[Any]) -> None:
     """Writes all messages, or as many as the connection lasts for."""
     with contextlib.suppress(ConnectionClosed):
         for message in messages:
-            await socket.send(message if isinstance(message, bytes) else json.dumps(message))
+            await client.send(message if isinstance(message, bytes) else json.dumps(message))
 
 
-async def read(socket: ClientConnection) -> list[dict[str, Any]]:
+async def read(client: ClientConnection) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     with contextlib.suppress(ConnectionClosed):
-        async for message in socket:
+        async for message in client:
             if isinstance(message, str):
                 found.append(json.loads(message))
     return found
@@ -72,13 +77,15 @@ async def test_a_socket_that_writes_everything_first_is_served_or_refused(
         asyncio.timeout(STUCK_S),
         served(FakeEngine(), tmp_path, small_windows(**changes)) as server,
         by_http(server) as http,
-        dial(http.base_url) as socket,
+        dial(http.base_url) as client,
     ):
-        await write(socket, [START, *said, END])
+        await write(client, [START])
+        await until(lambda: not freed(server))
+        await write(client, [*said, END])
         if reason:
             # Without a word from the client, which reads nothing yet.
             await until(lambda: freed(server))
-        found = await read(socket)
+        found = await read(client)
         if not reason:
             assert "summary" in found[-1]
             frames = sum("frame" in answer for answer in found)
@@ -96,9 +103,9 @@ async def test_a_socket_whose_writing_side_is_closed_is_gone(tmp_path: Path) -> 
         asyncio.timeout(STUCK_S),
         served(FakeEngine(), tmp_path, small_windows()) as server,
         by_http(server) as http,
-        dial(http.base_url) as socket,
+        dial(http.base_url) as client,
     ):
-        await write(socket, [START, *[TENTH] * 100])
-        socket.transport.write_eof()
-        await read(socket)
+        await write(client, [START, *[TENTH] * 100])
+        client.transport.write_eof()
+        await read(client)
         await until(lambda: freed(server))
