@@ -137,6 +137,33 @@ def motion_table(poses: list[Pose]) -> str:
     )
 
 
+def listening_table() -> str:
+    """Returns what the poses of a listener are, beside those of a face that only waits."""
+    motion = Motion(SEED)
+    moments_s = np.arange(FPS, MINUTES * 60 * FPS) / FPS
+    rows: dict[str, list[object]] = {}
+    for attention in (0.0, 1.0):
+        poses = [motion.pose(at_s, attention=attention) for at_s in moments_s]
+        gaze = np.abs([pose.gaze for pose in poses])
+        sway = np.abs([(*pose.shift, *pose.turn) for pose in poses]).max(axis=0)
+        found = {
+            "farthest gaze across, radii of the iris": f"{gaze[:, 0].max():.2f}",
+            "farthest gaze down, radii of the iris": f"{gaze[:, 1].max():.2f}",
+            "time looking at whoever talks, %": f"{100 * (gaze.max(axis=1) < 0.02).mean():.0f}",
+            "nods a minute": f"{attention * nods(motion, moments_s) / MINUTES:.1f}",
+            "blinks a minute": f"{len(begins([p.closure > 0 for p in poses])) / MINUTES:.1f}",
+            "farthest shift down, % of the face's width": f"{100 * sway[1]:.2f}",
+        }
+        for name, value in found.items():
+            rows.setdefault(name, []).append(value)
+    return table(["", "idle", "listening"], [[name, *values] for name, values in rows.items()])
+
+
+def nods(motion: Motion, moments_s: NDArray[np.float64]) -> int:
+    """Returns how many nods begin."""
+    return len(begins([motion.nod(at_s) > 0.01 for at_s in moments_s]))
+
+
 def span(values: NDArray[np.float64]) -> str:
     return f"{values.min():.2f} to {values.max():.2f}"
 
@@ -273,6 +300,10 @@ quality 90. The larger the face, the more of the picture moves: the last one's i
 the picture. A blink is the dearest moment. Two encodings are the goal, which a blink of the
 largest face misses. Programs that run meanwhile share the caches, which costs a warp more than an
 encoding; {load}."""
+LISTENING = """## While the other person talks
+
+As many minutes of poses of a face that [listens](api.md#listening): it looks at whoever talks but
+for short glances, sways less, nods, and blinks as ever."""
 BORDERS = f"""## Borders to speech
 
 The demo's models and drawn portrait: {PAUSE_S:g} s idle, {SAID_S:g} s of speech, and so once more,
@@ -318,6 +349,8 @@ def main(repository: Path) -> None:
         COST.format(load=load),
         costs,
         *blinks.section(engine, faces),
+        LISTENING,
+        listening_table(),
         BORDERS,
         table(header, rows),
     )
