@@ -133,6 +133,10 @@ PLAIN_VARIABLES = {
 """Variables with names that users know, and the settings they state where nothing else does."""
 
 
+MAX_AGE_S = 2_000_000
+"""Of connections: gRPC has 32 bits for its milliseconds."""
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """Returns what a file states: YAML if it is called so, or else TOML.
 
@@ -144,7 +148,7 @@ def read_config(path: Path) -> dict[str, Any]:
         stated: Any = load(path.read_text()) or {}
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise SettingsError(f"{path} cannot be read as {kind}: {error}") from error
-    if not isinstance(stated, dict):
+    if not isinstance(stated, dict) or not all(isinstance(name, str) for name in stated):  # pyright: ignore[reportUnknownVariableType]
         raise SettingsError(f"{path} states no settings; write lines as max_streams: 8")
     return stated  # pyright: ignore[reportUnknownVariableType]
 
@@ -336,7 +340,9 @@ class Settings(BaseSettings):
         "for movement; 0 puts nothing right.",
     )
 
-    target_fps: Annotated[str, AfterValidator(_stating_a_frame_rate)] = Field(
+    target_fps: Annotated[
+        str, Field(coerce_numbers_to_str=True), AfterValidator(_stating_a_frame_rate)
+    ] = Field(
         "25",
         description="Frames a second where a request states none: 8 to 30, 23.976 or 29.97; the "
         "variable TARGET_FPS states it, too.",
@@ -441,12 +447,14 @@ class Settings(BaseSettings):
     max_connection_age_s: float | None = Field(
         None,
         ge=1,
+        le=MAX_AGE_S,
         description="After about so long a client of gRPC is asked to connect anew, so that a "
         "balancer may send it elsewhere; none asks none.",
     )
     max_connection_age_grace_s: float = Field(
         4 * 3600.0,
         ge=0,
+        le=MAX_AGE_S,
         description="How long calls may then go on by the connection that they have.",
     )
     shutdown_grace_s: float = Field(

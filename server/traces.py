@@ -4,6 +4,7 @@
 # pyright: reportMissingImports=false, reportUnknownVariableType=false, reportUnknownMemberType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
 
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -24,7 +25,8 @@ PREFIX = "echomimic."
 MAX_FACT_LENGTH = 256
 """Of texts, some of which are clients'."""
 EXPORT_TIMEOUT_S = 5
-"""How long a collector that does not answer holds up a batch, and the end of the process."""
+"""How long a collector that does not answer holds up a batch, and the end of the process, when many
+batches may be left."""
 PROPAGATOR = TraceContextTextMapPropagator()
 """W3C's `traceparent` and `tracestate`."""
 
@@ -99,8 +101,10 @@ class Traces(Tracer):
         return RecordedSpan(self._tracer, span, request_id)
 
     def close(self) -> None:
-        """Hands over what is left, and waits for that."""
-        self._provider.shutdown()
+        """Hands over what is left, and waits for that, if it does not take too long."""
+        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(EXPORT_TIMEOUT_S)
 
 
 @contextmanager

@@ -14,8 +14,9 @@ helm = pytest.importorskip("helm_python", reason="no helm-python-sdk; `make test
 CHART = ROOT / "docker" / "helm"
 MODELS: dict[str, Any] = {"models": {"claim": "talking-models"}}
 ROUTE = {"enabled": True, "parentRefs": [{"name": "public"}]}
+SETTINGS = {"steps": 6, "max_message_bytes": 2**27, "window_ladder": [9, 25], "style_cfg": 2.5}
 EVERYTHING = MODELS | {
-    "gateway": {"tls": {"secret": "tls"}, "apiKeys": {"secret": "keys"}, "settings": {"steps": 6}},
+    "gateway": {"tls": {"secret": "tls"}, "apiKeys": {"secret": "keys"}, "settings": SETTINGS},
     "envoy": {"enabled": False},
     "gatewayApi": ROUTE,
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
@@ -61,7 +62,10 @@ def test_everything_that_can_be_asked_for_is_there() -> None:
     route = found["GRPCRoute", "talking"]["spec"]
     (backend,) = route["rules"][0]["backendRefs"]
     assert ("Service", backend["name"]) in found
-    assert found["ServiceMonitor", "talking-gateway"]["spec"]["endpoints"][0]["scheme"] == "https"
+    for part in ("gateway", "triton"):
+        (endpoint,) = found["ServiceMonitor", f"talking-{part}"]["spec"]["endpoints"]
+        ports = found["Service", f"talking-{part}"]["spec"]["ports"]
+        assert endpoint["port"] in [port["name"] for port in ports]
     gateway = pod(found, "Deployment", "talking-gateway")
     secrets = [
         volume["secret"]["secretName"] for volume in gateway["volumes"] if "secret" in volume
@@ -90,7 +94,10 @@ def test_every_variable_is_a_setting_and_its_value_is_taken() -> None:
     assert stated.keys() <= Settings.model_fields.keys()
     files = {name for name in stated if name.startswith("tls") or name == "api_keys"}
     numbers = {name: value for name, value in stated.items() if name not in files}
-    Settings.model_validate(numbers)
+    settings = Settings.model_validate(numbers)
+    assert {name: getattr(settings, name) for name in SETTINGS} == SETTINGS | {
+        "window_ladder": (9, 25)
+    }
     assert len(files) == 3
 
 
@@ -109,6 +116,8 @@ def test_pods_are_confined_as_containers_are_elsewhere() -> None:
             continue
         spec = pod(found, kind, name)
         assert spec["securityContext"]["runAsNonRoot"]
+        # A service named echomimic would state ECHOMIMIC_PORT.
+        assert spec["enableServiceLinks"] is False
         (container,) = spec["containers"]
         assert container["securityContext"]["readOnlyRootFilesystem"]
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
@@ -150,6 +159,7 @@ def test_envoy_goes_to_the_gateways_of_the_release() -> None:
     [
         ({}, "models.claim"),
         (MODELS | {"gateway": {"replica": 3}}, "replica"),
+        (MODELS | {"gateway": {"shutdownGraceSeconds": 0}}, "shutdownGraceSeconds"),
         (MODELS | {"gatewayApi": {"enabled": True}}, "gatewayApi.parentRefs"),
         (MODELS | {"gateway": {"tls": {"secret": "tls"}}}, "envoy.enabled"),
     ],

@@ -176,8 +176,8 @@ def test_what_names_no_triton_is_refused_with_examples(urls: str) -> None:
         small_windows(triton_url=urls)
 
 
-TOML = 'max_streams = 9\nmax_steps = 20\nwindow_ladder = [9, 17]\nprompt = "mine"'
-IN_YAML = "max_streams: 9\nmax_steps: 20\nwindow_ladder: [9, 17]\nprompt: mine\n"
+TOML = 'max_streams = 9\nmax_steps = 20\nwindow_ladder = [9, 17]\nprompt = "mine"\ntarget_fps = 15'
+IN_YAML = "max_streams: 9\nmax_steps: 20\nwindow_ladder: [9, 17]\nprompt: mine\ntarget_fps: 15\n"
 
 
 @pytest.mark.parametrize(
@@ -195,6 +195,7 @@ def test_a_file_states_settings_and_the_environment_wins(
     settings = Settings.model_validate({})
     assert (settings.max_streams, settings.max_steps) == (9, 30)
     assert (settings.window_ladder, settings.prompt) == ((9, 17), "mine")
+    assert settings.frame_rate == 15
 
 
 @pytest.mark.parametrize(
@@ -205,6 +206,8 @@ def test_a_file_states_settings_and_the_environment_wins(
         ("gateway.yaml", "most_streams: 9", "most_streams"),
         ("gateway.yaml", "max_streams: [", "YAML"),
         ("gateway.yaml", "max_streams", "states no settings"),
+        ("gateway.yaml", "8: 9", "states no settings"),
+        ("gateway.yaml", "max_connection_age_s: 3000000", "max_connection_age_s"),
         ("gateway.yaml", "!!python/object/apply:os.getcwd []", "YAML"),
     ],
 )

@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -296,6 +297,21 @@ def test_a_gateway_has_told_everything_when_it_has_ended(tmp_path: Path) -> None
     # Trials and questions for health are of no call.
     assert collector.names.count("Animate") == 1
     assert {"window", *STAGES} <= set(collector.names)
+
+
+def test_the_end_does_not_wait_for_what_a_collector_never_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("server.traces.EXPORT_TIMEOUT_S", 0.01)
+    taken = threading.Event()
+
+    class Stuck(InMemorySpanExporter):
+        def shutdown(self) -> None:
+            taken.wait()
+
+    Traces(SimpleSpanProcessor(Stuck())).close()
+    assert not taken.is_set()
+    taken.set()
 
 
 def test_nothing_of_it_is_loaded_unless_it_is_used() -> None:

@@ -9,6 +9,8 @@ app.kubernetes.io/component: {{ .component }}
 imagePullSecrets: {{ toYaml . | nindent 2 }}
 {{- end }}
 automountServiceAccountToken: false
+# A service named echomimic would state ECHOMIMIC_PORT.
+enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
   runAsUser: 10001
@@ -31,6 +33,13 @@ topologySpreadConstraints:
     whenUnsatisfiable: ScheduleAnyway
     labelSelector:
       matchLabels: {{ include "echomimic.labels" . | nindent 8 }}
+{{- end }}
+
+{{- define "echomimic.setting" -}}
+{{- if kindIs "slice" . }}{{ join "," . | quote }}
+{{- else if and (kindIs "float64" .) (eq . (floor .)) }}{{ printf "%.0f" . | quote }}
+{{- else }}{{ . | quote }}
+{{- end }}
 {{- end }}
 
 {{- define "echomimic.models" -}}
