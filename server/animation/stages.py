@@ -21,13 +21,14 @@ class Work:
         frames: of the window.
         seconds: from its audio being there to its frames being there.
         busy_s: all that was done for it, before its audio was there too.
-        engine_s: what that took of the engines, where it was counted.
+        engine_share: what that took of the engines for each second of frames that it adds, where it
+            was counted.
     """
 
     frames: int
     seconds: float
     busy_s: float
-    engine_s: float = 0.0
+    engine_share: float = 0.0
 
 
 class Stopwatch:

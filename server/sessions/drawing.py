@@ -26,6 +26,7 @@ from server.sessions.speech import Speech
 from server.sessions.stepping import Stepping
 from server.sessions.updates import Updates
 from server.sessions.window_times import Kind
+from server.triton.usage import UsageEngine
 
 
 class Drawing:
@@ -42,6 +43,7 @@ class Drawing:
         economy: Economy,
         blinks: Blinks | None,
         seat: Seat,
+        usage: UsageEngine,
         stepping: Stepping | None,
     ) -> None:
         """Begins with nothing drawn.
@@ -56,6 +58,7 @@ class Drawing:
             economy: lowers what they take where memory is short.
             blinks: lays blinks over them, if there are to be any.
             seat: of the stream among those at work.
+            usage: runs the networks, and counts what that takes.
             stepping: says with how many steps windows are made, if those may change.
         """
         self._gateway = gateway
@@ -74,6 +77,7 @@ class Drawing:
         """Of the frames of the utterance that is drawn; None before there is one."""
         self._next_window = first_window(gateway.offer.windows)
         """The first one of that utterance that has not begun."""
+        self._usage = usage
         self._seat = seat
         """Knows the kind of the window that was begun last."""
         self.last: Picture | None = None
@@ -164,28 +168,36 @@ class Drawing:
         windows = 0
         retimer = Retimer(self._retiming)
         async for clip in self._gateway.clips(
-            self._job, self._prepared, speech, opening, self._begin_window, self._economy
+            self._job,
+            self._prepared,
+            speech,
+            opening,
+            self._begin_window,
+            self._economy,
+            self._usage,
         ):
             self._report.windows += clip.window + 1 - windows
             windows = clip.window + 1
             self._report.clip_made(len(clip.pictures), clip.work)
             if clip.work is not None and not self._economy.is_lowered:
                 self._gateway.window_times.note(self._seat.kind, clip.work)
-                self._gateway.load.note(self._seat.kind, len(clip.pictures), clip.work.engine_s)
+                self._gateway.load.note(self._seat.kind, clip.work.engine_share)
             self._measure(clip)
             for frames in self._parts(clip, retimer):
                 await self._show(speech, frames)
         await self._show(speech, retimer.finish())
-        self._outbox.ended(speech)
+        if speech.samples:
+            self._outbox.ended(speech)
 
     def _measure(self, clip: Clip) -> None:
         """Has windows made with other steps where that is due."""
-        stepping, asked, drawn = self._stepping, self._updates.settings.steps, self._seat.kind.steps
+        stepping, drawn = self._stepping, self._seat.kind.steps
         # The first window of an utterance is short, for a quick first frame, and no measure.
         if stepping is None or clip.work is None or clip.window == 0:
             return
         frames_s = len(clip.pictures) / FRAME_RATE
-        if stepping.made(frames_s, clip.work.busy_s, drawn, asked):
+        most, asked = self._updates.most_steps, self._updates.settings.steps
+        if stepping.made(frames_s, clip.work.busy_s, drawn, most, asked):
             self._updates.take_steps(stepping.steps)
             self._outbox.answer(stepping.notice(drawn))
 

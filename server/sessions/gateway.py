@@ -169,16 +169,17 @@ class Gateway:
         opening: Picture | None,
         directions: Directions,
         economy: Economy,
+        usage: UsageEngine,
     ) -> AsyncIterator[Clip]:
         """Yields the frames of a job, exactly as many as its speech has, a clip for each window.
 
         The first window begins with ``opening``, or else with the portrait. An exact clip may have
         fewer frames, and is made as ``directions`` say at its beginning; its windows, decoder and
         size stay as they are. Where memory is short, and the settings allow it, ``economy`` is
-        lowered.
+        lowered. ``usage`` runs the networks for all that a conversation has drawn.
         """
+        usage.take()
         priority = Priority.FIRST_FRAME if speech.number == 0 else Priority.NORMAL
-        usage = UsageEngine(self._engine, self._shared_time)
         stages = (economy.parting(usage), prepared.conditioner.through(usage))
         noise = seeded_noise(job.generation.seed)
         if job.exact is not None:
@@ -210,8 +211,13 @@ class Gateway:
             )
         async for clip in clips:
             if clip.work is not None:
-                clip = replace(clip, work=replace(clip.work, engine_s=usage.take()))
+                share = usage.take() * FRAME_RATE / len(clip.pictures)
+                clip = replace(clip, work=replace(clip.work, engine_share=share))
             yield clip if speech.frame_count is None else clip.until(speech.frame_count)
+
+    def usage(self) -> UsageEngine:
+        """Returns an engine for one conversation, which counts what that takes."""
+        return UsageEngine(self._engine, self._shared_time)
 
     async def warp_life(self, job: Job, prepared: Prepared) -> WarpLife:
         """Returns the life of a job's portrait; see `life.warp_life`."""
@@ -229,13 +235,14 @@ class Gateway:
         noise: Noise,
         directions: Directions,
         economy: Economy,
+        usage: UsageEngine,
     ) -> AsyncIterator[Clip]:
         """Yields the frames of `SILENT_FRAMES` of silence, which begins as `clips` does."""
         timeline = AudioTimeline(AudioBudget(SILENT_FRAMES * MODEL_SAMPLES_PER_FRAME))
         await timeline.finish(np.zeros(0, np.float32), SILENT_FRAMES * MODEL_SAMPLES_PER_FRAME)
         async for clip in animate(
-            economy.parting(self._engine),
-            prepared.conditioner,
+            economy.parting(usage),
+            prepared.conditioner.through(usage),
             prepared.picture,
             timeline,
             self.offer.windows,

@@ -5,7 +5,6 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from statistics import median
 
-from server.audio.clock import FRAME_RATE
 from server.errors import CapacityError
 from server.sessions.admission import RETRY_AFTER_S
 from server.sessions.window_times import MAX_KINDS, REMEMBERED, Kind
@@ -40,15 +39,12 @@ class Load:
         self._seats: set[Seat] = set()
         self._shares: OrderedDict[Kind, deque[float]] = OrderedDict()
 
-    def note(self, kind: Kind, frames: int, engine_s: float) -> None:
-        """Counts a window that has added so many frames and took so many seconds of engines."""
-        if frames:
-            self._shares.setdefault(kind, deque(maxlen=REMEMBERED)).append(
-                engine_s * FRAME_RATE / frames
-            )
-            self._shares.move_to_end(kind)
-            if len(self._shares) > MAX_KINDS:
-                self._shares.popitem(last=False)
+    def note(self, kind: Kind, share: float) -> None:
+        """Counts a window that took so many seconds of engines for each second of its frames."""
+        self._shares.setdefault(kind, deque(maxlen=REMEMBERED)).append(share)
+        self._shares.move_to_end(kind)
+        if len(self._shares) > MAX_KINDS:
+            self._shares.popitem(last=False)
 
     def share(self, kind: Kind) -> float:
         """Returns what a stream of a kind takes of an engine; 0 as long as nothing was measured."""

@@ -182,7 +182,9 @@ class Outbox:
                     yield await self._idle.frame(self._frames - 1, self._next_sample)
                 else:
                     rest_s = min(self._pacer.rest_s, self._announcer.rest_s)
-                    await self._until_changed(min(hold_s, idle_s, rest_s))
+                    # One may have come while something else was sent.
+                    if not self._pongs:
+                        await self._until_changed(min(hold_s, idle_s, rest_s))
                 continue
             item = self._waiting.popleft()
             match item:

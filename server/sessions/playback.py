@@ -3,6 +3,7 @@
 frames that leave -> Playback <- the last frame played, as the client reports it
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -34,6 +35,8 @@ class Playback:
         self._runs: deque[_Run] = deque()
         self._unknown_before = 0
         """The first frame of which it is known what it shows."""
+        self._known_sample = math.inf
+        """With which the frames before that, as far as they can still be reported, began."""
 
     def last_played(self, last_sent: int) -> int:
         """Returns the last frame played, which is the one sent last where nothing is reported."""
@@ -51,7 +54,8 @@ class Playback:
         if number == 0:
             self._runs.append(_Run(index, first_sample, end_sample))
             if len(self._runs) > MAX_RUNS:
-                self._runs.popleft()
+                forgotten = self._runs.popleft()
+                self._known_sample = min(self._known_sample, forgotten.first_sample)
                 self._unknown_before = self._runs[0].first_index
         self._runs[-1].end_sample = end_sample
         if self._reported is None:
@@ -78,8 +82,10 @@ class Playback:
         while len(self._runs) > 1 and self._runs[1].first_index <= index:
             self._runs.popleft()
         if index < self._unknown_before:
-            self.sample = 0
-        elif self._runs:
+            self.sample = int(self._known_sample)
+            return
+        self._known_sample = math.inf
+        if self._runs:
             run = self._runs[0]
             shown = max(0, index + 1 - run.first_index)
             self.sample = min(run.end_sample, run.first_sample + self._clock.first_sample(shown))
@@ -87,7 +93,7 @@ class Playback:
     def interrupted(self) -> None:
         """Says that frames which were sent and not played will not be: none moves playback now."""
         self._runs.clear()
-        self._unknown_before = 0
+        self._unknown_before, self._known_sample = 0, math.inf
 
     def begin(self, sample: int) -> None:
         """Says from which sample on the client is played next."""

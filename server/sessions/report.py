@@ -4,10 +4,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 from server.animation.stages import Work
 from server.audio.clock import FRAME_RATE, MODEL_FRAME_RATE
 
+UTTERANCES = 1024
+"""The last ones: more than can wait, and be shown, at a time."""
 CLIPS = 8
 """The last clips, of which the speed counts: it follows what else is running."""
 
@@ -33,13 +36,18 @@ class Report:
     """The model's frames in each of the last clips, and the seconds that these took."""
     _first_frame_s: float | None = None
     _last_frame_s: float | None = None
+    _first_audio_s: float | None = None
     _begun_s: dict[int, float] = field(default_factory=dict[int, float])
-    """When each utterance's first audio came."""
+    """When the first audio of each of the last utterances came."""
     _first_frame_of: dict[int, int] = field(default_factory=dict[int, int])
 
     def audio_received(self, utterance_id: int, samples: int) -> None:
         """Counts samples of one channel."""
-        self._begun_s.setdefault(utterance_id, self.now())
+        now_s = self.now()
+        self._begun_s.setdefault(utterance_id, now_s)
+        _forget_oldest(self._begun_s)
+        if self._first_audio_s is None:
+            self._first_audio_s = now_s
         self.audio_samples += samples
 
     def clip_made(self, frames: int, work: Work | None) -> None:
@@ -56,8 +64,10 @@ class Report:
         """Counts a frame."""
         now_s = self.now()
         number = self.frames - self._first_frame_of.setdefault(utterance_id, self.frames)
-        late_s = now_s - self._begun_s[utterance_id] - float(number / self.frame_rate)
-        self.playable_s = max(self.playable_s, late_s)
+        _forget_oldest(self._first_frame_of)
+        if utterance_id in self._begun_s:
+            late_s = now_s - self._begun_s[utterance_id] - float(number / self.frame_rate)
+            self.playable_s = max(self.playable_s, late_s)
         self.frames += 1
         self._last_frame_s = now_s
         if self._first_frame_s is None:
@@ -99,4 +109,12 @@ class Report:
         return self.media_s / self.wall_s if self.wall_s else 0.0
 
     def _since_first_audio(self, moment_s: float | None) -> float:
-        return 0.0 if moment_s is None else moment_s - min(self._begun_s.values())
+        if moment_s is None or self._first_audio_s is None:
+            return 0.0
+        return moment_s - self._first_audio_s
+
+
+def _forget_oldest(of_utterance: dict[int, Any]) -> None:
+    """Keeps what is known of the last utterances: one that is resumed is another one each time."""
+    if len(of_utterance) > UTTERANCES:
+        del of_utterance[next(iter(of_utterance))]

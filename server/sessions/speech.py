@@ -101,15 +101,19 @@ class Speech:
             raise InvalidFieldError(field, "is empty; send at least one sample")
         samples = len(data) // self._format.bytes_per_sample
         self._check_limits(samples, field)
-        await self._take(data, samples, field)
+        if len(data) <= INLINE_BYTES:
+            resampled = self._resample(data, field)
+        else:
+            resampled = await asyncio.to_thread(self._resample, data, field)
+        await self._take(resampled, data, samples)
 
     async def push_again(self, data: bytes, *, field: str) -> None:
-        """Takes a chunk that was counted when it came first.
+        """Takes a chunk that was counted when it came first; others go on meanwhile.
 
         Raises:
             InvalidFieldError: from here on it begins as a file does.
         """
-        await self._take(data, 0, field)
+        await self._take(await asyncio.to_thread(self._resample, data, field), data, 0)
 
     async def finish(self) -> None:
         """Says that the utterance is over."""
@@ -128,11 +132,7 @@ class Speech:
         length = -(-self.samples * MODEL_RATE_HZ // self.clock.sample_rate_hz)
         return await self.timeline.take(0, length)
 
-    async def _take(self, data: bytes, counted: int, field: str) -> None:
-        if len(data) <= INLINE_BYTES:
-            resampled = self._resample(data, field)
-        else:
-            resampled = await asyncio.to_thread(self._resample, data, field)
+    async def _take(self, resampled: Samples, data: bytes, counted: int) -> None:
         self.samples += len(data) // self._format.bytes_per_sample
         self._report.audio_received(self.number, counted)
         await self.timeline.push(resampled)

@@ -44,20 +44,22 @@ class Stepping:
             return Notice("BEHIND_REALTIME", message)
         return Notice("CAUGHT_UP", f"frames are made much faster than they are played: {change}")
 
-    def made(self, frames_s: float, took_s: float, drawn: int, asked: int) -> bool:
+    def made(self, frames_s: float, took_s: float, drawn: int, most: int, asked: int) -> bool:
         """Takes note of a window; tells whether the next ones are to be made with other steps.
 
         Args:
             frames_s: length of the frames that it added.
             took_s: what it took.
             drawn: steps that it was made with.
-            asked: steps in force, the most there are. An update that changes them begins anew.
+            most: steps that windows are to be made with. Where these are no longer those that were
+                said here, since an update has changed them, it begins anew.
+            asked: steps in force, the most there are.
         """
-        before = self.steps
-        if asked != self._asked:
-            self._asked = self.steps = before = asked
+        if (most, asked) != (self.steps, self._asked):
+            self.steps, self._asked = most, asked
             self._windows.clear()
-        elif drawn == self.steps:
+        before = self.steps
+        if drawn == self.steps:
             self._windows.append((frames_s, max(took_s, 1e-9)))
             self.steps = self._fitting()
         if self.steps != before:

@@ -66,6 +66,11 @@ class Updates:
         return self._drawn
 
     @property
+    def most_steps(self) -> int:
+        """The most steps that windows are to be made with, once what is on its way is settled."""
+        return self._most_steps
+
+    @property
     def direction(self) -> Direction:
         """What a window that begins now is made with; there once anything is settled."""
         if self._direction is None:
@@ -126,7 +131,8 @@ class Updates:
             self._answer(update, error)
         else:
             self._settings, self._drawn, self._direction = settings, drawn, direction
-            self._most_steps = most_steps
+            if not is_same:
+                self._most_steps = most_steps
             self._answer(update, settings)
 
     @property

@@ -155,3 +155,21 @@ def test_pongs_go_before_frames_that_wait_in_the_order_of_their_pings(tmp_path: 
         assert len(room.of(Frame)) == 100
 
     run(main())
+
+
+def test_a_ping_that_comes_while_something_else_is_sent_is_answered_at_once(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        now = asyncio.get_running_loop().time
+        gateway = Gateway(Offer(small_windows(), manifest()), FakeEngine(), tokenizer(tmp_path))
+        asked = job(intervals=Intervals(heartbeat_s=1.0))
+        async with converse(gateway, asked, LIMITS, now) as conversation:
+            events = conversation.events()
+            assert isinstance(await anext(events), Heartbeat)
+            conversation.ping("a", field="ping")
+            began_s = now()
+            assert await anext(events) == Pong("a")
+            assert now() == began_s
+
+    run(main())

@@ -313,3 +313,21 @@ async def test_notices_survive_an_interruption_and_answers_are_bounded() -> None
         outbox.interrupt(Resumable(0, 0))
     with pytest.raises(LimitError, match="max_unread_answers"):
         outbox.pong(Pong("one more"))
+
+
+async def test_an_utterance_whose_audio_was_refused_neither_begins_nor_ends(tmp_path: Path) -> None:
+    gateway = Gateway(Offer(small_windows(), manifest()), FakeEngine(), tokenizer(tmp_path))
+    limits = replace(LIMITS, max_audio_s=0.1)
+    async with converse(gateway, job(), limits) as conversation:
+        await say(conversation, FRAME)
+        await conversation.end_utterance()
+        with pytest.raises(LimitError, match="max_stream_audio"):
+            await say(conversation, 10 * FRAME)
+        await conversation.end()
+        told = [event async for event in conversation.events()]
+    ids = [
+        (type(event).__name__, event.utterance_id)
+        for event in told
+        if isinstance(event, (UtteranceBegan, UtteranceEnded))
+    ]
+    assert ids == [("UtteranceBegan", 0), ("UtteranceEnded", 0)]

@@ -1,6 +1,8 @@
 """What streams take of the engines, and who is let in by it."""
 
+import asyncio
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from server.sessions.gateway import Gateway
 from server.sessions.jobs import Offer
 from server.sessions.load import Load
 from server.sessions.window_times import MAX_KINDS, REMEMBERED, Kind
+from server.triton.usage import SharedTime
+from tests.support import virtual_time
 from tests.support.conversations import FRAME, LIMITS, job
 from tests.support.fake_engine import FakeEngine
 from tests.support.serving import SIZE, manifest, small_windows, speech, tokenizer
@@ -24,24 +28,18 @@ HALF = Kind.of(replace(SETTINGS, steps=SETTINGS.steps // 2), (512, 512))
 def measured(max_load: float = 0.0, engines: int = 1) -> Load:
     """A load of which is known that a second of frames takes 0.4 s."""
     load = Load(max_load, lambda: engines)
-    load.note(KIND, frames=25, engine_s=0.4)
+    load.note(KIND, 0.4)
     return load
 
 
 def test_the_share_is_that_of_the_last_windows_whatever_one_of_them_took() -> None:
     load = measured()
-    load.note(KIND, frames=50, engine_s=0.8)
-    load.note(KIND, frames=25, engine_s=30)
+    load.note(KIND, 0.4)
+    load.note(KIND, 30)
     assert load.share(KIND) == pytest.approx(0.4)
     for _ in range(REMEMBERED):
-        load.note(KIND, frames=25, engine_s=0.2)
+        load.note(KIND, 0.2)
     assert load.share(KIND) == pytest.approx(0.2)
-
-
-def test_a_window_that_adds_no_frame_tells_nothing() -> None:
-    load = Load(0, lambda: 1)
-    load.note(KIND, frames=0, engine_s=1)
-    assert load.share(KIND) == 0
 
 
 def test_what_was_never_made_is_estimated_by_its_work() -> None:
@@ -54,7 +52,7 @@ def test_what_was_never_made_is_estimated_by_its_work() -> None:
 def test_kinds_that_clients_make_up_are_forgotten() -> None:
     load = measured()
     for number in range(MAX_KINDS):
-        load.note(KIND._replace(skip_ratio=(number + 1) / MAX_KINDS), frames=25, engine_s=9)
+        load.note(KIND._replace(skip_ratio=(number + 1) / MAX_KINDS), 9)
     assert load.share(KIND) == pytest.approx(9)
 
 
@@ -118,3 +116,37 @@ async def test_conversations_tell_what_windows_took_and_are_let_in_by_it(tmp_pat
         assert len(engine.executions) == before
     async with converse(gateway, job(), LIMITS):
         pass
+
+
+def test_every_utterance_counts_as_the_first_and_one_of_a_sample_as_a_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares: list[float] = []
+
+    class Noted(Load):
+        def note(self, kind: Kind, share: float) -> None:
+            shares.append(share)
+            super().note(kind, share)
+
+    async def main() -> None:
+        now = asyncio.get_running_loop().time
+        monkeypatch.setattr("server.sessions.gateway.Load", Noted)
+        shared = partial(SharedTime, now=now)
+        monkeypatch.setattr("server.sessions.gateway.SharedTime", shared)
+        engine = FakeEngine()
+        engine.delay_s = 0.01
+        gateway = Gateway(Offer(small_windows(), manifest()), engine, tokenizer(tmp_path))
+        async with converse(gateway, job(), LIMITS, now) as conversation:
+            for samples in (8 * FRAME, 8 * FRAME, 8 * FRAME, 1):
+                await conversation.push_audio(speech(samples).tobytes(), field="audio")
+                await conversation.end_utterance()
+            await conversation.end()
+            async for _ in conversation.events():
+                pass
+
+    virtual_time.run(main())
+    windows = len(shares) // 3
+    assert len(shares) == 3 * windows + 1
+    assert windows > 1
+    assert shares == pytest.approx([*3 * shares[:windows], shares[0]])
+    assert shares[0] > 0

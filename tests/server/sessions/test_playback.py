@@ -102,3 +102,14 @@ def test_utterances_in_great_number_are_forgotten_rather_than_guessed(room: Room
         room.says(FRAME)
     assert room.reports(2) == 0
     assert room.reports(7) == 8 * FRAME
+
+
+def test_a_report_of_what_was_forgotten_tells_what_is_sure(room: Room) -> None:
+    for _ in range(20):
+        room.says(FRAME)
+    room.reports(19)
+    for _ in range(MAX_RUNS + 5):
+        room.says(FRAME)
+    assert room.reports(21) <= 22 * FRAME
+    assert room.playback.sample >= 19 * FRAME
+    assert room.reports(30) == 31 * FRAME

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.sessions.report import Report
+from server.sessions.report import UTTERANCES, Report
 
 
 class HeldClock:
@@ -48,3 +48,18 @@ def test_each_utterance_is_played_from_its_own_first_audio() -> None:
     clock.now_s = 60.7
     report.frame_sent(1)
     assert report.playable_s == pytest.approx(0.7)
+
+
+def test_utterances_that_are_resumed_again_and_again_are_forgotten() -> None:
+    clock = HeldClock()
+    report = Report(16_000, clock)
+    for number in range(5 * UTTERANCES):
+        clock.now_s += 1.0
+        report.audio_received(number, 1)
+        report.frame_sent(number)
+    # Sent after an interruption, of what was said long before.
+    report.frame_sent(0)
+    assert report.first_frame_s == 0
+    assert report.wall_s == 5 * UTTERANCES - 1
+    known = [of for of in vars(report).values() if isinstance(of, dict)]
+    assert [len(of) for of in known] == [UTTERANCES, UTTERANCES]

@@ -32,7 +32,7 @@ class Machine:
         for _ in range(count):
             steps = self.stepping.steps
             made.append(steps)
-            self.stepping.made(WINDOW_S, rest_s + steps * step_s, steps, self.asked)
+            self.stepping.made(WINDOW_S, rest_s + steps * step_s, steps, steps, self.asked)
         return made
 
 
@@ -73,14 +73,25 @@ def test_steps_do_not_go_up_and_down(step_s: float) -> None:
 
 def test_an_update_begins_anew_with_its_steps_and_old_windows_do_not_count() -> None:
     stepping = Stepping(2, 8)
-    assert not stepping.made(WINDOW_S, 2.0, 8, 8)
-    assert stepping.made(WINDOW_S, 2.0, 8, 8)
+    assert not stepping.made(WINDOW_S, 2.0, 8, 8, 8)
+    assert stepping.made(WINDOW_S, 2.0, 8, 8, 8)
     lowered = stepping.steps
     # It had begun before.
-    assert not stepping.made(WINDOW_S, 9.0, 8, 8)
+    assert not stepping.made(WINDOW_S, 9.0, 8, lowered, 8)
     assert stepping.steps == lowered
-    assert not stepping.made(WINDOW_S, 2.0, lowered, 12)
+    assert not stepping.made(WINDOW_S, 2.0, lowered, 12, 12)
     assert stepping.steps == 12
+
+
+def test_two_updates_between_windows_begin_anew_too() -> None:
+    stepping = Stepping(2, 8)
+    for _ in range(2):
+        stepping.made(WINDOW_S, 2.0, 8, 8, 8)
+    assert stepping.steps < 8
+    # To other steps, and to 8 again.
+    assert not stepping.made(WINDOW_S, 2.0, 8, 8, 8)
+    assert stepping.steps == 8
+    assert stepping.made(WINDOW_S, 2.0, 8, 8, 8)
 
 
 class Scripted(Stopwatch):

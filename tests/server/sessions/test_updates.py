@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.animation.defaults import SETTINGS, VARIANT_DEFAULTS
+from server.animation.defaults import SETTINGS, VARIANT_DEFAULTS, GenerationSettings
 from server.animation.teacache import TeaCache
 from server.errors import EngineUnavailableError, InvalidFieldError, LimitError
 from server.sessions.conversation import Conversation, converse
@@ -26,8 +26,9 @@ from server.sessions.events import (
 from server.sessions.gateway import Gateway
 from server.sessions.jobs import Offer
 from server.sessions.outbox import MAX_UNREAD_ANSWERS
-from server.sessions.updates import MAX_WAITING_UPDATES
+from server.sessions.updates import MAX_WAITING_UPDATES, Update, Updates
 from server.triton.contract import Variant
+from server.triton.engine import Priority
 from tests.support.conversations import FRAME, LIMITS, job
 from tests.support.gated_engine import GatedEngine
 from tests.support.pipeline_reference import Recorder
@@ -401,3 +402,25 @@ async def test_answers_that_nobody_reads_are_bounded(tmp_path: Path) -> None:
 
     with pytest.raises(LimitError, match="max_unread_answers"):
         await never_read()
+
+
+async def test_steps_that_are_lowered_while_a_prompt_is_encoded_stay_so(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+
+    async def make(settings: GenerationSettings, priority: Priority) -> Any:
+        if settings.prompt == "other":
+            await gate.wait()
+
+    offer = Offer(small_windows(), manifest())
+    updates = Updates(replace(FLASH, steps=8), offer, make, lambda *_: None)
+    settling = asyncio.create_task(updates.settle())
+    await updates.settled()
+    updates.ask(Update("", {"prompt": "other"}, "update"))
+    await asyncio.sleep(0)
+    updates.take_steps(3)
+    gate.set()
+    await updates.settled()
+    await until(lambda: updates.drawn.steps == 3)
+    assert (updates.settings.prompt, updates.settings.steps) == ("other", 8)
+    assert updates.most_steps == 3
+    settling.cancel()
