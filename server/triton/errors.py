@@ -93,6 +93,11 @@ class StartupExitError(TritonStartError):
     last_line: str
     log_path: Path
 
+    @property
+    def is_crash(self) -> bool:
+        """Whether a signal has ended it, and not Triton itself, which would do so again."""
+        return self.returncode < 0
+
     def __str__(self) -> str:
         return (
             f"Triton ended with status {self.returncode} before it was ready: "

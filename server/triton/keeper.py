@@ -8,9 +8,12 @@ import structlog
 from server.errors import EngineUnavailableError
 from server.settings import DEFAULT_PORT, Settings
 from server.triton.container import Installation, find_triton
+from server.triton.errors import StartupExitError
 from server.triton.ports import FREE_PORTS, LOOPBACK, USUAL_PORTS, Ports, choose_ports
 from server.triton.process import RunningTriton, Threads, start_triton
 
+MAX_CRASHES = 3
+"""In a row, of Tritons that start: their Python backend crashes at times when much else runs."""
 REACH_TIMEOUT_S = 1.0
 REACH_INTERVAL_S = 0.1
 ALLOW_SHARED_MEMORY = "--allow-client-shm"
@@ -65,25 +68,33 @@ class TritonKeeper:
                 for it for so many seconds. That connection may not know yet that a Triton is back.
 
         Raises:
-            TritonStartError: a Triton does not start.
+            TritonStartError: a Triton does not start, or crashes again and again while it does.
         """
         settings = self._settings
         installation = await asyncio.to_thread(find_triton, settings.triton_venv)
         options = await asyncio.to_thread(_options, installation, settings)
+        crashes = 0
         while True:
-            async with start_triton(
-                installation,
-                settings.repository,
-                runtime_dir=settings.triton_log.parent,
-                log_path=settings.triton_log,
-                ports=self._ports,
-                threads=Threads(intra_op=settings.triton_threads),
-                options=options,
-                startup_deadline_s=settings.triton_start_timeout_s,
-            ) as triton:
-                await self._until_unusable(triton, live)
-                self._ready.clear()
-                on_loss()
+            try:
+                async with start_triton(
+                    installation,
+                    settings.repository,
+                    runtime_dir=settings.triton_log.parent,
+                    log_path=settings.triton_log,
+                    ports=self._ports,
+                    threads=Threads(intra_op=settings.triton_threads),
+                    options=options,
+                    startup_deadline_s=settings.triton_start_timeout_s,
+                ) as triton:
+                    crashes = 0
+                    await self._until_unusable(triton, live)
+                    self._ready.clear()
+                    on_loss()
+            except StartupExitError as error:
+                crashes += 1
+                if not error.is_crash or crashes == MAX_CRASHES:
+                    raise
+                log.warning("triton is started again", problem=str(error))
 
     async def _announce(
         self, triton: RunningTriton, live: Callable[[float], Awaitable[None]]

@@ -32,7 +32,7 @@ def envoy(folder: Path, gateways: Sequence[str]) -> Iterator[str]:
     ]
     path = folder / "envoy.yaml"
     path.write_text(yaml.safe_dump(config))
-    command = [ENVOY, "--config-path", path, "--use-dynamic-base-id", "--concurrency", "1"]
+    command = [ENVOY, "--config-path", path, "--disable-hot-restart", "--concurrency", "1"]
     with (folder / "envoy.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:

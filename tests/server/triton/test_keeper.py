@@ -13,7 +13,8 @@ import pytest
 from server.errors import EngineUnavailableError
 from server.settings import DEFAULT_PORT, Settings
 from server.triton import keeper as keeper_module
-from server.triton.keeper import TritonKeeper, trace_options
+from server.triton.errors import StartupExitError
+from server.triton.keeper import MAX_CRASHES, TritonKeeper, trace_options
 from server.triton.ports import USUAL_PORTS, Ports, choose_ports
 from server.triton.process import RunningTriton
 
@@ -32,6 +33,8 @@ class Tritons:
         self.started: list[RunningTriton] = []
         self.options: Sequence[str] = ()
         self.reachable = False
+        self.failures: list[int] = []
+        """Statuses with which the next ones end before they are ready."""
         self.asked = 0
 
     @asynccontextmanager
@@ -39,6 +42,8 @@ class Tritons:
         self, *_: Any, ports: Ports, options: Sequence[str], **__: Any
     ) -> AsyncIterator[RunningTriton]:
         self.options = options
+        if self.failures:
+            raise StartupExitError(self.failures.pop(0), "last words", Path("triton.log"))
         process = await asyncio.create_subprocess_exec("sleep", "600", start_new_session=True)
         triton = RunningTriton(
             grpc_url=f"127.0.0.1:{ports.grpc}",
@@ -102,6 +107,29 @@ async def test_a_triton_is_up_when_it_can_be_reached(tritons: Tritons) -> None:
     running.cancel()
     await asyncio.wait([running])
     assert running.cancelled()
+
+
+async def test_a_triton_that_crashes_while_it_starts_is_started_again(tritons: Tritons) -> None:
+    tritons.failures = [-6, -11]
+    tritons.reachable = True
+    keeper = TritonKeeper(Settings.model_validate({"port": 0}))
+    running = asyncio.create_task(keeper.run(lambda: None, tritons.live))
+    async with asyncio.timeout(20):
+        await keeper.ready()
+    running.cancel()
+    await asyncio.wait([running])
+    assert running.cancelled()
+
+
+@pytest.mark.parametrize(("failures", "left"), [([1, -6], 1), ([-6] * MAX_CRASHES, 0)])
+async def test_one_that_ends_itself_or_crashes_each_time_is_not(
+    tritons: Tritons, failures: list[int], left: int
+) -> None:
+    tritons.failures = list(failures)
+    keeper = TritonKeeper(Settings.model_validate({"port": 0}))
+    with pytest.raises(StartupExitError):
+        await keeper.run(lambda: None, tritons.live)
+    assert len(tritons.failures) == left
 
 
 URL = "http://collector:4318/v1/traces"
