@@ -14,8 +14,9 @@ from tests.support.paths import ROOT
 
 MEDIA = ROOT / "docs" / "media"
 GOOD = ("photograph.jpg", "portrait.png")
-MISSED = {("photograph.jpg", "turned left")}
-"""There the mesh, unsure that it is a face, is laid over the hair as over a face from the front."""
+UNSURE = {("photograph.jpg", "turned left")}
+"""There the mesh, unsure that it is a face, is laid over the hair as over a face from the front, on
+some processors by the last bits of their sums."""
 FRAME_PX = (512, 512)
 NEEDS_NO_MESH = {"TOO_DARK", "PORTRAIT_SMALL"}
 
@@ -55,9 +56,8 @@ async def test_a_bad_portrait_is_found(name: str, kind: str) -> None:
     image = portrait(name)
     bad = degrade(image, (await meshes(image))[0])
     found = complaints(findings(bad, await meshes(bad)))
-    if (name, kind) in MISSED:
-        assert code not in found
-        return
+    if code not in found and (name, kind) in UNSURE:
+        pytest.xfail("the mesh is unsure that it is a face")
     assert code in found
     assert (found[code] is Outcome.ERROR) == (kind == "lying on a side")
 
