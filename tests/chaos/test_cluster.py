@@ -17,5 +17,5 @@ from tests.support.paths import TINY_REPOSITORY
 )
 @pytest.mark.skipif(not (TRITON_VENV / "bin").exists(), reason="no Triton; `make test` installs it")
 def test_every_part_of_a_cluster_is_restarted_without_a_failed_stream(tmp_path: Path) -> None:
-    _, problems = cluster.run(tmp_path, balanced=16)
+    _, problems = cluster.run(tmp_path, balanced=24)
     assert problems == []
