@@ -5,7 +5,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from server.settings import ENVIRONMENT_PREFIX, PLAIN_VARIABLES, Settings, read_config
+from server.config_file import read_config
+from server.settings import ENVIRONMENT_PREFIX, PLAIN_VARIABLES, Settings
 
 OF_WINDOWS = ("first_window_frames", "window_frames")
 """Settings that `window_ladder` has taken the place of."""

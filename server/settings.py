@@ -1,129 +1,42 @@
 """Every setting of the gateway: command line, environment (ECHOMIMIC_*), file, then default."""
 
 import os
-import re
-import tomllib
 from fractions import Fraction
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Literal, Self
 
-import yaml
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
     DirectoryPath,
     Field,
     FilePath,
     field_validator,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
 )
 
-from echomimic_client.voice import DEFAULT_VOICE, NoVoiceError, load_voice
-from server.triton.contract import FRAMES_PER_LATENT
+from echomimic_client.voice import DEFAULT_VOICE
+from server.config_file import ConfigFile
+from server.setting_values import (
+    FrameRate,
+    OtlpEndpoint,
+    TritonUrls,
+    Voice,
+    WindowLadder,
+    read_frame_rate,
+)
 
 ENVIRONMENT_PREFIX = "ECHOMIMIC_"
 DEFAULT_PORT = 50051
 
-
-def _whole_window(frames: int) -> int:
-    if (frames - 1) % FRAMES_PER_LATENT:
-        raise ValueError(f"a window has 4k + 1 frames, as 17 or 33; got {frames}")
-    return frames
-
-
-def _separated_by_commas(words: Any) -> Any:
-    return words.split(",") if isinstance(words, str) else words
-
-
-def _never_shorter(ladder: tuple[int, ...]) -> tuple[int, ...]:
-    if not ladder or list(ladder) != sorted(ladder):
-        raise ValueError(
-            "every window is at least as long as the one before, as in 9,17,33; got "
-            f"'{','.join(map(str, ladder))}'"
-        )
-    return ladder
-
-
-def read_frame_rate(text: str) -> Fraction:
-    """Reads a rate of frames, as 15, 23.976, 29.97 or 30000/1001.
-
-    Raises:
-        ValueError: it is none that is offered.
-    """
-    try:
-        rate = NAMED_FRAME_RATES.get(text) or Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
-    if rate.denominator in FRAME_RATE_DENOMINATORS and MIN_FRAME_RATE <= rate <= MAX_FRAME_RATE:
-        return rate
-    raise ValueError(
-        f"send a whole number of {MIN_FRAME_RATE} to {MAX_FRAME_RATE} frames a second, 23.976 or "
-        f"29.97; got '{text}'"
-    )
-
-
-def _stating_a_frame_rate(text: str) -> str:
-    read_frame_rate(text)
-    return text
-
-
-def _hosts_and_ports(urls: str) -> str:
-    for url in urls.split(",") if urls else ():
-        if not HOST_AND_PORT.fullmatch(url):
-            raise ValueError(
-                "each Triton is the host:port of its gRPC, as triton:8001, 10.0.0.7:8001 or "
-                f"[::1]:8001, and several are separated by commas alone; got '{url}'"
-            )
-    return urls
-
-
-def _speaking(voice: str) -> str:
-    try:
-        # The voice that ships is an extra: whoever sends a text is told where it is missing.
-        if voice != DEFAULT_VOICE:
-            load_voice(voice)
-    except NoVoiceError as error:
-        raise ValueError(str(error)) from error
-    return voice
-
-
-def _traced(endpoint: str) -> str:
-    if not endpoint.startswith(("http://", "https://")):
-        raise ValueError(f"begins with http:// or https://; got '{endpoint}'")
-    try:
-        version("opentelemetry-exporter-otlp-proto-grpc")
-    except PackageNotFoundError:
-        raise ValueError("needs the extra `traces`, as `make traces` installs it") from None
-    return endpoint
-
-
 MAX_BUFFER_S = 10.0
 """In real time so much waits as pictures: 0.5 GB of a stream at 768x768 and 30 frames a second."""
-MIN_FRAME_RATE, MAX_FRAME_RATE = 8, 30
-FRAME_RATE_DENOMINATORS = (1, 1001)
-NAMED_FRAME_RATES = {"23.976": Fraction(24_000, 1001), "29.97": Fraction(30_000, 1001)}
-YAML = (".yaml", ".yml")
-HOST_AND_PORT = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+(%\w+)?\]):\d{1,5}")
-TritonUrls = Annotated[str, AfterValidator(_hosts_and_ports)]
-WindowFrames = Annotated[int, Field(ge=5, le=257), AfterValidator(_whole_window)]
-WindowLadder = Annotated[
-    tuple[WindowFrames, ...],
-    NoDecode,
-    BeforeValidator(_separated_by_commas),
-    AfterValidator(_never_shorter),
-]
-
-
+MAX_AGE_S = 2_000_000
+"""Of connections: gRPC has 32 bits for its milliseconds."""
 PLAIN_VARIABLES = {
     "STYLE_PROMPT": "prompt",
     "STYLE_CFG": "style_cfg",
@@ -131,38 +44,6 @@ PLAIN_VARIABLES = {
     "BUFFER_SECONDS": "buffer_seconds",
 }
 """Variables with names that users know, and the settings they state where nothing else does."""
-
-
-MAX_AGE_S = 2_000_000
-"""Of connections: gRPC has 32 bits for its milliseconds."""
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Returns what a file states: YAML if it is called so, or else TOML.
-
-    Raises:
-        SettingsError: it is no such file.
-    """
-    kind, load = ("YAML", yaml.safe_load) if path.suffix in YAML else ("TOML", tomllib.loads)
-    try:
-        stated: Any = load(path.read_text()) or {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SettingsError(f"{path} cannot be read as {kind}: {error}") from error
-    if not isinstance(stated, dict) or not all(isinstance(name, str) for name in stated):  # pyright: ignore[reportUnknownVariableType]
-        raise SettingsError(f"{path} states no settings; write lines as max_streams: 8")
-    return stated  # pyright: ignore[reportUnknownVariableType]
-
-
-class _ConfigFile(PydanticBaseSettingsSource):
-    """The file that `config` names, by the command line or the environment."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Has nothing to say of single fields."""
-        return None, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        path = self.current_state.get("config")
-        return read_config(Path(path)) if path else {}
 
 
 class Settings(BaseSettings):
@@ -208,7 +89,7 @@ class Settings(BaseSettings):
     studio: bool = Field(
         True, description="Whether HTTP serves a page at `/` to try the server with."
     )
-    voice: Annotated[str, AfterValidator(_speaking)] = Field(
+    voice: Voice = Field(
         DEFAULT_VOICE,
         description="Who speaks texts, by HTTP and in the studio, as module:function; espeak-ng, "
         "where the extra voice is installed.",
@@ -247,7 +128,7 @@ class Settings(BaseSettings):
     jwt_audience: str | None = Field(None, description="What the `aud` of a token has to name.")
     jwt_issuer: str | None = Field(None, description="What the `iss` of a token has to be.")
 
-    otlp_endpoint: Annotated[str, AfterValidator(_traced)] | None = Field(
+    otlp_endpoint: OtlpEndpoint | None = Field(
         None,
         description="Where traces go, as http://collector:4317 (OTLP over gRPC), with the extra "
         "traces; none traces nothing.",
@@ -340,9 +221,7 @@ class Settings(BaseSettings):
         "for movement; 0 puts nothing right.",
     )
 
-    target_fps: Annotated[
-        str, Field(coerce_numbers_to_str=True), AfterValidator(_stating_a_frame_rate)
-    ] = Field(
+    target_fps: FrameRate = Field(
         "25",
         description="Frames a second where a request states none: 8 to 30, 23.976 or 29.97; the "
         "variable TARGET_FPS states it, too.",
@@ -483,7 +362,7 @@ class Settings(BaseSettings):
         """Puts a file below the environment, and the variables of `PLAIN_VARIABLES` last."""
         stated = {name: os.environ.get(variable) for variable, name in PLAIN_VARIABLES.items()}
         plain = InitSettingsSource(settings_cls, {name: of for name, of in stated.items() if of})
-        file = _ConfigFile(settings_cls)
+        file = ConfigFile(settings_cls)
         return init_settings, env_settings, dotenv_settings, file_secret_settings, file, plain
 
     @property

@@ -27,12 +27,8 @@ from server.sessions.pacer import Pace
 from server.sessions.retiming import OWN_RATE, Retiming
 from server.sessions.sitter import Avatar, Sitter
 from server.sessions.stating import SHORTHANDS, Stated, check_range, with_stated
-from server.settings import (
-    FRAME_RATE_DENOMINATORS,
-    MAX_BUFFER_S,
-    MAX_FRAME_RATE,
-    MIN_FRAME_RATE,
-)
+from server.setting_values import FRAME_RATE_DENOMINATORS, MAX_FRAME_RATE, MIN_FRAME_RATE
+from server.settings import MAX_BUFFER_S
 from server.triton.contract import FRAMES_PER_LATENT, latent_frames
 
 AUDIO_ENCODINGS: dict[pb.AudioEncoding, SampleEncoding] = {

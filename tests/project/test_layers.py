@@ -53,6 +53,7 @@ LAYERS = (
         "server.recorder",
         "server.settings",
     ),
+    ("server.config_file", "server.setting_values"),
     ("server.spans", "server.triton.contract", *SHARED),
 )
 """From top to bottom. Each imports from those below it only; neighbours do not know each other."""

@@ -298,8 +298,7 @@ COST = """## What it costs
 Time of one thread for a picture of 512x512, as a median, and that of its encoding as a JPEG of
 quality 90. The larger the face, the more of the picture moves: the last one's is half as wide as
 the picture. A blink is the dearest moment. Two encodings are the goal. Programs that run meanwhile
-share the caches, which costs a warp more than an
-encoding; {load}."""
+share the caches, which costs a warp more than an encoding; {load}."""
 LISTENING = """## While the other person talks
 
 As many minutes of poses of a face that [listens](api.md#listening): it looks at whoever talks but

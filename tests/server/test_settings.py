@@ -114,7 +114,7 @@ def test_traces_take_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("server.settings.version", none)
+    monkeypatch.setattr("server.setting_values.version", none)
     with pytest.raises(ValidationError, match="needs the extra `traces`"):
         small_windows(otlp_endpoint="http://collector:4317")
 
