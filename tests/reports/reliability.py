@@ -127,6 +127,41 @@ TRACK_RECORD = [
         "trying what others' users report",
         "tests/server/api/test_listener.py -k pings",
     ),
+    (
+        "a Triton that crashed while it started ended its gateway",
+        "a test, on a busy machine",
+        "tests/server/triton/test_keeper.py -k crashes",
+    ),
+    (
+        "a client gone behind a proxy was found after two minutes in place of one",
+        "a test of half-open connections",
+        "tests/server/api/test_listener.py -k network_is_gone",
+    ),
+    (
+        "a pong waited for the next event, if its ping came while something else was sent",
+        "reading",
+        "tests/server/sessions/test_announcing.py -k something_else",
+    ),
+    (
+        "after an update that came meanwhile, steps were never lowered again",
+        "reading",
+        "tests/server/sessions/test_updates.py -k steps_that_are_lowered",
+    ),
+    (
+        "interrupting and resuming, again and again, took memory without bound",
+        "reading",
+        "tests/server/sessions/test_report.py -k resumed",
+    ),
+    (
+        "what a stream takes was counted for its first utterance only",
+        "reading",
+        "tests/server/sessions/test_load.py -k every_utterance",
+    ),
+    (
+        "Envoy sent retries to the gateway that goes down, since it has the fewest streams",
+        "`make cluster`",
+        "tests/chaos/test_cluster.py",
+    ),
 ]
 """What was found, how, and the tests that show it stays mended."""
 
