@@ -3,11 +3,13 @@
 a thread that reads -> Player.add -> Player.due -> a screen, in the program's first thread
 """
 
+import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from echomimic_client.errors import ScreenError
@@ -145,7 +147,8 @@ def watch(
 ) -> T:
     """Shows what some work gives a player while it is done, to the end; returns what it came to.
 
-    Where it is given up, by Ctrl-C too, nothing is waited for but the work's end.
+    Where it is given up, by Ctrl-C too, nothing is waited for but the work's end. It runs in the
+    program's first thread, which alone hears of Ctrl-C.
 
     Args:
         work: done in a thread of its own.
@@ -157,13 +160,16 @@ def watch(
 
     Raises:
         ScreenError: the screen was closed before the end.
+        KeyboardInterrupt: Ctrl-C was pressed.
         Exception: what the work raised.
     """
-    with ThreadPoolExecutor(1) as pool:
+    with _interrupts() as interrupts, ThreadPoolExecutor(1) as pool:
         try:
             done = pool.submit(work)
             done.add_done_callback(lambda _: player.complete(now()))
             while not (done.done() and player.is_empty):
+                if interrupts:
+                    raise KeyboardInterrupt
                 if not screen.is_open:
                     raise ScreenError("nobody looked any more, so the rest was not made")
                 picture = player.due(now())
@@ -177,3 +183,18 @@ def watch(
             raise
         finally:
             player.close()
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Gives the list that Ctrl-C is noted in, instead of raised.
+
+    Raised, it may come while this thread takes or gives back a lock that the work needs, as those
+    of futures are, and leave it locked: neither would ever end.
+    """
+    noted: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -3,6 +3,7 @@
 import io
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -174,6 +175,27 @@ def test_work_that_waits_for_ever_is_stopped_when_it_is_given_up() -> None:
     onto.refresh = interrupted
     with pytest.raises(KeyboardInterrupt):
         watch(lambda: stopped.wait(), player, onto, stopped.set)
+
+
+def test_ctrl_c_that_comes_while_a_lock_is_taken_leaves_it_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stopped, pressed = threading.Event(), threading.Event()
+    take = threading.Condition.__enter__
+
+    def taken_as_it_comes(lock: threading.Condition) -> bool:
+        taken = take(lock)
+        caller = sys._getframe(1).f_code.co_name
+        if caller == "done" and not pressed.is_set():
+            pressed.set()
+            signal.raise_signal(signal.SIGINT)
+        return taken
+
+    monkeypatch.setattr(threading.Condition, "__enter__", taken_as_it_comes)
+    with pytest.raises(KeyboardInterrupt):
+        watch(lambda: stopped.wait(), Player(0.2, Silence()), Screen(), stopped.set)
+    assert pressed.is_set()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 CELL = re.compile(r"\x1b\[38;2;(\d+);(\d+);(\d+)m\x1b\[48;2;(\d+);(\d+);(\d+)m▀")

@@ -306,7 +306,12 @@ def test_ctrl_c_ends_what_is_played_at_once_and_gives_the_terminal_back(
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env=environment | {"TERM": "xterm-256color", "PYTHONPATH": os.pathsep.join(sys.path)},
+            env=environment
+            | {
+                "TERM": "xterm-256color",
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                "PYTHONFAULTHANDLER": "1",
+            },
         )
         os.close(theirs)
         was_seen = threading.Event()
@@ -315,12 +320,15 @@ def test_ctrl_c_ends_what_is_played_at_once_and_gives_the_terminal_back(
             assert was_seen.wait(30)
             program.send_signal(signal.SIGINT)
             # The service answers nothing until it has gone.
-            assert program.wait(10) == 130
+            with suppress(subprocess.TimeoutExpired):
+                program.wait(10)
         finally:
-            program.kill()
-            program.wait()
+            # Where it is still there, it says what its threads wait for.
+            program.send_signal(signal.SIGABRT)
+            status = program.wait()
         shown = reading.result()
     os.close(ours)
+    assert status == 130, shown.decode()
     assert shown.count(ALONE) == shown.count(AS_BEFORE) == 1
     assert shown.rindex(CURSOR) > shown.rindex(AS_BEFORE) > shown.rindex(ALONE)
     assert b"Traceback" not in shown
