@@ -62,8 +62,9 @@ def buildah() -> Iterator[Buildah]:
     assert os.getuid() == 0, "building images takes root here"
     for program in ("buildah", "mmdebstrap", "unshare", "nsenter"):
         assert shutil.which(program), f"{program} is missing; apt-get install buildah mmdebstrap"
-    kept = os.environ.get("ECHOMIMIC_IMAGES")
-    folder = Path(kept or tempfile.mkdtemp(prefix="images-", dir=ROOT / "build"))
+    kept, builds = os.environ.get("ECHOMIMIC_IMAGES"), ROOT / "build"
+    builds.mkdir(exist_ok=True)
+    folder = Path(kept or tempfile.mkdtemp(prefix="images-", dir=builds))
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield Buildah(folder)
