@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Literal, Self
 
@@ -29,6 +29,12 @@ class Work:
     seconds: float
     busy_s: float
     engine_share: float = 0.0
+
+    def without(self, held_s: float) -> "Work":
+        """Returns it without a part of what was done, in which others were let go first."""
+        busy_s = self.busy_s - held_s
+        # Some of that may have been before its audio was there.
+        return replace(self, seconds=min(self.seconds, busy_s), busy_s=busy_s)
 
 
 class Stopwatch:

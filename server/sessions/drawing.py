@@ -28,6 +28,9 @@ from server.sessions.updates import Updates
 from server.sessions.window_times import Kind
 from server.triton.usage import UsageEngine
 
+MARGIN = 2
+"""Windows, as slow as the slowest of the last ones, for which a stream that waits leaves time."""
+
 
 class Drawing:
     """Draws what is said, and can be interrupted."""
@@ -175,6 +178,7 @@ class Drawing:
             self._begin_window,
             self._economy,
             self._usage,
+            self._spare_s,
         ):
             self._report.windows += clip.window + 1 - windows
             windows = clip.window + 1
@@ -188,6 +192,10 @@ class Drawing:
         await self._show(speech, retimer.finish())
         if speech.samples:
             self._outbox.ended(speech)
+
+    def _spare_s(self) -> float:
+        """Returns how long what is drawn can wait without being late, however slow it gets."""
+        return self._outbox.slack_s - MARGIN * self._report.slowest_s
 
     def _measure(self, clip: Clip) -> None:
         """Has windows made with other steps where that is due."""

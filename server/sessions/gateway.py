@@ -48,7 +48,9 @@ from server.sessions.speech import Speech
 from server.sessions.window_times import WindowTimes
 from server.spans import UNTRACED, Tracer
 from server.triton.engine import Engine, Priority
+from server.triton.precedence import Precedence
 from server.triton.usage import SharedTime, UsageEngine
+from server.triton.yielding import YieldingEngine
 
 SILENT_FRAMES = 10 * FRAME_RATE
 """After so many a new clip of silence begins, with the portrait unless frames continue: what
@@ -95,6 +97,7 @@ class Gateway:
         recorder.avatars_kept(lambda: self.avatars.count)
         self._engine = engine
         self._shared_time = SharedTime(engines)
+        self._precedence = Precedence(room=engines)
         self._conditioner = Conditioner(
             engine, tokenizer, ByteCache(offer.settings.condition_cache_bytes, recorder), encoded
         )
@@ -170,17 +173,20 @@ class Gateway:
         directions: Directions,
         economy: Economy,
         usage: UsageEngine,
+        spare_s: Callable[[], float],
     ) -> AsyncIterator[Clip]:
         """Yields the frames of a job, exactly as many as its speech has, a clip for each window.
 
         The first window begins with ``opening``, or else with the portrait. An exact clip may have
         fewer frames, and is made as ``directions`` say at its beginning; its windows, decoder and
         size stay as they are. Where memory is short, and the settings allow it, ``economy`` is
-        lowered. ``usage`` runs the networks for all that a conversation has drawn.
+        lowered. ``usage`` runs the networks for all that a conversation has drawn, after those of
+        other streams while ``spare_s`` says that there are seconds to spare.
         """
         usage.take()
         priority = Priority.FIRST_FRAME if speech.number == 0 else Priority.NORMAL
-        stages = (economy.parting(usage), prepared.conditioner.through(usage))
+        engine = YieldingEngine(usage, self._precedence, spare_s)
+        stages = (economy.parting(engine), prepared.conditioner.through(engine))
         noise = seeded_noise(job.generation.seed)
         if job.exact is not None:
             frames = self._exact_frames(job, job.exact, speech.samples)
@@ -212,7 +218,8 @@ class Gateway:
         async for clip in clips:
             if clip.work is not None:
                 share = usage.take() * FRAME_RATE / len(clip.pictures)
-                clip = replace(clip, work=replace(clip.work, engine_share=share))
+                work = replace(clip.work.without(engine.take_held()), engine_share=share)
+                clip = replace(clip, work=work)
             yield clip if speech.frame_count is None else clip.until(speech.frame_count)
 
     def usage(self) -> UsageEngine:

@@ -110,6 +110,11 @@ class Outbox:
         self._add(speech)
 
     @property
+    def slack_s(self) -> float:
+        """Seconds that playback can go on for with what has been added; 0 where it waits."""
+        return self._pacer.slack_s
+
+    @property
     def next_index(self) -> int:
         """The index of the picture that is added next, if nothing is interrupted."""
         return self._frames + self._pictures

@@ -99,6 +99,13 @@ class Pacer:
         return self._clock.due_s(self._left * self._frame_s) - self._report.now()
 
     @property
+    def slack_s(self) -> float:
+        """Seconds that playback can go on for with what has been made; 0 where it waits."""
+        if not self._clock.is_playing:
+            return 0.0
+        return max(0.0, self._clock.dry_s - self._report.now())
+
+    @property
     def rest_s(self) -> float:
         """Seconds until there is news; infinity where nothing new happens by itself."""
         if not self._pace.is_counted:

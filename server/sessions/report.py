@@ -60,6 +60,11 @@ class Report:
         took_s = sum(seconds for _, seconds in self._clips)
         return sum(frames for frames, _ in self._clips) / FRAME_RATE / took_s if took_s else 0.0
 
+    @property
+    def slowest_s(self) -> float:
+        """Seconds that the slowest of the last clips took; 0 before the first one."""
+        return max((seconds for _, seconds in self._clips), default=0.0)
+
     def frame_sent(self, utterance_id: int) -> None:
         """Counts a frame."""
         now_s = self.now()

@@ -99,7 +99,7 @@ class TritonEngine(PlacingEngine):
         """
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
         try:
-            async with self._precedence.turn(newcomer=priority is Priority.FIRST_FRAME):
+            async with self._precedence.turn(first=priority is Priority.FIRST_FRAME):
                 if self._shared_memory and leases:
                     await self._shared_memory.register(self._stub, leases)
                 span = current()

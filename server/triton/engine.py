@@ -2,7 +2,9 @@
 
 `server.triton.client` implements it for one Triton. Around it lie layers that implement it too:
 
-    rows -> failover -> scheduling -> endpoint -> metering -> halves -> client -> Triton
+    yielding -> usage -> rows -> failover -> scheduling -> endpoint -> metering -> halves -> client
+
+The first two are a stream's own.
 """
 
 from abc import ABC, abstractmethod

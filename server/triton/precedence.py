@@ -1,43 +1,57 @@
-"""Who goes first on a Triton: streams that have shown no frame yet.
+"""Whose executions go first: those that somebody waits for more.
 
 Triton's own levels of priority hold executions back (docs/triton.md), so it is settled before an
 execution gets there. Once there, an execution cannot be called back, and others of its kind may be
-merged with it; so others wait until a newcomer's work is done, not just for a place in a queue.
+merged with it; so others wait until the work of the first is done, not just for a place in a queue.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 
 LINGER_S = 0.05
-"""A newcomer's next step follows the one before after less than that."""
+"""The next step of a stream follows the one before after less than that."""
 PATIENCE_S = 2.0
-"""So that a newcomer that hangs, or one after another, does not keep the others out."""
+"""So that one that hangs, or one after another, does not keep the others out."""
 
 
 class Precedence:
-    """Lets the executions of newcomers go before all others."""
+    """Lets some executions go before all others."""
 
-    def __init__(self, *, linger_s: float = LINGER_S, patience_s: float = PATIENCE_S) -> None:
-        """Begins without newcomers.
+    def __init__(
+        self,
+        *,
+        linger_s: float = LINGER_S,
+        patience_s: float = PATIENCE_S,
+        room: Callable[[], int] = lambda: 1,
+    ) -> None:
+        """Begins with nothing that goes first.
 
         Args:
-            linger_s: how long others go on waiting after a newcomer's execution.
-            patience_s: how long an execution waits for newcomers at most.
+            linger_s: how long others go on waiting after an execution that went first.
+            patience_s: how long an execution waits at most.
+            room: tells from how many on that go first the others wait.
         """
         self._linger_s = linger_s
         self._patience_s = patience_s
-        self._newcomers = 0
+        self._room = room
+        self._first = 0
         self._clear = asyncio.Event()
         self._clear.set()
         self._clearing: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
-    async def turn(self, *, newcomer: bool) -> AsyncGenerator[None]:
-        """Waits for an execution's turn; the execution happens within."""
-        if not newcomer:
+    async def turn(self, *, first: bool, patience_s: float | None = None) -> AsyncGenerator[None]:
+        """Waits for an execution's turn; the execution happens within.
+
+        Args:
+            first: whether it goes before others.
+            patience_s: how long it waits at most, where that is less than all others wait.
+        """
+        if not first:
+            patience_s = min(self._patience_s, patience_s or self._patience_s)
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._patience_s):
+                async with asyncio.timeout(patience_s):
                     await self._clear.wait()
             yield
             return
@@ -48,13 +62,18 @@ class Precedence:
             self._end()
 
     def _begin(self) -> None:
-        self._newcomers += 1
-        self._clear.clear()
-        if self._clearing:
-            self._clearing.cancel()
+        self._first += 1
+        if self._first >= self._room():
+            self._clear.clear()
+            self._stop_clearing()
 
     def _end(self) -> None:
-        self._newcomers -= 1
-        if not self._newcomers:
+        self._first -= 1
+        if self._first < max(1, self._room()):
+            self._stop_clearing()
             loop = asyncio.get_running_loop()
             self._clearing = loop.call_later(self._linger_s, self._clear.set)
+
+    def _stop_clearing(self) -> None:
+        if self._clearing:
+            self._clearing.cancel()

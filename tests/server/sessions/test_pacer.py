@@ -134,6 +134,27 @@ def test_in_real_time_frames_leave_at_their_times_once_the_buffer_has_filled() -
     assert scene.report.underruns == 0
 
 
+@pytest.mark.parametrize("pace", [AT_ONCE, REALTIME])
+def test_slack_is_what_playback_can_go_on_for(pace: Pace) -> None:
+    seen: list[float] = []
+
+    async def plot(scene: Scene) -> None:
+        speech = scene.utterance()
+        seen.append(scene.outbox.slack_s)
+        await scene.draw(speech, 24)
+        # Before a buffer has filled nothing is played, and somebody waits.
+        seen.append(scene.outbox.slack_s)
+        await scene.draw(speech, 2, begin=24)
+        seen.append(scene.outbox.slack_s)
+        await asyncio.sleep(0.5)
+        seen.append(scene.outbox.slack_s)
+        await asyncio.sleep(2)
+        seen.append(scene.outbox.slack_s)
+
+    play(pace, plot)
+    assert seen == pytest.approx([0, 0.96 if pace is AT_ONCE else 0, 1.04, 0.54, 0])
+
+
 def test_a_short_utterance_leaves_once_it_is_whole() -> None:
     async def plot(scene: Scene) -> None:
         await scene.draw_at(scene.utterance(), 10, speed=1)
