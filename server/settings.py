@@ -276,6 +276,13 @@ class Settings(BaseSettings):
     max_streams_per_caller: int = Field(
         0, ge=0, description="Of them, those of one client address; 0 means all."
     )
+    max_opening_calls: int = Field(
+        32,
+        ge=1,
+        description="Calls that have not said yet what they want, beside those at work: each may "
+        "take the memory of a message.",
+    )
+    max_opening_calls_per_caller: int = Field(8, ge=1, description="Of them, those of one caller.")
     max_load: float = Field(
         0.0,
         ge=0,

@@ -346,6 +346,9 @@ class Limits:
     avatar_lifetime_s: float
     max_resumable_audio_s: float
     max_load: float
+    max_opening_calls: int
+    max_opening_calls_per_caller: int
+    max_speech_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -318,6 +318,9 @@ def _limits(offer: Offer, places: int) -> pb.Limits:
         avatar_lifetime=_seconds(settings.avatar_lifetime_s),
         max_resumable_audio=_seconds(settings.resumable_audio_s),
         max_load=settings.max_load,
+        max_opening_calls=settings.max_opening_calls,
+        max_opening_calls_per_caller=settings.max_opening_calls_per_caller,
+        max_speech_bytes=settings.max_speech_bytes,
     )
 
 

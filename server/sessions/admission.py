@@ -9,17 +9,32 @@ from server.access.caller import Caller
 from server.errors import CapacityError, ShuttingDownError
 
 RETRY_AFTER_S = 2.0
-MAX_OPENING = 32
-MAX_OPENING_OF_CALLER = 8
-"""Calls that have not said yet what they want hold no place, but the memory of a message."""
 
 
 class Admission:
     """Counts calls, and ends those that are still at work when the server goes down."""
 
-    def __init__(self, max_streams: int, max_streams_per_caller: int) -> None:
-        """Begins with every place free."""
-        self._max = {"max_streams": max_streams, "max_streams_per_caller": max_streams_per_caller}
+    def __init__(
+        self,
+        *,
+        max_streams: int,
+        max_streams_per_caller: int,
+        max_opening: int,
+        max_opening_per_caller: int,
+    ) -> None:
+        """Begins with every place free.
+
+        Args:
+            max_streams: calls at work.
+            max_streams_per_caller: of them, those of a caller who has no limit of their own.
+            max_opening: calls that have not said yet what they want. They hold no place, but the
+                memory of a message.
+            max_opening_per_caller: of them, those of one caller.
+        """
+        self._max_streams = max_streams
+        self._max_streams_per_caller = max_streams_per_caller
+        self._max_opening = max_opening
+        self._max_opening_per_caller = max_opening_per_caller
         self._opening: Counter[str] = Counter()
         self._working: Counter[str] = Counter()
         self._scopes: set[asyncio.Timeout] = set()
@@ -38,8 +53,8 @@ class Admission:
 
     def places_of(self, caller: Caller) -> int:
         """Returns how many places a caller may hold: their own limit, or else the common one."""
-        own = caller.max_streams or self._max["max_streams_per_caller"]
-        return min(own, self._max["max_streams"])
+        own = caller.max_streams or self._max_streams_per_caller
+        return min(own, self._max_streams)
 
     async def closing(self) -> None:
         """Returns when the server goes down, and takes no more calls."""
@@ -54,8 +69,9 @@ class Admission:
             ShuttingDownError: the server is going down.
         """
         self._check_open()
-        _check("max_opening_calls", self._opening.total(), MAX_OPENING)
-        _check("max_opening_calls_per_caller", self._opening[caller.name], MAX_OPENING_OF_CALLER)
+        opening, most = self._opening, self._max_opening_per_caller
+        _check("max_opening_calls", opening.total(), self._max_opening)
+        _check("max_opening_calls_per_caller", opening[caller.name], most)
         with _counted(self._opening, caller.name):
             yield
 
@@ -68,7 +84,7 @@ class Admission:
             ShuttingDownError: the server is going down, at once or when it can wait no longer.
         """
         self._check_open()
-        _check("max_streams", self.active, self._max["max_streams"])
+        _check("max_streams", self.active, self._max_streams)
         _check("max_streams_per_caller", self._working[caller.name], self.places_of(caller))
         scope = asyncio.timeout(None)
         try:

@@ -89,9 +89,15 @@ class Gateway:
         self.access = access or Access()
         self.recorder = recorder
         self.tracer = tracer
-        self.admission = Admission(offer.settings.max_streams, offer.settings.places_per_caller)
+        settings = offer.settings
+        self.admission = Admission(
+            max_streams=settings.max_streams,
+            max_streams_per_caller=settings.places_per_caller,
+            max_opening=settings.max_opening_calls,
+            max_opening_per_caller=settings.max_opening_calls_per_caller,
+        )
         self.window_times = WindowTimes()
-        self.load = Load(offer.settings.max_load, engines)
+        self.load = Load(settings.max_load, engines)
         recorder.loaded(lambda: self.load.taken)
         self.avatars = Avatars(offer, self.prepare_avatar)
         recorder.avatars_kept(lambda: self.avatars.count)
@@ -99,7 +105,7 @@ class Gateway:
         self._shared_time = SharedTime(engines)
         self._precedence = Precedence(room=engines)
         self._conditioner = Conditioner(
-            engine, tokenizer, ByteCache(offer.settings.condition_cache_bytes, recorder), encoded
+            engine, tokenizer, ByteCache(settings.condition_cache_bytes, recorder), encoded
         )
 
     async def prepare(self, job: Job) -> Prepared:

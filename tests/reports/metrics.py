@@ -27,11 +27,12 @@ Tritons that the operator names. There are the usual metrics of the process, too
 `process_cpu_seconds_total` and `process_resident_memory_bytes`.
 
 The stages of a window, together, are what it takes: where they take longer than the window lasts,
-video falls behind speech, unless the stream is ahead and lets others go first meanwhile. `audio` is waiting for a client that speaks. `condition` is the VAE's
-encoder, and with a window's first frames from the portrait comes out of the cache. Within `denoise`
-each step is told, too. Then frames are encoded and sent, while the next window is made: an answer's
-sending lasts as long as its client lets it wait. Executions are counted with the time that they
-wait, here for newcomers and in Triton's queue."""
+video falls behind speech, unless the stream is ahead and lets others go first meanwhile. `audio`
+is waiting for a client that speaks. `condition` is the VAE's encoder, and with a window's first
+frames from the portrait comes out of the cache. Within `denoise` each step is told, too. Then
+frames are encoded and sent, while the next window is made: an answer's sending lasts as long as its
+client lets it wait. Executions are counted with the time that they wait, here for newcomers and in
+Triton's queue."""
 
 
 def row(metric: Metric, labels: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,11 +6,20 @@ import pytest
 
 from server.access.caller import Caller
 from server.errors import CapacityError, ShuttingDownError
-from server.sessions.admission import MAX_OPENING, MAX_OPENING_OF_CALLER, Admission
+from server.sessions.admission import Admission
+
+
+def admits(streams: int, of_a_caller: int) -> Admission:
+    return Admission(
+        max_streams=streams,
+        max_streams_per_caller=of_a_caller,
+        max_opening=5,
+        max_opening_per_caller=2,
+    )
 
 
 async def test_places_are_bounded_in_all_and_for_each_caller() -> None:
-    admission = Admission(max_streams=3, max_streams_per_caller=2)
+    admission = admits(3, 2)
     async with admission.place(Caller("a")), admission.place(Caller("a")):
         with pytest.raises(CapacityError, match="max_streams_per_caller"):
             async with admission.place(Caller("a")):
@@ -23,7 +32,7 @@ async def test_places_are_bounded_in_all_and_for_each_caller() -> None:
 
 
 async def test_a_caller_may_have_a_limit_of_their_own() -> None:
-    admission = Admission(max_streams=3, max_streams_per_caller=1)
+    admission = admits(3, 1)
     favoured = Caller("a", max_streams=2)
     async with admission.place(favoured), admission.place(favoured):
         with pytest.raises(CapacityError) as refused:
@@ -33,8 +42,8 @@ async def test_a_caller_may_have_a_limit_of_their_own() -> None:
 
 
 async def test_waiting_for_a_start_takes_no_place_and_is_bounded() -> None:
-    admission = Admission(max_streams=1, max_streams_per_caller=1)
-    opening = [admission.opening(Caller(f"caller {n}")) for n in range(MAX_OPENING)]
+    admission = admits(1, 1)
+    opening = [admission.opening(Caller(f"caller {n}")) for n in range(5)]
     for each in opening:
         each.__enter__()
     with (
@@ -46,7 +55,7 @@ async def test_waiting_for_a_start_takes_no_place_and_is_bounded() -> None:
         assert admission.active == 1
     for each in opening:
         each.__exit__(None, None, None)
-    of_one = [admission.opening(Caller("a")) for _ in range(MAX_OPENING_OF_CALLER)]
+    of_one = [admission.opening(Caller("a")) for _ in range(2)]
     for each in of_one:
         each.__enter__()
     with (
@@ -59,7 +68,7 @@ async def test_waiting_for_a_start_takes_no_place_and_is_bounded() -> None:
 
 
 async def test_closing_waits_then_ends_what_is_left_with_a_reason() -> None:
-    admission = Admission(max_streams=2, max_streams_per_caller=2)
+    admission = admits(2, 2)
     ended: list[str] = []
 
     async def work(name: str, seconds: float) -> None:
@@ -82,7 +91,7 @@ async def test_closing_waits_then_ends_what_is_left_with_a_reason() -> None:
 
 
 async def test_a_timeout_of_the_work_itself_stays_one() -> None:
-    admission = Admission(max_streams=1, max_streams_per_caller=1)
+    admission = admits(1, 1)
     with pytest.raises(TimeoutError):
         async with admission.place(Caller("a")):
             raise TimeoutError
