@@ -158,8 +158,8 @@ def renders(http: httpx2.Client, client: AvatarClient, fps: int = 25) -> None:
 
 def belongs_to_nobody(container: Container, *places: str) -> None:
     """Its processes run as no root, and nothing can be written where the image lies."""
-    for process in [container.first, *container.first.children(recursive=True)]:
-        assert process.uids().real == 10001, process.cmdline()
+    users = container.processes(lambda process: process.uids().real)
+    assert {container.first.uids().real, *users} == {10001}
     answer = container.execute("python3", "-c", WRITE, "/", "/app", *places)
     assert set(answer.stdout.splitlines()) == {"Read-only file system"}, answer.stdout
 
@@ -249,14 +249,13 @@ def test_models_that_are_mounted_are_served(images: Buildah, tmp_path: Path) -> 
         assert "memory is shared" in container.said
         assert "no room" not in container.said
         # A Triton that dies is replaced, and number 1 reaps what it leaves.
-        for process in container.first.children(recursive=True):
-            if process.name() == "tritonserver":
+        for process, name in container.processes(lambda process: (process, process.name())):
+            if name == "tritonserver":
                 process.kill()
         until(lambda: not container.healthy(), "its death was not seen")
         serves(container)
         renders(http, client)
-        left = [process.status() for process in container.first.children(recursive=True)]
-        assert "zombie" not in left
+        assert "zombie" not in container.processes(lambda process: process.status())
 
 
 def test_a_folder_that_holds_no_repository_is_refused(images: Buildah, tmp_path: Path) -> None:
@@ -308,7 +307,7 @@ def test_all_in_one_starts_the_triton_of_nvidias_container(images: Buildah, tmp_
         assert "a stand-in for NVIDIA's container" in container.said
         assert "no models in /app/models: serving the demo's" in container.said
         renders(http, client)
-        interpreters = [process.exe() for process in container.first.children(recursive=True)]
+        interpreters = container.processes(lambda process: process.exe())
         assert any("/opt/python/bin" in interpreter for interpreter in interpreters)
         belongs_to_nobody(container, "/opt/tritonserver", "/opt/python")
         ends_well(container, client)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 
@@ -14,6 +15,7 @@ from tests.images.buildah import Buildah, Config
 ENTER = Path(__file__).with_name("enter.sh")
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 90.0
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,15 @@ class Container:
     def said(self) -> str:
         """What it has written so far."""
         return self.log.read_text()
+
+    def processes(self, tell: Callable[[psutil.Process], T]) -> list[T]:
+        """Returns what is told of each process that number 1 has begun."""
+        told: list[T] = []
+        for process in self.first.children(recursive=True):
+            # Some end meanwhile, as what asks after its health.
+            with suppress(psutil.NoSuchProcess):
+                told.append(tell(process))
+        return told
 
     def execute(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Runs a program beside the others, as `docker exec` does."""
