@@ -1,8 +1,8 @@
 """The contract of an Animate stream as a model that reads a client's history.
 
 The model knows what the client has said, and from that which frames there may be, with which
-numbers, time stamps and samples, and which answers. Whatever it did not expect is a violation. It
-knows nothing of `resume`, which nobody here asks for.
+numbers, time stamps and samples, and which answers. Whatever it did not expect is a violation. Who
+sends `resume` has to wait for its answer before anything else is said.
 """
 
 from dataclasses import dataclass
@@ -54,11 +54,20 @@ class _Model:
         self._samples = 0
         self._sample_bytes = 2
         self._clock = Clock(1)
-        self._interrupts: list[int] = []
-        """For each that has no answer, how many utterances had been begun before it."""
+        self._interrupts: list[tuple[int, int | None]] = []
+        """For each that has no answer, how many utterances had been begun before it, and the last
+        frame reported as played."""
+        self._played: int | None = None
         self._dropped = 0
         """Utterances of which nothing may come any more."""
+        self._resumes = 0
+        """Without an answer."""
+        self._resumable = range(0)
+        """The samples that the last interruption's answer has named."""
         self._updates: list[str] = []
+        self._pings: list[str] = []
+        self._received_samples = 0
+        """As the server has told."""
         self._answers = 0
         self._frames = self._idle_frames = 0
         self._next_sample = 0
@@ -83,11 +92,17 @@ class _Model:
                 if self._said and not self._said[-1].is_interrupted:
                     self._said[-1].is_over = True
             case "interrupt":
-                self._interrupts.append(len(self._said))
+                self._interrupts.append((len(self._said), self._played))
                 for utterance in self._said:
                     utterance.is_interrupted = not utterance.has_ended
             case "update":
                 self._updates.append(message.update.update_id)
+            case "resume":
+                self._resumes += 1
+            case "ping":
+                self._pings.append(message.ping.ping_id)
+            case "played":
+                self._played = message.played.last_frame_index
             case _:
                 return
 
@@ -115,6 +130,14 @@ class _Model:
                 self._update_answered(message.updated.update_id)
             case "update_refused":
                 self._update_answered(message.update_refused.update_id)
+            case "resumed":
+                self._resumed(message.resumed)
+            case "resume_refused":
+                self._resume_answered("resume_refused")
+            case "pong":
+                self._pong(message.pong.ping_id)
+            case "audio_position":
+                self._position(message.audio_position)
             case "summary":
                 self._summarised(message.summary)
             case _:
@@ -146,6 +169,10 @@ class _Model:
             self._violated(f"update {self._updates[0]!r} was never answered")
         if self._interrupts:
             self._violated("an interruption was never answered")
+        if self._resumes:
+            self._violated("`resume` was never answered")
+        if self._pings:
+            self._violated(f"ping {self._pings[0]!r} was never answered")
 
     def _frame(self, frame: pb.Frame) -> None:
         if frame.index != self._frames:
@@ -226,8 +253,16 @@ class _Model:
         if not self._interrupts:
             self._violated("`interrupted` answers nothing")
             return
-        self._dropped = self._interrupts.pop(0)
+        self._dropped, reported = self._interrupts.pop(0)
         self._speaking = None
+        played = answer.last_frame_index if reported is None else reported
+        if answer.last_played_frame_index != played:
+            problem = f"frame {answer.last_played_frame_index} as played, and {played} was"
+            self._violated(f"`interrupted` names {problem}")
+        begins = answer.resume_audio_sample
+        self._resumable = range(begins, begins + answer.resumable_samples)
+        if begins > self._next_sample or self._resumable.stop > self._samples:
+            self._violated(f"`interrupted` would resume what was never said: {self._resumable}")
         at = (answer.last_frame_index, answer.next_audio_sample)
         if at != (self._frames - 1, self._next_sample):
             self._violated(f"`interrupted` names frame and sample {at}, which were not the last")
@@ -235,6 +270,46 @@ class _Model:
     def _update_answered(self, update_id: str) -> None:
         if not self._updates or self._updates.pop(0) != update_id:
             self._violated(f"update {update_id!r} is answered out of turn")
+
+    def _resume_answered(self, kind: str) -> None:
+        if not self._resumes:
+            self._violated(f"`{kind}` answers nothing")
+        self._resumes -= 1
+
+    def _resumed(self, answer: pb.Resumed) -> None:
+        self._resume_answered("resumed")
+        if answer.utterance_id != len(self._said):
+            self._violated(f"utterance {answer.utterance_id} is resumed, not {len(self._said)}")
+        again = range(answer.first_audio_sample, answer.end_audio_sample)
+        if again != self._resumable:
+            self._violated(f"{again} is resumed, and not {self._resumable}")
+        self._said += self._resumable_utterances()
+        self._resumable = range(0)
+
+    def _resumable_utterances(self) -> list[_Utterance]:
+        """Returns what is said again, in utterances as before."""
+        again: list[_Utterance] = []
+        for utterance in reversed(self._said[: self._dropped]):
+            ends = min(utterance.first_sample + utterance.samples, self._resumable.stop)
+            begins = max(utterance.first_sample, self._resumable.start)
+            again.insert(0, _Utterance(begins, ends - begins, is_over=utterance.is_over))
+            if begins == self._resumable.start:
+                break
+        return again
+
+    def _pong(self, ping_id: str) -> None:
+        if not self._pings or self._pings.pop(0) != ping_id:
+            self._violated(f"ping {ping_id!r} is answered out of turn")
+
+    def _position(self, position: pb.AudioPosition) -> None:
+        received = position.received_samples
+        if not self._received_samples <= received <= self._samples:
+            least, most = self._received_samples, self._samples
+            self._violated(f"{received} samples were received, and not {least} to {most}")
+        self._received_samples = received
+        if position.animated_samples != self._next_sample:
+            animated = position.animated_samples
+            self._violated(f"sample {animated} was animated, and not {self._next_sample}")
 
     def _summarised(self, summary: pb.Summary) -> None:
         self._summary = True

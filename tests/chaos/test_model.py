@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 
 import grpc
 import pytest
 from echomimic.v1 import avatar_service_pb2 as pb
 from echomimic.v1 import avatar_service_pb2_grpc as pb_grpc
+from google.protobuf import duration_pb2
 
 from tests.chaos.history import Client, Ended, History, Received, Sent, frames
 from tests.chaos.model import violations
@@ -19,6 +21,10 @@ INTERRUPT = pb.AnimateRequest(interrupt=pb.Interrupt())
 UPDATE = pb.AnimateRequest(
     update=pb.Update(update_id="fewer", generation=pb.GenerationSettings(steps=1))
 )
+RESUME = pb.AnimateRequest(resume=pb.Resume())
+PLAYED = pb.AnimateRequest(played=pb.Played(last_frame_index=7))
+PING = pb.AnimateRequest(ping=pb.Ping(ping_id="there?"))
+EVERY = duration_pb2.Duration(nanos=200_000_000)
 RATE_HZ = 44_100
 SAMPLES = 20_001
 
@@ -27,12 +33,31 @@ def converse(address: str) -> History:
     """Says something, is answered, interrupts, and says two things more."""
     with grpc.insecure_channel(address) as channel:
         client = Client(pb_grpc.AvatarServiceStub(channel))
-        client.send(start(RATE_HZ), chunk(speech(SAMPLES).tobytes()), PAUSE, UPDATE)
+        opening = start(RATE_HZ, audio_position_interval=EVERY)
+        client.send(opening, chunk(speech(SAMPLES).tobytes()), PAUSE, UPDATE)
         client.wait(lambda history: Recorded(history).find("utterance", 2))
+        client.send(PLAYED, PING)
+        client.wait(lambda history: Recorded(history).find("pong"))
+        client.wait(lambda history: Recorded(history).find("audio_position"))
         client.send(chunk(speech(10 * RATE_HZ).tobytes()))
         client.wait_for_frames(20)
         client.send(INTERRUPT, chunk(speech(SAMPLES).tobytes()), PAUSE)
         client.send(chunk(speech(1).tobytes()), END)
+        return client.finish()
+
+
+def resume(address: str) -> History:
+    """Is interrupted by mistake within the first of two utterances, and takes that back."""
+    with grpc.insecure_channel(address) as channel:
+        client = Client(pb_grpc.AvatarServiceStub(channel))
+        client.send(start(RATE_HZ), chunk(speech(2 * RATE_HZ).tobytes()), PAUSE)
+        client.send(chunk(speech(SAMPLES).tobytes()))
+        client.wait_for_frames(20)
+        client.send(PLAYED, INTERRUPT)
+        client.wait(lambda history: Recorded(history).find("interrupted"))
+        client.send(RESUME)
+        client.wait(lambda history: Recorded(history).find("resumed"))
+        client.send(chunk(speech(SAMPLES).tobytes()), END)
         return client.finish()
 
 
@@ -76,19 +101,33 @@ def answer(event: Sent | Received | Ended) -> str | None:
     return event.message.WhichOneof("message") if isinstance(event, Received) else None
 
 
-@pytest.fixture(scope="module")
-def genuine(tmp_path_factory: pytest.TempPathFactory) -> History:
+def recorded(folder: Path, plot: Callable[[str], History]) -> History:
     async def record() -> History:
-        folder = tmp_path_factory.mktemp("model")
         async with served(FakeEngine(), folder, small_windows()) as server:
-            return await asyncio.to_thread(converse, server.address)
+            return await asyncio.to_thread(plot, server.address)
 
     return asyncio.run(record())
 
 
-def test_what_the_server_does_is_taken(genuine: History) -> None:
+@pytest.fixture(scope="module")
+def genuine(tmp_path_factory: pytest.TempPathFactory) -> History:
+    return recorded(tmp_path_factory.mktemp("model"), converse)
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory: pytest.TempPathFactory) -> History:
+    return recorded(tmp_path_factory.mktemp("resumed"), resume)
+
+
+def test_what_the_server_does_is_taken(genuine: History, resumed: History) -> None:
     assert violations(genuine) == []
     assert len(frames(genuine)) > 20
+    assert violations(resumed) == []
+    played = PLAYED.played.last_frame_index + 1
+    told = Recorded(resumed).message(Recorded(resumed).at("interrupted")).interrupted
+    assert told.last_frame_index >= 19
+    # What was sent and not played comes again, too.
+    assert len(frames(resumed)) == 50 + 23 + told.last_frame_index + 1 - played
 
 
 def lose_a_frame(it: Recorded) -> None:
@@ -183,6 +222,26 @@ def interrupt_elsewhere(it: Recorded) -> None:
     it.message(it.at("interrupted")).interrupted.last_frame_index -= 1
 
 
+def play_another_frame(it: Recorded) -> None:
+    it.message(it.at("interrupted")).interrupted.last_played_frame_index += 1
+
+
+def ignore_the_ping(it: Recorded) -> None:
+    del it.history[it.at("pong")]
+
+
+def answer_another_ping(it: Recorded) -> None:
+    it.message(it.at("pong")).pong.ping_id = "here?"
+
+
+def receive_what_was_not_sent(it: Recorded) -> None:
+    it.message(it.at("audio_position")).audio_position.received_samples += 10**6
+
+
+def animate_what_was_not_shown(it: Recorded) -> None:
+    it.message(it.at("audio_position")).audio_position.animated_samples += 1
+
+
 def ignore_the_update(it: Recorded) -> None:
     del it.history[it.at("updated")]
 
@@ -264,6 +323,11 @@ FORGERIES: dict[Callable[[Recorded], None], str] = {
     interrupt_unasked: "`interrupted` answers nothing",
     ignore_the_interruption: "an interruption was never answered",
     interrupt_elsewhere: "`interrupted` names frame and sample",
+    play_another_frame: "frame 8 as played, and 7 was",
+    ignore_the_ping: "ping 'there?' was never answered",
+    answer_another_ping: "ping 'here?' is answered out of turn",
+    receive_what_was_not_sent: "samples were received, and not",
+    animate_what_was_not_shown: "was animated, and not",
     ignore_the_update: "update 'fewer' was never answered",
     answer_another_update: "update 'more' is answered out of turn",
     start_late: "`started` is the first, once",
@@ -281,14 +345,59 @@ FORGERIES: dict[Callable[[Recorded], None], str] = {
 }
 
 
+def ignore_the_resumption(it: Recorded) -> None:
+    del it.history[it.at("resumed")]
+
+
+def resume_unasked(it: Recorded) -> None:
+    it.again(it.at("resumed"), it.at("resumed"))
+
+
+def resume_elsewhere(it: Recorded) -> None:
+    it.message(it.at("resumed")).resumed.first_audio_sample += 1
+
+
+def resume_another_utterance(it: Recorded) -> None:
+    it.message(it.at("resumed")).resumed.utterance_id = 0
+
+
+def resume_what_was_never_said(it: Recorded) -> None:
+    it.message(it.at("interrupted")).interrupted.resumable_samples += 10**6
+
+
+def lose_a_frame_that_comes_again(it: Recorded) -> None:
+    del it.history[it.at("frame", 40)]
+
+
+FORGED_RESUMPTIONS: dict[Callable[[Recorded], None], str] = {
+    ignore_the_resumption: "`resume` was never answered",
+    resume_unasked: "`resumed` answers nothing",
+    resume_elsewhere: "is resumed, and not range",
+    resume_another_utterance: "utterance 0 is resumed, not 2",
+    resume_what_was_never_said: "would resume what was never said",
+    lose_a_frame_that_comes_again: "comes where 39 is next",
+}
+
+
+@pytest.mark.parametrize("forge", FORGED_RESUMPTIONS, ids=lambda forge: forge.__name__)
+def test_a_forged_resumption_is_refused_for_its_own_reason(
+    resumed: History, forge: Callable[[Recorded], None]
+) -> None:
+    refused(resumed, forge, FORGED_RESUMPTIONS[forge])
+
+
 @pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__)
 def test_a_forged_history_is_refused_for_its_own_reason(
     genuine: History, forge: Callable[[Recorded], None]
 ) -> None:
-    forged = Recorded(deepcopy(genuine))
+    refused(genuine, forge, FORGERIES[forge])
+
+
+def refused(history: History, forge: Callable[[Recorded], None], reason: str) -> None:
+    forged = Recorded(deepcopy(history))
     forge(forged)
     found = violations(forged.history)
-    assert any(FORGERIES[forge] in violation for violation in found), found
+    assert any(reason in violation for violation in found), found
 
 
 def test_a_stream_that_is_broken_off_in_order_is_taken(genuine: History) -> None:
