@@ -187,14 +187,25 @@ def watch(
 
 @contextmanager
 def _interrupts() -> Iterator[list[int]]:
-    """Gives the list that Ctrl-C is noted in, instead of raised.
+    """Gives the list that the first Ctrl-C is noted in; it is raised at the end at the latest.
 
-    Raised, it may come while this thread takes or gives back a lock that the work needs, as those
-    of futures are, and leave it locked: neither would ever end.
+    Raised at once, it may come while this thread takes or gives back a lock that the work needs, as
+    those of futures are, and leave it locked: neither would ever end. Another one is raised at once
+    all the same, for whoever cannot wait. Where Ctrl-C does something else already, it still does.
     """
     noted: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+
+    def note(number: int, _: object) -> None:
+        noted.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    raises = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if raises:
+        signal.signal(signal.SIGINT, note)
     try:
         yield noted
     finally:
-        signal.signal(signal.SIGINT, before)
+        if raises:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+    if noted:
+        raise KeyboardInterrupt

@@ -64,7 +64,7 @@ class Economy:
         self.is_lowered = False
 
     def parting(self, engine: Engine) -> Engine:
-        """Returns an engine that lowers rows, the same each time, or the one that is handed in."""
+        """Returns an engine that lowers rows, or the one handed in; the same each time."""
         if self._engine is None:
             self._engine = RowsEngine(engine, self._parted) if self._lowers else engine
         return self._engine

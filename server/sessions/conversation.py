@@ -82,7 +82,7 @@ class Conversation:
         self._retiming = job.video_format.retiming
         self.report = Report(job.audio_format.sample_rate_hz, now, self._retiming.frame_rate)
         self._gateway = gateway
-        self._usage = gateway.usage()
+        self._engine = gateway.engine(lambda: self._drawing.spare_s)
         self._prepared = prepared
         self._silence = self._silence_life() if job.idle == "model" else None
         life = warp or self._silence
@@ -127,7 +127,7 @@ class Conversation:
             self._economy,
             gateway.blinks(job, last_blink, self._outbox.answer) if job.blinks else None,
             seat,
-            self._usage,
+            self._engine,
             Stepping(job.min_steps, job.generation.steps) if job.min_steps else None,
         )
 
@@ -261,7 +261,7 @@ class Conversation:
                 noise,
                 lambda _: self._updates.direction,
                 self._economy,
-                self._usage,
+                self._engine,
             ),
             self._retiming,
             gateway.offer.windows.longest,

@@ -26,10 +26,10 @@ from server.sessions.speech import Speech
 from server.sessions.stepping import Stepping
 from server.sessions.updates import Updates
 from server.sessions.window_times import Kind
-from server.triton.usage import UsageEngine
+from server.triton.yielding import YieldingEngine
 
 MARGIN = 2
-"""Windows, as slow as the slowest of the last ones, for which a stream that waits leaves time."""
+"""Of the longest windows, as slow as the last ones: a stream that waits leaves time for so many."""
 
 
 class Drawing:
@@ -46,7 +46,7 @@ class Drawing:
         economy: Economy,
         blinks: Blinks | None,
         seat: Seat,
-        usage: UsageEngine,
+        engine: YieldingEngine,
         stepping: Stepping | None,
     ) -> None:
         """Begins with nothing drawn.
@@ -61,7 +61,7 @@ class Drawing:
             economy: lowers what they take where memory is short.
             blinks: lays blinks over them, if there are to be any.
             seat: of the stream among those at work.
-            usage: runs the networks, and counts what that takes.
+            engine: runs the networks, for what is drawn while nobody speaks as well.
             stepping: says with how many steps windows are made, if those may change.
         """
         self._gateway = gateway
@@ -80,7 +80,7 @@ class Drawing:
         """Of the frames of the utterance that is drawn; None before there is one."""
         self._next_window = first_window(gateway.offer.windows)
         """The first one of that utterance that has not begun."""
-        self._usage = usage
+        self._engine = engine
         self._seat = seat
         """Knows the kind of the window that was begun last."""
         self.last: Picture | None = None
@@ -177,8 +177,7 @@ class Drawing:
             opening,
             self._begin_window,
             self._economy,
-            self._usage,
-            self._spare_s,
+            self._engine,
         ):
             self._report.windows += clip.window + 1 - windows
             windows = clip.window + 1
@@ -193,9 +192,13 @@ class Drawing:
         if speech.samples:
             self._outbox.ended(speech)
 
-    def _spare_s(self) -> float:
-        """Returns how long what is drawn can wait without being late, however slow it gets."""
-        return self._outbox.slack_s - MARGIN * self._report.slowest_s
+    @property
+    def spare_s(self) -> float:
+        """How long what is drawn can wait, as far as the last windows tell; 0 where they do not."""
+        frame_s = self._report.slowest_frame_s
+        if not frame_s:
+            return 0.0
+        return self._outbox.slack_s - MARGIN * frame_s * self._gateway.offer.windows.longest
 
     def _measure(self, clip: Clip) -> None:
         """Has windows made with other steps where that is due."""

@@ -178,20 +178,17 @@ class Gateway:
         opening: Picture | None,
         directions: Directions,
         economy: Economy,
-        usage: UsageEngine,
-        spare_s: Callable[[], float],
+        engine: YieldingEngine,
     ) -> AsyncIterator[Clip]:
         """Yields the frames of a job, exactly as many as its speech has, a clip for each window.
 
         The first window begins with ``opening``, or else with the portrait. An exact clip may have
         fewer frames, and is made as ``directions`` say at its beginning; its windows, decoder and
         size stay as they are. Where memory is short, and the settings allow it, ``economy`` is
-        lowered. ``usage`` runs the networks for all that a conversation has drawn, after those of
-        other streams while ``spare_s`` says that there are seconds to spare.
+        lowered. ``engine`` runs the networks for all that a conversation has drawn.
         """
-        usage.take()
+        engine.take()
         priority = Priority.FIRST_FRAME if speech.number == 0 else Priority.NORMAL
-        engine = YieldingEngine(usage, self._precedence, spare_s)
         stages = (economy.parting(engine), prepared.conditioner.through(engine))
         noise = seeded_noise(job.generation.seed)
         if job.exact is not None:
@@ -223,14 +220,16 @@ class Gateway:
             )
         async for clip in clips:
             if clip.work is not None:
-                share = usage.take() * FRAME_RATE / len(clip.pictures)
-                work = replace(clip.work.without(engine.take_held()), engine_share=share)
+                used_s, held_s = engine.take()
+                share = used_s * FRAME_RATE / len(clip.pictures)
+                work = replace(clip.work.without(held_s), engine_share=share)
                 clip = replace(clip, work=work)
             yield clip if speech.frame_count is None else clip.until(speech.frame_count)
 
-    def usage(self) -> UsageEngine:
-        """Returns an engine for one conversation, which counts what that takes."""
-        return UsageEngine(self._engine, self._shared_time)
+    def engine(self, spare_s: Callable[[], float]) -> YieldingEngine:
+        """Returns an engine for one conversation, which has so many seconds to spare at a time."""
+        usage = UsageEngine(self._engine, self._shared_time)
+        return YieldingEngine(usage, self._precedence, spare_s)
 
     async def warp_life(self, job: Job, prepared: Prepared) -> WarpLife:
         """Returns the life of a job's portrait; see `life.warp_life`."""
@@ -248,14 +247,14 @@ class Gateway:
         noise: Noise,
         directions: Directions,
         economy: Economy,
-        usage: UsageEngine,
+        engine: YieldingEngine,
     ) -> AsyncIterator[Clip]:
         """Yields the frames of `SILENT_FRAMES` of silence, which begins as `clips` does."""
         timeline = AudioTimeline(AudioBudget(SILENT_FRAMES * MODEL_SAMPLES_PER_FRAME))
         await timeline.finish(np.zeros(0, np.float32), SILENT_FRAMES * MODEL_SAMPLES_PER_FRAME)
         async for clip in animate(
-            economy.parting(usage),
-            prepared.conditioner.through(usage),
+            economy.parting(engine),
+            prepared.conditioner.through(engine),
             prepared.picture,
             timeline,
             self.offer.windows,

@@ -100,10 +100,14 @@ class Pacer:
 
     @property
     def slack_s(self) -> float:
-        """Seconds that playback can go on for with what has been made; 0 where it waits."""
+        """Seconds that playback can go on for with what has been made; 0 where it waits.
+
+        Where the client reads too late, that is what it has not read at least.
+        """
         if not self._clock.is_playing:
             return 0.0
-        return max(0.0, self._clock.dry_s - self._report.now())
+        unread_s = (self._made - self._left) * self._frame_s
+        return max(unread_s, self._clock.dry_s - self._report.now())
 
     @property
     def rest_s(self) -> float:

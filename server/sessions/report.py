@@ -61,9 +61,9 @@ class Report:
         return sum(frames for frames, _ in self._clips) / FRAME_RATE / took_s if took_s else 0.0
 
     @property
-    def slowest_s(self) -> float:
-        """Seconds that the slowest of the last clips took; 0 before the first one."""
-        return max((seconds for _, seconds in self._clips), default=0.0)
+    def slowest_frame_s(self) -> float:
+        """Seconds for a frame of the slowest of the last clips; 0 where none was timed."""
+        return max((seconds / frames for frames, seconds in self._clips if frames), default=0.0)
 
     def frame_sent(self, utterance_id: int) -> None:
         """Counts a frame."""

@@ -2,9 +2,9 @@
 
 `server.triton.client` implements it for one Triton. Around it lie layers that implement it too:
 
-    yielding -> usage -> rows -> failover -> scheduling -> endpoint -> metering -> halves -> client
+    rows -> yielding -> usage -> failover -> scheduling -> endpoint -> metering -> halves -> client
 
-The first two are a stream's own.
+The first three are a stream's own.
 """
 
 from abc import ABC, abstractmethod

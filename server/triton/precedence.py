@@ -49,9 +49,9 @@ class Precedence:
             patience_s: how long it waits at most, where that is less than all others wait.
         """
         if not first:
-            patience_s = min(self._patience_s, patience_s or self._patience_s)
+            longest_s = self._patience_s if patience_s is None else patience_s
             with suppress(TimeoutError):
-                async with asyncio.timeout(patience_s):
+                async with asyncio.timeout(min(longest_s, self._patience_s)):
                     await self._clear.wait()
             yield
             return

@@ -5,37 +5,38 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from server.triton.contract import Arrays, Network
-from server.triton.engine import Engine
 from server.triton.layer import Layer
 from server.triton.precedence import Precedence
+from server.triton.usage import UsageEngine
 
 
 class YieldingEngine(Layer):
     """Runs a stream's executions at once where they are due, and else after those that are.
 
-    It never waits beyond the moment from which on the stream would be late itself, so that nobody
-    starves: who has waited long enough is due.
+    It waits no longer than it is told that there is time, so that nobody starves: who has waited
+    long enough is due.
     """
 
     def __init__(
-        self, engine: Engine, precedence: Precedence, spare_s: Callable[[], float]
+        self, usage: UsageEngine, precedence: Precedence, spare_s: Callable[[], float]
     ) -> None:
         """Is as much in a hurry as it is told.
 
         Args:
-            engine: runs the networks.
+            usage: runs the networks for the stream, and counts what that takes.
             precedence: of all streams.
             spare_s: tells how many seconds the stream can wait just now; 0 or less where it cannot.
         """
-        super().__init__(engine)
+        super().__init__(usage)
+        self._usage = usage
         self._precedence = precedence
         self._spare_s = spare_s
         self._held_s = 0.0
 
-    def take_held(self) -> float:
-        """Returns the seconds that were waited since this was asked last."""
+    def take(self) -> tuple[float, float]:
+        """Returns the seconds of engines that were used, and those that were waited, since then."""
         held_s, self._held_s = self._held_s, 0.0
-        return held_s
+        return self._usage.take(), held_s
 
     @asynccontextmanager
     async def around(self, network: Network, inputs: Arrays) -> AsyncGenerator[None]:

@@ -261,7 +261,7 @@ class _Model:
             self._violated(f"`interrupted` names {problem}")
         begins = answer.resume_audio_sample
         self._resumable = range(begins, begins + answer.resumable_samples)
-        if begins > self._next_sample or self._resumable.stop > self._samples:
+        if self._resumable.stop > self._samples:
             self._violated(f"`interrupted` would resume what was never said: {self._resumable}")
         at = (answer.last_frame_index, answer.next_audio_sample)
         if at != (self._frames - 1, self._next_sample):
@@ -284,6 +284,9 @@ class _Model:
         if again != self._resumable:
             self._violated(f"{again} is resumed, and not {self._resumable}")
         self._said += self._resumable_utterances()
+        if answer.lost_samples:
+            # What is sent next has another place in the audio.
+            self._said[-1].is_over = True
         self._resumable = range(0)
 
     def _resumable_utterances(self) -> list[_Utterance]:
@@ -292,7 +295,8 @@ class _Model:
         for utterance in reversed(self._said[: self._dropped]):
             ends = min(utterance.first_sample + utterance.samples, self._resumable.stop)
             begins = max(utterance.first_sample, self._resumable.start)
-            again.insert(0, _Utterance(begins, ends - begins, is_over=utterance.is_over))
+            if begins < ends:
+                again.insert(0, _Utterance(begins, ends - begins, is_over=utterance.is_over))
             if begins == self._resumable.start:
                 break
         return again

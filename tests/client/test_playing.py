@@ -198,6 +198,37 @@ def test_ctrl_c_that_comes_while_a_lock_is_taken_leaves_it_free(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_ctrl_c_at_the_very_end_is_not_lost() -> None:
+    sound = Silence()
+    # As playback ends, after everything has been shown.
+    sound.stop = lambda: signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        watch(lambda: "done", Player(0.2, sound), Screen(), lambda: None)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_ends_what_the_first_one_waits_for() -> None:
+    stopped, onto = threading.Event(), Screen()
+    onto.refresh = lambda: signal.raise_signal(signal.SIGINT)
+
+    def stop() -> None:
+        stopped.set()
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("the second one was ignored")
+
+    with pytest.raises(KeyboardInterrupt):
+        watch(lambda: stopped.wait(), Player(0.2, Silence()), onto, stop)
+
+
+def test_ctrl_c_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert watched(Screen(), 3) == "done"
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 CELL = re.compile(r"\x1b\[38;2;(\d+);(\d+);(\d+)m\x1b\[48;2;(\d+);(\d+);(\d+)m▀")
 
 

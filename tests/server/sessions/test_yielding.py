@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from server.sessions.pacer import AT_ONCE, Pace
 from server.triton.contract import IMAGE_ENCODER
 from server.triton.engine import Results
 from server.triton.precedence import Precedence
+from server.triton.usage import SharedTime, UsageEngine
 from server.triton.yielding import YieldingEngine
 from tests.support import virtual_time
 from tests.support.conversations import FRAME, LIMITS, job
@@ -43,21 +44,33 @@ class Machine(FakeEngine):
             return await super().run(*arguments, **options)
 
 
-async def heard(gateway: Gateway, asked: Job, seconds: int) -> tuple[float, int]:
-    """Says all at once; returns when the last frame came, and the underruns."""
+@dataclass(frozen=True)
+class Heard:
+    """How a stream went: when its last frame came, its underruns, and the speed of its windows."""
+
+    ended_s: float
+    underruns: int
+    speed: float
+
+
+async def heard(gateway: Gateway, asked: Job, seconds: int) -> Heard:
+    """Says all at once, in two utterances."""
     now = asyncio.get_running_loop().time
     async with converse(gateway, asked, LIMITS, now) as conversation:
-        await conversation.push_audio(speech(25 * seconds * FRAME).tobytes(), field="audio")
+        for part in np.array_split(speech(25 * seconds * FRAME), [25 * FRAME]):
+            await conversation.push_audio(part.tobytes(), field="audio")
+            await conversation.end_utterance()
         await conversation.end()
         async for _ in conversation.events():
             pass
-        return now(), conversation.report.underruns
+        report = conversation.report
+        return Heard(now(), report.underruns, report.speed)
 
 
-def together(folder: Path, *streams: tuple[int, Pace, int]) -> list[tuple[float, int]]:
+def together(folder: Path, *streams: tuple[int, Pace, int]) -> list[Heard]:
     """Runs streams of some steps, a pace and a length in seconds at the same time."""
 
-    async def main() -> list[tuple[float, int]]:
+    async def main() -> list[Heard]:
         gateway = Gateway(Offer(small_windows(), manifest()), Machine(), tokenizer(folder))
         jobs = [
             (job(pace=pace, generation=replace(job().generation, steps=steps)), seconds)
@@ -86,21 +99,22 @@ def test_a_stream_that_is_ahead_leaves_the_machine_to_one_that_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     streams = (HEAVY, IN_REAL_TIME, 8), (LIGHT, AT_ONCE, 24)
-    (_, underruns), (ended_s, _) = together(tmp_path, *streams)
-    assert underruns == 0
-    # It is not late for that.
-    assert ended_s < 24
+    late, ahead = together(tmp_path, *streams)
+    assert late.underruns == 0
+    # It is not late for that, nor said to be slow.
+    assert ahead.ended_s < 24
+    assert ahead.speed > 2
 
     monkeypatch.setattr(YieldingEngine, "around", at_once)
-    (_, underruns), _ = together(tmp_path, *streams)
-    assert underruns > 0
+    late, _ = together(tmp_path, *streams)
+    assert late.underruns > 0
 
 
 def test_one_that_is_always_late_keeps_nobody_out(tmp_path: Path) -> None:
     streams = (OVERLOAD, IN_REAL_TIME, 8), (LIGHT, AT_ONCE, 16)
-    (_, underruns), (ended_s, _) = together(tmp_path, *streams)
-    assert underruns > 0
-    assert ended_s < 16
+    late, ahead = together(tmp_path, *streams)
+    assert late.underruns > 0
+    assert ahead.ended_s < 16
 
 
 def test_what_was_waited_for_others_is_no_part_of_what_a_window_takes() -> None:
@@ -112,9 +126,10 @@ def test_what_was_waited_for_others_is_no_part_of_what_a_window_takes() -> None:
 
 async def test_an_engine_tells_how_long_it_waited_once() -> None:
     precedence = Precedence(linger_s=0)
-    engine = YieldingEngine(Machine(), precedence, lambda: 0.02)
+    usage = UsageEngine(Machine(), SharedTime(lambda: 1))
+    engine = YieldingEngine(usage, precedence, lambda: 0.02)
     image = {"image": np.zeros((1, 224, 224, 3), np.uint8)}
     async with asyncio.timeout(20), precedence.turn(first=True):
         await engine.run(IMAGE_ENCODER, image)
-    assert engine.take_held() >= 0.02
-    assert engine.take_held() == 0
+    assert engine.take()[1] >= 0.02
+    assert engine.take() == (0, 0)
