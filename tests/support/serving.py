@@ -241,8 +241,8 @@ def refusal(error: grpc.aio.AioRpcError) -> Refusal:
     return Refusal(error.code(), info.reason, field, status.message)
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
     """Waits for what happens soon; fails if it does not."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - nothing tells when
             await asyncio.sleep(0.01)
