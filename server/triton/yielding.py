@@ -34,7 +34,7 @@ class YieldingEngine(Layer):
         self._held_s = 0.0
 
     def take(self) -> tuple[float, float]:
-        """Returns the seconds of engines that were used, and those that were waited, since then."""
+        """Returns seconds of engines used, and seconds waited, since this was asked last."""
         held_s, self._held_s = self._held_s, 0.0
         return self._usage.take(), held_s
 
