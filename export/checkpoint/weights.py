@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import torch
@@ -14,8 +15,8 @@ from export.checkpoint.tensor_file import check_fetched, read_names, read_tensor
 INDEX = ".index.json"
 """What the name of a sharded file goes on with."""
 SUFFIXES = (".safetensors", ".pth", ".bin", ".pt", ".ckpt")
-PREFIXES = ("module.", "_orig_mod.", "model.diffusion_model.", "diffusion_model.", "model.")
-"""What parallel, compiled and wrapped models put before the names of all tensors."""
+SHARED = ("visual", "decoder", "wav2vec2")
+"""What names begin with by themselves where a file holds that part of a network alone."""
 SCALES = ("scale_weight", "weight_scale", "weight_scale_inv", "scale_input", "scaled_fp8")
 """How the names of scales end that belong to 8-bit weights."""
 FLOATS_IN_8_BITS = (torch.float8_e4m3fn, torch.float8_e5m2)
@@ -100,10 +101,10 @@ def find_weights(path: Path, fetch: str) -> WeightFile | None:
 
 
 def _prefix(keys: Iterable[str]) -> str:
-    keys = list(keys)
-    prefix = ""
-    while common := next(
-        (each for each in PREFIXES if keys and all(k.startswith(prefix + each) for k in keys)), ""
-    ):
-        prefix += common
-    return prefix
+    """Returns what parallel, compiled and wrapped models put before the names of all tensors.
+
+    The networks' own names have no beginning in common.
+    """
+    columns = zip(*(key.split(".")[:-1] for key in keys), strict=False)
+    common = takewhile(lambda parts: len(set(parts)) == 1 and parts[0] not in SHARED, columns)
+    return "".join(f"{parts[0]}." for parts in common)

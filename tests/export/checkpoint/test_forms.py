@@ -123,7 +123,7 @@ def test_repackaged_weights_are_found_under_the_same_stem(
     assert all(torch.equal(actual[key], expected[key]) for key in expected)
 
 
-@pytest.mark.parametrize("prefix", ["module.", "model.diffusion_model.", "model.", "_orig_mod."])
+@pytest.mark.parametrize("prefix", ["module.", "model.diffusion_model.", "_orig_mod.", "dit.net."])
 def test_a_denoiser_is_taken_out_of_what_wrapped_it(root: Path, prefix: str) -> None:
     file = root / layout.DENOISER
     expected = {key: tensor.clone() for key, tensor in load_file(file).items()}
@@ -131,6 +131,18 @@ def test_a_denoiser_is_taken_out_of_what_wrapped_it(root: Path, prefix: str) -> 
     checkpoint = Checkpoint(root)
     assert checkpoint.variant == "flash"
     assert checkpoint.weights(layout.DENOISER).tensors().keys() == expected.keys()
+    check(checkpoint)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "image_encoder.model."])
+def test_a_part_of_a_network_keeps_its_name(root: Path, prefix: str) -> None:
+    # CLIP without its text tower: all names that are left begin alike.
+    file = root / layout.IMAGE_ENCODER
+    tensors = torch.load(file, weights_only=True)
+    visual = {key: tensor for key, tensor in tensors.items() if key.startswith("visual.")}
+    torch.save({prefix + key: tensor for key, tensor in visual.items()}, file)
+    checkpoint = Checkpoint(root)
+    assert checkpoint.weights(layout.IMAGE_ENCODER).tensors().keys() == visual.keys()
     check(checkpoint)
 
 
