@@ -99,7 +99,7 @@ async def animate(
                 continue
             stopwatch.begin("stitch")
             shown = await asyncio.to_thread(resized, decoded, (picture.shape[1], picture.shape[0]))
-            clip = await asyncio.to_thread(stitcher.add, window, shown)
+            clip = await stitcher.add(window, shown)
             yield replace(clip, work=stopwatch.finish(window.frames))
             priority = Priority.NORMAL
             window = following(window, spec)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from server.animation.stages import Work
 from server.animation.windows import Window
+from server.parts import in_parts
 
 Pictures = NDArray[np.uint8]
 
@@ -50,10 +51,10 @@ class Stitcher:
             raise ValueError("nothing is held back before the first window")
         return self._held.pictures
 
-    def add(self, window: Window, pictures: Pictures) -> Clip:
+    async def add(self, window: Window, pictures: Pictures) -> Clip:
         """Takes a window's pictures; returns the frames that no later window changes."""
         if self._held is not None:
-            pictures = cross_fade(self._held.pictures, pictures)
+            pictures = await cross_fade(self._held.pictures, pictures)
         kept = len(pictures) - self._overlap
         self._held = Clip(window.index, window.start + kept, pictures[kept:])
         return Clip(window.index, window.start, pictures[:kept])
@@ -64,13 +65,20 @@ class Stitcher:
         return held
 
 
-def cross_fade(before: Pictures, after: Pictures) -> Pictures:
-    """Fades the first ``len(before)`` pictures of ``after`` in over ``before``."""
-    faded = after.copy()
-    weights = np.linspace(0, 1, len(before), dtype=np.float32)
-    # One at a time, in place: all of them at once would take three times as long.
-    for old, new, weight in zip(before, faded[: len(before)], weights, strict=True):
-        np.rint(old * (1 - weight) + new * weight, out=new, casting="unsafe")
+async def cross_fade(before: Pictures, after: Pictures) -> Pictures:
+    """Fades the first ``len(before)`` pictures of ``after`` in over ``before``; rows in threads."""
+    overlap = len(before)
+    weights = np.linspace(0, 1, overlap, dtype=np.float32)
+    faded = np.empty_like(after)
+
+    def draw(rows: slice) -> None:
+        # One at a time: all of them at once would take three times as long.
+        for old, new, target, weight in zip(before, after, faded, weights, strict=False):
+            mixed = old[rows] * (1 - weight) + new[rows] * weight
+            np.rint(mixed, out=target[rows], casting="unsafe")
+        faded[overlap:, rows] = after[overlap:, rows]
+
+    await in_parts(draw, after.shape[1], after.nbytes)
     return faded
 
 

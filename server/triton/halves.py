@@ -5,10 +5,15 @@ what comes back is widened. Half the bytes travel.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
-from server.triton.contract import Arrays, Network, cast
+import numpy as np
+from numpy.typing import NDArray
+
+from server.parts import in_parts
+from server.triton.contract import NUMPY_DTYPES, Arrays, Network, Tensor
 from server.triton.engine import Engine, Placed, PlacingEngine, Priority, Results
 
 
@@ -33,7 +38,7 @@ class HalvingEngine(PlacingEngine):
             async with self._engine.place(network, constants) as placed:
                 yield placed
             return
-        narrow = await asyncio.to_thread(cast, halved.inputs, constants)
+        narrow = await converted(halved.inputs, constants)
         async with self._engine.place(halved, narrow) as placed:
             yield _Halved(network, halved, placed)
 
@@ -52,6 +57,30 @@ class _Halved(Placed):
         priority: Priority = Priority.NORMAL,
         timeout_s: float | None = None,
     ) -> Results:
-        narrow = await asyncio.to_thread(cast, self._halved.inputs, inputs)
+        narrow = await converted(self._halved.inputs, inputs)
         results = await self._placed.run(narrow, outputs, priority=priority, timeout_s=timeout_s)
-        return await asyncio.to_thread(cast, self._network.outputs, results)
+        return await converted(self._network.outputs, results)
+
+
+async def converted(tensors: Iterable[Tensor], arrays: Arrays) -> dict[str, NDArray[Any]]:
+    """Returns arrays in the types of the table; those that have them are not copied.
+
+    NumPy converts between 16 and 32 bits a number at a time, so threads share what is large.
+    """
+    types = {tensor.name: NUMPY_DTYPES[tensor.dtype] for tensor in tensors}
+    results = await asyncio.gather(*(_as(types[name], array) for name, array in arrays.items()))
+    return dict(zip(arrays, results, strict=True))
+
+
+async def _as(dtype: type[np.generic], array: NDArray[Any]) -> NDArray[Any]:
+    if array.dtype == dtype:
+        return array
+    result = np.empty(array.shape, dtype)
+    axis = int(np.argmax(array.shape))
+    source, target = np.moveaxis(array, axis, 0), np.moveaxis(result, axis, 0)
+
+    def convert(part: slice) -> None:
+        target[part] = source[part]
+
+    await in_parts(convert, len(source), max(array.nbytes, result.nbytes))
+    return result

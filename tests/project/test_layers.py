@@ -50,6 +50,7 @@ LAYERS = (
         "server.manifest",
         "server.memory",
         "server.notices",
+        "server.parts",
         "server.recorder",
         "server.settings",
     ),

@@ -1,11 +1,12 @@
-"""What is done a latent frame at a time is what would be done to all of them."""
+"""What is done a latent frame at a time, in threads, is what would be done to all of them."""
 
 from typing import get_args
 
 import numpy as np
 import pytest
 
-from server.animation.denoise import advance, apart, together
+from server import parts
+from server.animation.denoise import advanced, apart, together
 from server.animation.guidance import AUDIO, TEXT_AND_AUDIO, Guidance, branches, guided
 from server.animation.samplers.sampler import SamplerName, make_sampler
 
@@ -14,7 +15,12 @@ STEPS = 5
 
 @pytest.mark.parametrize("name", get_args(SamplerName))
 @pytest.mark.parametrize("rows", [AUDIO, TEXT_AND_AUDIO], ids=["flash", "preview"])
-def test_steps_of_latent_frames_are_those_of_all_latents(name: SamplerName, rows: tuple) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+async def test_steps_of_latent_frames_are_those_of_all_latents(
+    monkeypatch: pytest.MonkeyPatch, name: SamplerName, rows: tuple, threads: int
+) -> None:
+    monkeypatch.setattr(parts, "THREADS", threads)
+    monkeypatch.setattr(parts, "PART_BYTES", 1)
     sampler = make_sampler(name, steps=STEPS, shift=5.0)
     guidance = Guidance(rows=rows, audio_scale=3.0, text_scale=2.0, skip_ratio=0.3)
     random = np.random.default_rng(0)
@@ -24,5 +30,6 @@ def test_steps_of_latent_frames_are_those_of_all_latents(name: SamplerName, rows
         count = len(branches(guidance, step, STEPS))
         velocities = random.standard_normal((count, *noise.shape[1:]), dtype=np.float32)
         whole = sampler.step(whole, guided(guidance, velocities, step, STEPS))
-        states = advance(sampler, guidance, states, list(velocities), step)
-        np.testing.assert_array_equal(together(states), whole.latents)
+        states, latents = await advanced(sampler, guidance, states, list(velocities), step)
+        np.testing.assert_array_equal(latents, whole.latents)
+        np.testing.assert_array_equal(latents, together(states))

@@ -79,7 +79,8 @@ async def once_an_utterance(conditioner: Conditioner, direction: Direction, seed
             plans=plans,
         )
         decoded = await engine.run(VAE_DECODER, {"latents": latents}, ["frames"])
-        clips.append(stitcher.add(window, decoded["frames"][0]).pictures)
+        clip = await stitcher.add(window, decoded["frames"][0])
+        clips.append(clip.pictures)
     return np.concatenate([*clips, stitcher.held])
 
 

@@ -6,6 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from server import parts
 from server.animation.cache import ByteCache
 from server.animation.condition import fold_mask
 from server.animation.stitch import Stitcher, cross_fade
@@ -50,11 +51,11 @@ def pictures(count: int, value: int) -> np.ndarray:
     return np.full((count, 2, 2, 3), value, np.uint8)
 
 
-def test_every_frame_leaves_once_and_in_order() -> None:
+async def test_every_frame_leaves_once_and_in_order() -> None:
     stitcher = Stitcher(overlap=2)
     leaving: list[int] = []
     for window in islice(windows(SPEC), 3):
-        clip = stitcher.add(window, pictures(window.frames, 10 * window.index))
+        clip = await stitcher.add(window, pictures(window.frames, 10 * window.index))
         leaving += range(clip.start, clip.start + len(clip.pictures))
     held = stitcher.finish()
     assert held is not None
@@ -62,16 +63,29 @@ def test_every_frame_leaves_once_and_in_order() -> None:
     assert leaving == list(range(19))
 
 
-def test_the_overlap_fades_from_before_to_after() -> None:
-    faded = cross_fade(pictures(3, 100), pictures(5, 200))
+async def test_the_overlap_fades_from_before_to_after() -> None:
+    faded = await cross_fade(pictures(3, 100), pictures(5, 200))
     assert faded[:, 0, 0, 0].tolist() == [100, 150, 200, 200, 200]
 
 
-def test_the_next_window_is_told_what_was_held_back() -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+async def test_fading_in_parts_is_fading_the_whole(
+    monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    monkeypatch.setattr(parts, "THREADS", threads)
+    monkeypatch.setattr(parts, "PART_BYTES", 1)
+    random = np.random.default_rng(0)
+    before, after = (random.integers(0, 256, (n, 8, 6, 3), np.uint8) for n in (3, 5))
+    weights = np.linspace(0, 1, 3, dtype=np.float32)[:, None, None, None]
+    expected = np.concatenate([np.rint(before * (1 - weights) + after[:3] * weights), after[3:]])
+    np.testing.assert_array_equal(await cross_fade(before, after), expected)
+
+
+async def test_the_next_window_is_told_what_was_held_back() -> None:
     stitcher = Stitcher(overlap=2)
     first = next(windows(SPEC))
     decoded = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((2, 2, 3), np.uint8)
-    stitcher.add(first, decoded)
+    await stitcher.add(first, decoded)
     assert stitcher.held[:, 0, 0, 0].tolist() == [3, 4]
 
 

@@ -153,7 +153,7 @@ async def test_pictures_are_made_smaller_and_leave_as_large_as_they_were_announc
         assert [each.shape[:3] for each in made] == [(5, SIZE, SIZE), *[(9, SIZE, SIZE)] * 3]
         stitcher, shown = Stitcher(overlap=2), list[NDArray[np.uint8]]()
         for window, decoded in zip(windows(running.gateway.offer.windows), made, strict=False):
-            shown += [*stitcher.add(window, resized(decoded, (LARGE, LARGE))).pictures]
+            shown += [*(await stitcher.add(window, resized(decoded, (LARGE, LARGE)))).pictures]
             told = resized(stitcher.held, (SIZE, SIZE))
             assert window.index == 3 or any(np.array_equal(told, each) for each in known)
         np.testing.assert_array_equal(drawn, [*shown, *stitcher.held][:25])

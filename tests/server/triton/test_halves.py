@@ -14,10 +14,11 @@ from export.networks.exportable import Shape
 from export.onnx.compare import ROUNDING, computing_in_32_bits
 from export.repository.exporter import export_network, write_config
 from export.tensorrt.profiles import Workload
+from server import parts
 from server.triton.client import TritonEngine
 from server.triton.contract import DENOISER_CACHED, VAE_DECODER, Arrays, Network, check
 from server.triton.engine import Engine, Placed, Priority, Results
-from server.triton.halves import HalvingEngine
+from server.triton.halves import HalvingEngine, converted
 from server.triton.process import start_triton
 from tests.support.paths import ROOT
 from tests.support.toy_triton import INFERENCE_TIMEOUT_S, find_installation
@@ -44,6 +45,22 @@ class Recorder(Engine):
         self.sent.append((network, inputs))
         types = {"FP16": np.float16, "FP32": np.float32, "UINT8": np.uint8}
         return {t.name: np.array([1 / 3]).astype(types[t.dtype]) for t in network.outputs}
+
+
+@pytest.mark.parametrize("nbytes", [1, 2**30])
+async def test_halves_are_those_of_numpy_in_however_many_parts(
+    monkeypatch: pytest.MonkeyPatch, nbytes: int
+) -> None:
+    monkeypatch.setattr(parts, "THREADS", 3)
+    monkeypatch.setattr(parts, "PART_BYTES", nbytes)
+    latents = LATENTS[:, :, ::-1]
+    (narrow,) = (
+        await converted(VAE_DECODER.on_the_wire("fp16").inputs, {"latents": latents})
+    ).values()
+    np.testing.assert_array_equal(narrow, latents.astype(np.float16), strict=True)
+    (wide,) = (await converted(VAE_DECODER.inputs, {"latents": narrow})).values()
+    np.testing.assert_array_equal(wide, narrow.astype(np.float32), strict=True)
+    assert (await converted(VAE_DECODER.inputs, {"latents": wide}))["latents"] is wide
 
 
 async def test_a_network_in_16_bits_is_sent_halves_and_read_in_float32() -> None:
