@@ -21,8 +21,8 @@ import psutil
 from client.demo.gateway_process import running_gateway
 from echomimic_client.audio import AudioFormat
 from echomimic_client.blocking import AvatarClient
+from echomimic_client.choices import GenerationSettings, VideoFormat
 from echomimic_client.progress import frame_bar
-from echomimic_client.results import GenerationSettings, VideoFormat
 from server.audio.clock import FRAME_RATE
 from tests.chaos import mixture
 from tests.chaos.isolation import OtherFrameError, isolate

@@ -17,10 +17,11 @@ from client.demo.media import PORTRAIT, SPEECH
 from echomimic_client.arguments import JPEG_QUALITY
 from echomimic_client.audio import FRAME_RATE, AudioClip, read_audio
 from echomimic_client.blocking import AvatarClient
+from echomimic_client.choices import VideoFormat
 from echomimic_client.program import one_line_errors, summary
 from echomimic_client.progress import frame_bar
 from echomimic_client.recording import Recording, record
-from echomimic_client.results import Frame, Picture, ServerInfo, VideoFormat
+from echomimic_client.results import Frame, Picture, ServerInfo
 
 LOG = Path("build/gateway.log")
 CHUNK_MS = 40

@@ -11,20 +11,12 @@ from echomimic_client import requests, wire
 from echomimic_client.address import channel_options, check_target
 from echomimic_client.aio_streams import AsyncAnimation, AsyncAnswers
 from echomimic_client.audio import AudioFormat
+from echomimic_client.choices import ExactClip, FaceBox, Framing, IdleMode, Pace
 from echomimic_client.enums import FILMS
 from echomimic_client.film_kinds import FilmKind
 from echomimic_client.options import CallOptions, authorization, check, grpc_options
 from echomimic_client.portraits import PortraitReport, read_report
-from echomimic_client.results import (
-    Avatar,
-    ExactClip,
-    FaceBox,
-    Framing,
-    IdleMode,
-    Pace,
-    Rendering,
-    ServerInfo,
-)
+from echomimic_client.results import Avatar, Rendering, ServerInfo
 from echomimic_client.sources import (
     AsyncSpeech,
     Picture,

@@ -13,15 +13,9 @@ from typing_extensions import Self
 
 from echomimic_client import requests, wire
 from echomimic_client.audio import AudioFormat
+from echomimic_client.choices import GenerationSettings
 from echomimic_client.errors import CallEndedError
-from echomimic_client.results import (
-    Event,
-    Frame,
-    GenerationSettings,
-    Progress,
-    Rendering,
-    Started,
-)
+from echomimic_client.results import Event, Frame, Progress, Rendering, Started
 from echomimic_client.sending import MAX_WAITING, Composer, outliving
 from echomimic_client.sources import Chunk
 from echomimic_client.streams import OnBytes, OnProgress

@@ -7,8 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import typer
 
-from echomimic_client.options import CallOptions
-from echomimic_client.results import (
+from echomimic_client.choices import (
     FaceBox,
     Framing,
     GenerationSettings,
@@ -16,6 +15,7 @@ from echomimic_client.results import (
     SamplerName,
     VideoFormat,
 )
+from echomimic_client.options import CallOptions
 
 JPEG_QUALITY = 95
 """Frames travel as JPEG of this quality: no loss to be seen, a sixth of the raw size."""

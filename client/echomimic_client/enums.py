@@ -3,16 +3,16 @@
 from echomimic.v1 import avatar_service_pb2 as pb
 
 from echomimic_client.audio import SampleEncoding
-from echomimic_client.film_kinds import FilmKind
-from echomimic_client.results import (
+from echomimic_client.choices import (
     FrameEncoding,
-    FrameKind,
     Framing,
     IdleMode,
     Pace,
     SamplerName,
     TeaCachePolicy,
 )
+from echomimic_client.film_kinds import FilmKind
+from echomimic_client.results import FrameKind
 
 FILMS: dict[FilmKind, pb.RenderOutput] = {
     "mp4": pb.RENDER_OUTPUT_MP4,

@@ -2,7 +2,7 @@
 
 from typing import Any, TypedDict
 
-from echomimic_client.results import FaceBox, Framing, GenerationSettings, VideoFormat
+from echomimic_client.choices import FaceBox, Framing, GenerationSettings, VideoFormat
 
 DEFAULT_VIDEO = VideoFormat()
 DEFAULT_GENERATION = GenerationSettings()

@@ -5,7 +5,7 @@ from typing import Literal
 
 from echomimic.v1 import avatar_service_pb2 as pb
 
-from echomimic_client.results import FaceBox
+from echomimic_client.choices import FaceBox
 
 Outcome = Literal["passed", "warning", "error", "not_checked"]
 Point = tuple[float, float]

@@ -47,6 +47,7 @@ from echomimic_client.arguments import (
 from echomimic_client.audio import AudioClip, read_audio
 from echomimic_client.avatar_commands import avatars
 from echomimic_client.blocking import AvatarClient
+from echomimic_client.choices import ExactClip, FrameEncoding, GenerationSettings, VideoFormat
 from echomimic_client.connecting import connected
 from echomimic_client.film_kinds import FilmKind, kind_of
 from echomimic_client.one_line import one_line_errors
@@ -54,16 +55,7 @@ from echomimic_client.playing import Player, watch
 from echomimic_client.progress import frame_bar
 from echomimic_client.quiet import silent_libraries
 from echomimic_client.recording import OnPicture, Recording, record
-from echomimic_client.results import (
-    Avatar,
-    ExactClip,
-    Frame,
-    FrameEncoding,
-    GenerationSettings,
-    Picture,
-    ServerWarning,
-    VideoFormat,
-)
+from echomimic_client.results import Avatar, Frame, Picture, ServerWarning
 from echomimic_client.screens import screen, sound_of
 from echomimic_client.speaking import SpokenText
 from echomimic_client.speaking import say as spoken

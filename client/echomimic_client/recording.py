@@ -14,13 +14,14 @@ from typing_extensions import Unpack
 
 from echomimic_client.audio import AudioClip, AudioFormat
 from echomimic_client.blocking import AvatarClient
+from echomimic_client.choices import IdleMode
 from echomimic_client.errors import MissingExtraError
 from echomimic_client.film_kinds import FilmKind
 from echomimic_client.options import CallOptions
 from echomimic_client.pacing import paced
 from echomimic_client.pictures import FrameDecoder
 from echomimic_client.playback import playable_latency_s
-from echomimic_client.results import Frame, IdleMode, Picture, ServerWarning, Started
+from echomimic_client.results import Frame, Picture, ServerWarning, Started
 from echomimic_client.sources import Portrait
 from echomimic_client.speaking import SpokenText
 from echomimic_client.streams import Animation

@@ -7,6 +7,7 @@ from typing import Any
 from echomimic.v1 import avatar_service_pb2 as pb
 
 from echomimic_client.audio import AudioClip, AudioFormat
+from echomimic_client.choices import ExactClip, FaceBox, Framing, GenerationSettings, IdleMode, Pace
 from echomimic_client.enums import (
     FRAMINGS,
     IDLE_MODES,
@@ -17,15 +18,7 @@ from echomimic_client.enums import (
     SAMPLES,
 )
 from echomimic_client.options import DEFAULT_GENERATION, DEFAULT_VIDEO, CallOptions
-from echomimic_client.results import (
-    Avatar,
-    ExactClip,
-    FaceBox,
-    Framing,
-    GenerationSettings,
-    IdleMode,
-    Pace,
-)
+from echomimic_client.results import Avatar
 
 END_OF_UTTERANCE = pb.AnimateRequest(end_of_utterance=pb.EndOfUtterance())
 INTERRUPT = pb.AnimateRequest(interrupt=pb.Interrupt())

@@ -11,15 +11,9 @@ from typing_extensions import Self
 
 from echomimic_client import requests
 from echomimic_client.audio import AudioFormat
+from echomimic_client.choices import GenerationSettings
 from echomimic_client.errors import CallEndedError
-from echomimic_client.results import (
-    Event,
-    Frame,
-    GenerationSettings,
-    Progress,
-    Rendering,
-    Started,
-)
+from echomimic_client.results import Event, Frame, Progress, Rendering, Started
 from echomimic_client.sending import Composer, RequestQueue
 from echomimic_client.sources import Chunk
 from echomimic_client.transcript import Transcript

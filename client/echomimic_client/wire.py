@@ -10,6 +10,7 @@ from echomimic.v1 import avatar_service_pb2 as pb
 from google.protobuf.message import Message
 
 from echomimic_client.audio import AudioFormat
+from echomimic_client.choices import GenerationSettings, TeaCache, VideoFormat
 from echomimic_client.enums import (
     FRAME_KINDS,
     IDLE_MODE_NAMES,
@@ -24,7 +25,6 @@ from echomimic_client.results import (
     BufferState,
     Event,
     Frame,
-    GenerationSettings,
     Heartbeat,
     Interrupted,
     Limits,
@@ -39,11 +39,9 @@ from echomimic_client.results import (
     Started,
     StreamExpiring,
     Summary,
-    TeaCache,
     Updated,
     UpdateRefused,
     UtteranceEvent,
-    VideoFormat,
     Windows,
 )
 

@@ -20,7 +20,7 @@ from torch.nn.functional import pad
 from client.demo.media import PORTRAIT
 from echomimic_client.aio import AsyncAvatarClient
 from echomimic_client.audio import AudioClip
-from echomimic_client.results import GenerationSettings, TeaCache, VideoFormat
+from echomimic_client.choices import GenerationSettings, TeaCache, VideoFormat
 from export.checkpoint.layout import Checkpoint
 from export.models.denoiser.audio_flash import neighbours
 from export.networks.catalogue import networks

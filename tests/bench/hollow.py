@@ -20,7 +20,7 @@ from PIL import Image
 from client.demo.media import PORTRAIT
 from echomimic_client.audio import AudioFormat
 from echomimic_client.blocking import AvatarClient
-from echomimic_client.results import VideoFormat
+from echomimic_client.choices import VideoFormat
 from server import memory
 from server.audio.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
 from server.manifest import Manifest, read_manifest

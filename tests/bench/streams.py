@@ -17,8 +17,9 @@ from client.demo.media import PORTRAIT, SPEECH
 from echomimic_client.aio import AsyncAvatarClient
 from echomimic_client.aio_streams import AsyncAnimation
 from echomimic_client.audio import AudioClip, read_audio
+from echomimic_client.choices import VideoFormat
 from echomimic_client.errors import CallEndedError, CallError
-from echomimic_client.results import Frame, Interrupted, UtteranceEvent, VideoFormat
+from echomimic_client.results import Frame, Interrupted, UtteranceEvent
 from server.triton.installation import TritonInstallation
 from server.triton.process import start_triton
 from tests.bench.load import Arrival, Trace, poisson_arrivals_s, spoken_at_s

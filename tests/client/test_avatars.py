@@ -11,9 +11,10 @@ from typer.testing import CliRunner, Result
 from echomimic_client.aio import AsyncAvatarClient
 from echomimic_client.audio import AudioFormat
 from echomimic_client.blocking import AvatarClient
+from echomimic_client.choices import VideoFormat
 from echomimic_client.errors import CallError
 from echomimic_client.program import app
-from echomimic_client.results import Avatar, VideoFormat
+from echomimic_client.results import Avatar
 from tests.support.fake_engine import FakeEngine
 from tests.support.serving import SIZE, Served, portrait, served, small_windows, speech
 

@@ -13,11 +13,12 @@ from echomimic.v1 import avatar_service_pb2 as pb
 from echomimic_client.aio import AsyncAvatarClient
 from echomimic_client.audio import AudioFormat
 from echomimic_client.blocking import AvatarClient
+from echomimic_client.choices import FrameEncoding, GenerationSettings, VideoFormat
 from echomimic_client.enums import FILMS
 from echomimic_client.errors import CallError, MissingExtraError
 from echomimic_client.film_kinds import FilmKind
 from echomimic_client.pictures import FrameDecoder
-from echomimic_client.results import Frame, FrameEncoding, GenerationSettings, Setting, VideoFormat
+from echomimic_client.results import Frame, Setting
 from tests.support import serving as gateway
 from tests.support.fake_engine import FakeEngine
 from tests.support.fake_service import (

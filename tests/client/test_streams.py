@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import numpy as np
 import pytest
 from echomimic.v1 import avatar_service_pb2 as pb
 
@@ -15,14 +14,12 @@ from echomimic_client import requests
 from echomimic_client.aio import AsyncAvatarClient
 from echomimic_client.audio import AudioFormat
 from echomimic_client.blocking import AvatarClient
+from echomimic_client.choices import ExactClip, FaceBox, GenerationSettings, TeaCache
 from echomimic_client.errors import CallEndedError, CallError
 from echomimic_client.results import (
     AudioPosition,
     BufferState,
-    ExactClip,
-    FaceBox,
     Frame,
-    GenerationSettings,
     Heartbeat,
     Interrupted,
     Pong,
@@ -30,7 +27,6 @@ from echomimic_client.results import (
     Resumed,
     ResumeRefused,
     StreamExpiring,
-    TeaCache,
     Updated,
     UpdateRefused,
     UtteranceEvent,
@@ -416,95 +412,3 @@ async def test_a_call_that_has_ended_takes_no_more() -> None:
             assert [frame async for frame in stream]
             with pytest.raises(CallEndedError):
                 await stream.interrupt()
-
-
-async def plain(chunks: list[Any]) -> AsyncIterator[Any]:
-    for chunk in chunks:
-        yield chunk
-
-
-NOISE = np.random.default_rng(0).integers(-9000, 9000, 5_001, dtype=np.int16)
-ODD = [NOISE.tobytes()[:1], b"", NOISE.tobytes()[1:778], bytearray(NOISE.tobytes()[778:])]
-FORMS = {
-    "bytes": NOISE.tobytes(),
-    "bytearray": bytearray(NOISE.tobytes()),
-    "memoryview": memoryview(NOISE.tobytes()),
-    "array": NOISE,
-    "list of arrays": [NOISE[:7], NOISE[7:7], NOISE[7:].reshape(-1, 1)],
-    "cut at odd bytes": ODD,
-    "generator": (NOISE[n : n + 640] for n in range(0, 5_001, 640)),
-}
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_speech_in_any_form_arrives_whole(form: str) -> None:
-    service = FakeService()
-    with served(service) as address, AvatarClient(address) as client:
-        frames = list(client.animate(FACE, FORMS[form], PCM))
-    assert b"".join(service.chunks) == NOISE.tobytes()
-    assert all(service.chunks)
-    assert {len(chunk) % 2 for chunk in service.chunks} == {0}
-    assert len(frames) == 8
-
-
-@pytest.mark.parametrize(
-    "speech",
-    [NOISE, ODD, (chunk for chunk in ODD), plain([NOISE[:7], NOISE[7:]])],
-    ids=["array", "list", "plain generator", "asynchronous generator"],
-)
-async def test_asynchronous_calls_take_plain_and_asynchronous_sources(speech: Any) -> None:
-    service = FakeService()
-    with served(service) as address:
-        async with AsyncAvatarClient(address) as client:
-            assert len([f async for f in client.animate(FACE, speech, PCM)]) == 8
-    assert b"".join(service.chunks) == NOISE.tobytes()
-
-
-async def test_a_plain_source_that_blocks_does_not_block_the_loop() -> None:
-    turn = threading.Event()
-
-    def waiting() -> Iterator[bytes]:
-        assert turn.wait(10)
-        yield SECOND
-
-    with served(FakeService()) as address:
-        async with AsyncAvatarClient(address) as client:
-            stream = client.animate(FACE, waiting(), PCM)
-            await stream.wait_until_started()
-            await asyncio.sleep(0)
-            turn.set()
-            assert len([frame async for frame in stream]) == 25
-
-
-def test_portraits_and_files_may_be_paths_and_arrays(tmp_path: Path) -> None:
-    from client.demo.media import PORTRAIT, SPEECH
-
-    service = FakeService()
-    picture = np.zeros((8, 8, 3), np.uint8)
-    with served(service) as address, AvatarClient(address) as client:
-        list(client.animate(str(PORTRAIT), SPEECH))
-        assert service.start.portrait.image == PORTRAIT.read_bytes()
-        client.render(picture, str(SPEECH))
-        assert service.render.portrait.image.startswith(b"\x89PNG")
-        with pytest.raises(ValueError, match=r"uint8 \[height, width, 3\]"):
-            client.render(picture[..., 0], SPEECH)
-
-
-@pytest.mark.parametrize(
-    ("speech", "audio_format", "told"),
-    [
-        (SECOND, None, "audio_format: PCM does not tell"),
-        (clip(), AudioFormat("f32le", RATE), "audio_format: the speech is"),
-        (NOISE.astype(np.float32), PCM, "float32 is f32le"),
-        (NOISE[:10].reshape(-1, 2), PCM, r"says 1 channels"),
-    ],
-)
-def test_speech_that_does_not_fit_its_format_is_refused(
-    speech: Any, audio_format: AudioFormat | None, told: str
-) -> None:
-    with (
-        served(FakeService()) as address,
-        AvatarClient(address) as client,
-        pytest.raises(ValueError, match=told),
-    ):
-        list(client.animate(FACE, speech, audio_format))

@@ -19,8 +19,8 @@ from client.demo.gateway_process import running_gateway
 from client.demo.media import PORTRAIT, SPEECH
 from echomimic_client.audio import AudioClip, read_audio
 from echomimic_client.blocking import AvatarClient
+from echomimic_client.choices import VideoFormat
 from echomimic_client.recording import Recording, record
-from echomimic_client.results import VideoFormat
 from server.animation.windows import SHORTEST_LAST
 from server.manifest import read_manifest
 from server.triton.installation import TritonInstallation

@@ -14,7 +14,7 @@ import numpy as np
 
 from echomimic_client.audio import AudioFormat
 from echomimic_client.blocking import AvatarClient
-from echomimic_client.results import VideoFormat
+from echomimic_client.choices import VideoFormat
 from server.loop_lag import INTERVAL_S, LONG_S, LoopLag
 from server.manifest import read_manifest
 from server.settings import Settings

@@ -13,7 +13,7 @@ from PIL import Image
 from client.demo.gateway_process import running_gateway
 from echomimic_client.audio import AudioFormat
 from echomimic_client.blocking import AvatarClient
-from echomimic_client.results import GenerationSettings, VideoFormat
+from echomimic_client.choices import GenerationSettings, VideoFormat
 from server.audio.clock import MODEL_RATE_HZ, MODEL_SAMPLES_PER_FRAME
 from server.pictures.portrait import cropped
 from tests.support.lip_sync import LipSync, lip_sync, outside_db

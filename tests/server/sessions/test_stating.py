@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from echomimic.v1 import avatar_service_pb2 as pb
 
-from echomimic_client import results
+from echomimic_client import choices
 from server.animation.defaults import SETTINGS, VARIANT_DEFAULTS, GenerationSettings
 from server.animation.teacache import TeaCache
 from server.errors import InvalidFieldError
@@ -27,7 +27,7 @@ def test_table_contract_and_client_have_the_same_settings_in_the_same_order() ->
     names = list(SETTINGS)
     stated = [*names, *SHORTHANDS]
     assert list(pb.GenerationSettings.DESCRIPTOR.fields_by_name) == stated
-    assert [field.name for field in fields(results.GenerationSettings)] == stated
+    assert [field.name for field in fields(choices.GenerationSettings)] == stated
     assert [field.name for field in fields(GenerationSettings)] == names
 
 
