@@ -9,7 +9,6 @@ from pydantic import (
     DirectoryPath,
     Field,
     FilePath,
-    field_validator,
     model_validator,
 )
 from pydantic_settings import (
@@ -181,7 +180,8 @@ class Settings(BaseSettings):
     triton_shared_memory: Literal["auto", "off", "system", "cuda"] = Field(
         "auto",
         description="Whether large tensors go through /dev/shm: auto does so for a Triton at a "
-        "loopback address, system tries it with any, off sends all by gRPC.",
+        "loopback address, system tries it with any, cuda through a GPU's memory, off sends all by "
+        "gRPC.",
     )
     triton_shared_memory_bytes: int = Field(
         2**30, ge=0, description="Shared memory for one Triton; gRPC carries what finds no room."
@@ -396,13 +396,6 @@ class Settings(BaseSettings):
     def triton_urls(self) -> list[str]:
         """The running Tritons to use."""
         return self.triton_url.split(",") if self.triton_url else []
-
-    @field_validator("triton_shared_memory")
-    @classmethod
-    def _not_on_the_gpu(cls, use: str) -> str:
-        if use == "cuda":
-            raise ValueError("memory on the GPU is not shared by this version; choose system")
-        return use
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Self:

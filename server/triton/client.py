@@ -16,6 +16,7 @@ from typing import Any
 
 import grpc
 import structlog
+from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
@@ -27,8 +28,8 @@ from server.triton.engine import Placed, PlacingEngine, Priority, Results
 from server.triton.failures import failure
 from server.triton.ports import on_loopback
 from server.triton.precedence import Precedence
-from server.triton.regions import Lease
-from server.triton.shared_memory import NotSharedError, SharedMemory
+from server.triton.regions import Lease, NotSharedError
+from server.triton.shared_memory import SharedMemory
 
 pb: Any = service_pb2
 log = structlog.get_logger()
@@ -156,7 +157,13 @@ def pack(shared: SharedMemory | None, network: Network, arrays: Arrays) -> Parce
     """Puts inputs into shared memory, as far as there is any, and the rest into bytes."""
     sizes = {name: array.nbytes for name, array in arrays.items()}
     lease = shared.pool.lease(sizes) if shared else Lease()
-    lease.put(arrays)
+    try:
+        lease.put(arrays)
+    except NotSharedError as error:
+        assert shared
+        shared.give_up(str(error))
+        lease.release()
+        lease = Lease()
     return Parcel(wire.tensors(network, arrays, lease.places), lease)
 
 
@@ -210,6 +217,14 @@ class _Placed(Placed):
             header = wire.header(network, wanted, room.places, current().request_id)
             return wire.request(header, constants.pieces, given.pieces), given.lease, room
 
+        def unload(response: bytes, room: Lease) -> dict[str, NDArray[Any]]:
+            try:
+                return wire.arrays(network, response, room.parts())
+            except NotSharedError as error:
+                assert shared
+                shared.give_up(str(error))
+                raise
+
         constants.lease.hold()
         leases = [constants.lease]
         try:
@@ -217,11 +232,12 @@ class _Placed(Placed):
             leases += loaded
             response = await self._engine.infer(network, request, leases, priority, timeout_s)
             _, given, room = leases
-            arrays = await asyncio.to_thread(wire.arrays, network, response, room.parts())
+            arrays = await asyncio.to_thread(unload, response, room)
         except BaseException as error:
-            # Triton may go on with it all the same.
             for lease in leases:
-                lease.abandon()
+                # Unless it never began, or has ended, Triton may go on with it all the same.
+                if not isinstance(error, NotSharedError):
+                    lease.abandon()
                 lease.release()
             if isinstance(error, wire.WireError):
                 raise EngineUnavailableError(network.name, "its answer cannot be read") from error

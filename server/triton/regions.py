@@ -1,43 +1,42 @@
-"""Memory shared with a Triton on this host: files in /dev/shm, pooled.
+"""Memory shared with a Triton on this host, pooled.
 
 A region is leased for inputs of a request, or for what comes back. It returns to the pool when who
 holds it has released it, or when the last array on it is gone, whoever has that. What Triton may
 still read or write, since nobody waited for the answer, is never leased again.
 """
 
-import errno
-import mmap
-import os
 import threading
+import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
 from server.triton.wire import Place, Places
-from server.triton.workdir import SHARED_MEMORY
 
 INLINE_BYTES = 64 * 2**10
 """Smaller tensors travel in the request."""
 ALIGNMENT = 64
-KEPT_FREE = 0.5
-"""Of the file system: Triton's Python backend hands tensors to its stubs there, too."""
 
 log = structlog.get_logger()
 
 
+class NotSharedError(Exception):
+    """Memory cannot be shared with Triton now; the request is to go by gRPC."""
+
+
 @dataclass(eq=False, slots=True)
 class Region:
-    """A file of shared memory."""
+    """Memory that this process writes and reads, and a Triton too."""
 
     name: str
-    mapping: mmap.mmap = field(repr=False)
+    buffer: memoryview = field(repr=False)
     registered: bool = False
     """Whether Triton knows it."""
     abandoned: bool = False
@@ -46,7 +45,57 @@ class Region:
     @property
     def nbytes(self) -> int:
         """Its size."""
-        return len(self.mapping)
+        return len(self.buffer)
+
+    def written(self, span: slice) -> None:
+        """Has Triton see what was written there.
+
+        Raises:
+            NotSharedError: it will not.
+        """
+
+    def fetch(self, span: slice) -> None:
+        """Has this process see what Triton wrote there; errors as for `written`."""
+
+    def hide(self) -> None:
+        """Takes it from where Triton could find it; who has it keeps it."""
+
+    def free(self) -> None:
+        """Gives back what Triton alone had of it, which must not know it any more."""
+
+
+class Medium(Protocol):
+    """A kind of memory, and how a Triton is told of it.
+
+    Attributes:
+        linger_s: for how long regions are kept that Triton may still use, though nobody waits.
+    """
+
+    linger_s: float
+
+    def create(self, name: str, nbytes: int) -> Region:
+        """Makes a region.
+
+        Raises:
+            OSError: there is no room.
+        """
+        ...
+
+    async def register(self, stub: Any, region: Region, timeout_s: float) -> None:
+        """Tells a Triton of a region.
+
+        Raises:
+            grpc.aio.AioRpcError: it does not take it.
+        """
+        ...
+
+    async def unregister(self, stub: Any, name: str, timeout_s: float) -> None:
+        """Has a Triton forget a region; errors as for `register`."""
+        ...
+
+    async def registered(self, stub: Any, timeout_s: float) -> Iterable[str]:
+        """Returns the names of all regions that a Triton knows; errors as for `register`."""
+        ...
 
 
 @dataclass(eq=False, slots=True)
@@ -72,11 +121,17 @@ class Lease:
             self.end()
 
     def put(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Copies what has a place there."""
+        """Copies what has a place there.
+
+        Raises:
+            NotSharedError: Triton will not see it.
+        """
         for name, place in self.places.items():
             array = arrays[name]
             target = self.memory[place.span].view(array.dtype).reshape(array.shape)
             np.copyto(target, array)
+            if self.region:
+                self.region.written(place.span)
 
     def abandon(self) -> None:
         """Says that Triton may still use it when nobody else does."""
@@ -84,22 +139,39 @@ class Lease:
             self.region.abandoned = True
 
     def parts(self) -> dict[str, NDArray[np.uint8]]:
-        """Returns the bytes of each place, read-only."""
+        """Returns the bytes that Triton wrote to each place, read-only.
+
+        Raises:
+            NotSharedError: they cannot be seen.
+        """
         memory = self.memory[:]
         memory.flags.writeable = False
+        for place in self.places.values():
+            if self.region:
+                self.region.fetch(place.span)
         return {name: memory[place.span] for name, place in self.places.items()}
 
 
 class Pool:
     """Regions of one process for one Triton. Its methods may be called in any thread."""
 
-    def __init__(self, name: str, limit_bytes: int) -> None:
+    def __init__(
+        self,
+        medium: Medium,
+        name: str,
+        limit_bytes: int,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Begins empty.
 
         Args:
+            medium: what regions are made of.
             name: what names of regions begin with; see `workdir.regions_name`.
             limit_bytes: of all regions together.
+            now: a monotonic clock in seconds.
         """
+        self._medium = medium
+        self._now = now
         self._name = name
         self._limit_bytes = limit_bytes
         self._numbers = count()
@@ -110,9 +182,11 @@ class Pool:
         """Every region, free or not."""
         self._returned: deque[Region] = deque()
         """Arrays may die in any thread at any time, so their end takes no lock."""
+        self._lingering: deque[tuple[float, Region]] = deque()
+        """When they may go."""
         self._full = False
-        self.retired: deque[str] = deque()
-        """Names that are to be unregistered."""
+        self.retired: deque[Region] = deque()
+        """What is to be unregistered, and freed then."""
 
     @property
     def held_bytes(self) -> int:
@@ -140,7 +214,7 @@ class Pool:
         region = self._take(size_class(total)) if spans else None
         if region is None:
             return Lease()
-        memory = np.frombuffer(region.mapping, np.uint8)
+        memory = np.frombuffer(region.buffer, np.uint8)
         end = weakref.finalize(memory, self._returned.append, region)
         end.atexit = False
         places = {name: Place(region.name, span) for name, span in spans.items()}
@@ -156,8 +230,11 @@ class Pool:
         """Retires every region; arrays on them stay what they are."""
         with self._lock:
             self._take_back()
+            lingering = [region for _, region in self._lingering]
             for region in list(self._held.values()):
-                self._retire(region)
+                # The end of this process frees what Triton may still use.
+                if region not in lingering:
+                    self._retire(region)
             self._free.clear()
 
     def _take(self, nbytes: int) -> Region | None:
@@ -181,7 +258,7 @@ class Pool:
             self._retire(self._free.pop(0))
         if self.held_bytes + nbytes > self._limit_bytes:
             raise OSError(f"the limit is {self._limit_bytes} bytes")
-        region = create(f"{self._name}-{next(self._numbers)}", nbytes)
+        region = self._medium.create(f"{self._name}-{next(self._numbers)}", nbytes)
         self._held[region.name] = region
         return region
 
@@ -191,38 +268,19 @@ class Pool:
             if region.name not in self._held:
                 continue
             if region.abandoned:
-                self._retire(region)
+                self._lingering.append((self._now() + self._medium.linger_s, region))
             else:
                 self._free.append(region)
+        while self._lingering and self._lingering[0][0] <= self._now():
+            self._retire(self._lingering.popleft()[1])
 
     def _retire(self, region: Region) -> None:
         del self._held[region.name]
-        (SHARED_MEMORY / region.name).unlink(missing_ok=True)
-        self.retired.append(region.name)
+        region.hide()
+        self.retired.append(region)
 
 
 def size_class(nbytes: int) -> int:
     """Returns the size of a region that holds so many bytes: at most a quarter is left over."""
     step = max(INLINE_BYTES, 1 << max(nbytes - 1, 1).bit_length() - 3)
     return -(-nbytes // step) * step
-
-
-def create(name: str, nbytes: int) -> Region:
-    """Makes a region.
-
-    Raises:
-        OSError: there is no room. Without asking for it now, writing would be the end of the
-            process.
-    """
-    path = SHARED_MEMORY / name
-    there = os.statvfs(SHARED_MEMORY)
-    if there.f_bavail * there.f_frsize - nbytes < KEPT_FREE * there.f_blocks * there.f_frsize:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with path.open("xb+") as file:
-        path.chmod(0o600)
-        try:
-            os.posix_fallocate(file.fileno(), 0, nbytes)
-            return Region(name, mmap.mmap(file.fileno(), nbytes))
-        except OSError:
-            path.unlink()
-            raise

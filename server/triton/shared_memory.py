@@ -1,13 +1,11 @@
 """What one Triton knows of the regions that it shares with this process.
 
-Names of regions are random, so a Triton that takes one sees the very file: one on another host, or
-in a container with shared memory of its own, finds no such file and refuses. Then, and where Triton
+Names of regions are random, so a Triton that takes one sees the very memory: one on another host,
+or in a container with shared memory of its own, finds none and refuses. Then, and where Triton
 lacks ``--allow-client-shm``, gRPC carries everything.
 """
 
-# The library's own annotations are partial.
-# pyright: reportUnknownMemberType=false, reportMissingTypeStubs=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
+import asyncio
 import logging
 import math
 from collections.abc import Generator, Iterable
@@ -17,15 +15,14 @@ from typing import Any
 import grpc
 import numpy as np
 import structlog
-from tritonclient.grpc import service_pb2
 
 from server.triton.contract import NUMPY_DTYPES, Arrays, Network, Tensor
 from server.triton.lengths import lengths
 from server.triton.ports import on_loopback
-from server.triton.regions import Lease, Pool, Region
+from server.triton.regions import Lease, Medium, NotSharedError, Pool, Region
+from server.triton.system_memory import SystemMemory
 from server.triton.workdir import ownerless, regions_name
 
-pb: Any = service_pb2
 log = structlog.get_logger()
 
 TIMEOUT_S = 5.0
@@ -33,22 +30,20 @@ NOT_NOW = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 KNOWN_SHAPES = 256
 
 
-class NotSharedError(Exception):
-    """Triton did not take a region; the request is to go by gRPC."""
-
-
 class SharedMemory:
     """The regions of a pool, at one Triton."""
 
-    def __init__(self, pool: Pool, url: str, *, level: int = logging.INFO) -> None:
+    def __init__(self, medium: Medium, pool: Pool, url: str, *, level: int = logging.INFO) -> None:
         """Begins with nothing shared.
 
         Args:
-            pool: this Triton's alone.
+            medium: what regions are made of.
+            pool: of them, this Triton's alone.
             url: names the Triton in the log.
             level: of the line in the log if Triton refuses.
         """
         self.pool = pool
+        self._medium = medium
         self.usable = True
         """Until Triton refuses."""
         self._url = url
@@ -85,6 +80,12 @@ class SharedMemory:
         self.pool.forget()
         self._sizes.clear()
 
+    def give_up(self, problem: str) -> None:
+        """Says that no memory can be shared with this Triton."""
+        if self.usable:
+            self.usable = False
+            log.log(self._level, "no memory is shared", url=self._url, problem=problem)
+
     async def close(self, stub: Any) -> None:
         """Takes from Triton what it was given."""
         self.pool.close()
@@ -92,17 +93,12 @@ class SharedMemory:
 
     async def _register(self, stub: Any, region: Region) -> None:
         try:
-            request = pb.SystemSharedMemoryRegisterRequest(
-                name=region.name, key=f"/{region.name}", offset=0, byte_size=region.nbytes
-            )
-            await stub.SystemSharedMemoryRegister(request, timeout=TIMEOUT_S)
+            await self._medium.register(stub, region, TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             # Two requests that share constants may both have found the region unknown.
             if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
-                if error.code() not in NOT_NOW and self.usable:
-                    self.usable = False
-                    problem = error.details() or error.code().name
-                    log.log(self._level, "no memory is shared", url=self._url, problem=problem)
+                if error.code() not in NOT_NOW:
+                    self.give_up(error.details() or error.code().name)
                 raise NotSharedError from error
         region.registered = True
         if not self._begun:
@@ -113,22 +109,21 @@ class SharedMemory:
     async def _unregister_ownerless(self, stub: Any) -> None:
         """Takes from Triton what killed gateways gave it, for it keeps the memory otherwise."""
         with suppress(grpc.aio.AioRpcError):
-            known = await stub.SystemSharedMemoryStatus(
-                pb.SystemSharedMemoryStatusRequest(), timeout=TIMEOUT_S
-            )
-            for name in filter(ownerless, known.regions):
+            for name in filter(ownerless, await self._medium.registered(stub, TIMEOUT_S)):
                 await self._unregister(stub, name)
 
     async def _unregister_retired(self, stub: Any) -> None:
         while self.pool.retired:
-            await self._unregister(stub, self.pool.retired.popleft())
+            region = self.pool.retired.popleft()
+            await self._unregister(stub, region.name)
+            # It may wait for the GPU.
+            await asyncio.to_thread(region.free)
 
     async def _unregister(self, stub: Any, name: str) -> None:
         # Without a name all regions would go, whosever they are.
         assert name
         with suppress(grpc.aio.AioRpcError):
-            request = pb.SystemSharedMemoryUnregisterRequest(name=name)
-            await stub.SystemSharedMemoryUnregister(request, timeout=TIMEOUT_S)
+            await self._medium.unregister(stub, name, TIMEOUT_S)
 
 
 @contextmanager
@@ -136,21 +131,29 @@ def shared_memory(use: str, url: str, limit_bytes: int) -> Generator[SharedMemor
     """Gives what may be shared with a Triton, None if nothing may.
 
     Args:
-        use: ``auto`` shares with a Triton on the loopback interface, ``system`` tries it with any
-            and warns if that fails, ``off`` does not.
+        use: ``auto`` shares the host's memory with a Triton on the loopback interface, ``system``
+            tries it with any and ``cuda`` a GPU's, and they warn if that fails, ``off`` does not.
         url: of the Triton.
         limit_bytes: of what is shared with it.
     """
     with ExitStack() as stack:
         shared: SharedMemory | None = None
-        if use == "system" or (use == "auto" and on_loopback(url)):
+        if use in ("system", "cuda") or (use == "auto" and on_loopback(url)):
             level = logging.INFO if use == "auto" else logging.WARNING
             try:
-                name = stack.enter_context(regions_name())
-                shared = SharedMemory(Pool(name, limit_bytes), url, level=level)
+                medium = _cuda() if use == "cuda" else SystemMemory()
+                pool = Pool(medium, stack.enter_context(regions_name()), limit_bytes)
+                shared = SharedMemory(medium, pool, url, level=level)
             except OSError as error:
                 log.log(level, "no memory is shared", url=url, problem=str(error))
         yield shared
+
+
+def _cuda() -> Medium:
+    # CUDA comes with an extra, and loading it takes a moment.
+    from server.triton.cuda_memory import CudaMemory
+
+    return CudaMemory()
 
 
 def _told(network: Network, inputs: Arrays) -> dict[str, int]:

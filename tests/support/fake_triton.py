@@ -18,6 +18,7 @@ from server.manifest import CHECKPOINT_PARAMETER
 from server.triton.contract import NUMPY_DTYPES, OF_NO_CHECKPOINT, SERVED
 from server.triton.engine import Engine
 from server.triton.workdir import SHARED_MEMORY
+from tests.support.fake_cuda import FakeCuda
 from tests.support.fake_engine import FakeEngine
 
 pb: Any = service_pb2
@@ -40,6 +41,8 @@ class FakeTriton(GRPCInferenceServiceServicer):
         self.regions: dict[str, NDArray[np.uint8]] = {}
         """What clients share, by name."""
         self.shares = True
+        self.cuda: FakeCuda | None = None
+        """Its GPU's, if it has one."""
         self.configurations = 0
         """How often one was asked for."""
         self.checkpoint: str | None = "test"
@@ -117,6 +120,27 @@ class FakeTriton(GRPCInferenceServiceServicer):
 
     async def SystemSharedMemoryStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         status = pb.SystemSharedMemoryStatusResponse()
+        for name, memory in self.regions.items():
+            status.regions[name].byte_size = memory.nbytes
+        return status
+
+    async def CudaSharedMemoryRegister(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if self.cuda is None:
+            problem = "failed to register CUDA shared memory region"
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
+        assert self.cuda
+        if request.name in self.regions:
+            await context.abort(grpc.StatusCode.ALREADY_EXISTS, "already in manager")
+        self.regions[request.name] = self.cuda.opened(request.raw_handle)[: request.byte_size]
+        return pb.CudaSharedMemoryRegisterResponse()
+
+    async def CudaSharedMemoryUnregister(self, request: Any, context: Any) -> Any:  # noqa: N802
+        assert request.name
+        self.regions.pop(request.name, None)
+        return pb.CudaSharedMemoryUnregisterResponse()
+
+    async def CudaSharedMemoryStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+        status = pb.CudaSharedMemoryStatusResponse()
         for name, memory in self.regions.items():
             status.regions[name].byte_size = memory.nbytes
         return status

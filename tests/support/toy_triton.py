@@ -19,6 +19,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import np_to_triton_dtype
 
 from server.triton.container import Installation
+from server.triton.contract import Network, Tensor
 from server.triton.installation import TritonInstallation
 from server.triton.ports import FREE_PORTS, Ports
 from server.triton.process import RunningTriton, Threads, start_triton
@@ -34,6 +35,12 @@ CONFIG_TYPES: dict[int, str] = {
     TensorProto.FLOAT: "TYPE_FP32",
 }
 INFERENCE_TIMEOUT_S = 30.0
+DOUBLING = Network(
+    "doubling",
+    (Tensor("x", "FP32", ("length",)),),
+    (Tensor("y", "FP32", ("length",)),),
+    max_batch_size=8,
+)
 
 
 def find_installation() -> TritonInstallation:

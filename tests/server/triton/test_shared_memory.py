@@ -5,107 +5,49 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 import pytest_asyncio
-from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from server.settings import Settings
 from server.triton.client import TritonEngine
-from server.triton.contract import DENOISER_CACHED, TEXT_ENCODER, Network, Tensor
+from server.triton.contract import DENOISER_CACHED, TEXT_ENCODER
 from server.triton.ports import LOOPBACK, Ports
 from server.triton.regions import INLINE_BYTES, Pool, size_class
-from server.triton.shared_memory import SharedMemory, shared_memory
+from server.triton.shared_memory import shared_memory
+from server.triton.system_memory import SystemMemory
 from server.triton.workdir import SHARED_MEMORY, regions_name
+from tests.support.fake_cuda import install_cuda
 from tests.support.fake_engine import FakeEngine
 from tests.support.fake_triton import FakeTriton, fake_triton
-from tests.support.toy_triton import Scene, add_model, doubling, find_installation
+from tests.support.sharing import LIMIT_BYTES, Gateway, denoising, expected, places, until
+from tests.support.toy_triton import DOUBLING, Scene, add_model, doubling, find_installation
 
-LIMIT_BYTES = 64 * 2**20
-DOUBLING = Network(
-    "doubling",
-    (Tensor("x", "FP32", ("length",)),),
-    (Tensor("y", "FP32", ("length",)),),
-    max_batch_size=8,
-)
+OF_THE_HOST = pytest.mark.parametrize("use", ["auto"])
 
 
-def denoising(seed: int = 0) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(seed)
-    shapes = {
-        "latents": (1, 16, 4, 32, 32),
-        "condition": (1, 20, 4, 32, 32),
-        "timestep": (1, 1),
-        "residual": (1, 1, 1024, 64),
-    }
-    return {
-        name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()
-    }
-
-
-class Gateway:
-    """An engine that shares memory with a Triton."""
-
-    def __init__(self, url: str, limit_bytes: int = LIMIT_BYTES, use: str = "auto") -> None:
-        self._context: AbstractContextManager[SharedMemory | None]
-        self._context = shared_memory(use, url, limit_bytes)
-        shared = self._context.__enter__()
-        assert shared
-        self.shared = shared
-        self.engine = TritonEngine(url, timeout_s=20, shared_memory=shared)
-
-    @property
-    def pool(self) -> Pool:
-        return self.shared.pool
-
-    async def velocity(self, seed: int = 0) -> np.ndarray:
-        return (await self.engine.run(DENOISER_CACHED, denoising(seed)))["velocity"]
-
-    async def close(self) -> None:
-        await self.engine.close()
-        self._context.__exit__(None, None, None)
+@pytest.fixture(params=["auto", "cuda"])
+def use(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest_asyncio.fixture
-async def triton() -> AsyncIterator[FakeTriton]:
+async def triton(use: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeTriton]:
     async with fake_triton() as running:
+        if use == "cuda":
+            running.cuda = install_cuda(monkeypatch)
         yield running
 
 
 @pytest_asyncio.fixture
-async def gateway(triton: FakeTriton) -> AsyncIterator[Gateway]:
-    gateway = Gateway(triton.address)
+async def gateway(use: str, triton: FakeTriton) -> AsyncIterator[Gateway]:
+    gateway = Gateway(triton.address, use=use)
     yield gateway
     await gateway.close()
-
-
-async def expected(seed: int = 0) -> np.ndarray:
-    return (await FakeEngine().run(DENOISER_CACHED, denoising(seed)))["velocity"]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Waits for what another thread does: one that has given its result may hold it a moment."""
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it does not come about")
-
-
-def places(request: Any) -> dict[str, str]:
-    """Which tensors of a request lie in which regions."""
-    return {
-        tensor.name: tensor.parameters["shared_memory_region"].string_param
-        for tensor in (*request.inputs, *request.outputs)
-        if "shared_memory_region" in tensor.parameters
-    }
 
 
 async def test_results_are_those_of_grpc_and_only_small_tensors_are_sent(
@@ -170,6 +112,7 @@ async def test_regions_are_used_again(triton: FakeTriton, gateway: Gateway) -> N
     assert len(triton.regions) == 2
 
 
+@OF_THE_HOST
 async def test_what_finds_no_room_is_sent_and_one_line_says_so(triton: FakeTriton) -> None:
     gateway = Gateway(triton.address, limit_bytes=INLINE_BYTES)
     with capture_logs() as lines:
@@ -180,6 +123,7 @@ async def test_what_finds_no_room_is_sent_and_one_line_says_so(triton: FakeTrito
     assert not any(places(request) for request in triton.requests)
 
 
+@OF_THE_HOST
 @pytest.mark.parametrize("end", ["posix_fallocate", "statvfs"])
 async def test_a_full_file_system_is_no_failure(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, end: str
@@ -202,14 +146,14 @@ async def test_a_full_file_system_is_no_failure(
 def test_regions_of_other_sizes_make_room() -> None:
     with regions_name() as name:
         size = size_class(4 * INLINE_BYTES)
-        pool = Pool(name, size)
+        pool = Pool(SystemMemory(), name, size)
         lease = pool.lease({"x": size})
         assert lease.region
         first = lease.region.name
         assert not pool.lease({"y": INLINE_BYTES}).places
         del lease
         assert pool.lease({"y": INLINE_BYTES}).places
-        assert list(pool.retired) == [first]
+        assert [region.name for region in pool.retired] == [first]
         assert not (SHARED_MEMORY / first).exists()
 
 
@@ -226,6 +170,7 @@ async def test_a_triton_that_restarted_loses_nothing(triton: FakeTriton, gateway
     assert len(triton.requests) == 5
 
 
+@OF_THE_HOST
 async def test_a_triton_that_refuses_is_asked_once(triton: FakeTriton) -> None:
     triton.shares = False
     for use, level in (("auto", "info"), ("system", "warning")):
@@ -250,6 +195,7 @@ async def test_an_answer_larger_than_its_place_comes_by_grpc(
     assert not places(sent)
 
 
+@OF_THE_HOST
 async def test_memory_of_a_request_that_nobody_waits_for_is_never_used_again(
     triton: FakeTriton, gateway: Gateway
 ) -> None:
@@ -268,6 +214,7 @@ async def test_memory_of_a_request_that_nobody_waits_for_is_never_used_again(
     assert not any((SHARED_MEMORY / name).exists() for name in abandoned)
 
 
+@OF_THE_HOST
 async def test_two_gateways_do_not_disturb_each_other(triton: FakeTriton, gateway: Gateway) -> None:
     other = Gateway(triton.address)
     await asyncio.gather(gateway.velocity(), other.velocity())
@@ -281,15 +228,16 @@ async def test_two_gateways_do_not_disturb_each_other(triton: FakeTriton, gatewa
 
 CLAIM = """
 import sys, time
-from server.triton.regions import create
+from server.triton.system_memory import SystemMemory
 from server.triton.workdir import regions_name
 with regions_name() as name:
-    create(f"{name}-0", 2**16)
+    SystemMemory().create(f"{name}-0", 2**16)
     print(name, flush=True)
     time.sleep(600)
 """
 
 
+@OF_THE_HOST
 async def test_what_a_killed_gateway_left_is_removed_and_nobody_elses(
     triton: FakeTriton, gateway: Gateway
 ) -> None:
@@ -317,8 +265,8 @@ async def test_what_a_killed_gateway_left_is_removed_and_nobody_elses(
     assert all((SHARED_MEMORY / name).exists() for name in mine)
 
 
-async def test_nothing_stays_behind(triton: FakeTriton) -> None:
-    gateway = Gateway(triton.address)
+async def test_nothing_stays_behind(use: str, triton: FakeTriton) -> None:
+    gateway = Gateway(triton.address, use=use)
     await gateway.velocity()
     result = await gateway.velocity()
     names = set(triton.regions)
@@ -336,11 +284,6 @@ def test_memory_is_not_shared_with_what_is_elsewhere_or_must_not(use: str, url: 
     with capture_logs() as lines, shared_memory(use, url, LIMIT_BYTES) as shared:
         assert shared is None
     assert not lines
-
-
-def test_memory_on_the_gpu_is_refused_with_a_remedy() -> None:
-    with pytest.raises(ValidationError, match="choose system"):
-        Settings.model_validate({"triton_shared_memory": "cuda"})
 
 
 @pytest.mark.slow
