@@ -37,6 +37,8 @@ class Caller:
     permissions: frozenset[Permission] = PERMISSIONS
     max_streams: int | None = None
     """Streams and renders at once, if the caller has a limit of their own."""
+    max_avatars: int | None = None
+    """Prepared portraits kept for them, likewise."""
     is_named: bool = True
     """Whether they have said who they are; else the name is their address."""
 

@@ -5,6 +5,7 @@ name = "contact-centre"
 sha256 = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
 permissions = ["animate", "info"]    # all of them unless stated
 max_streams = 2                      # as --max-streams-per-caller unless stated
+max_avatars = 5                      # as --max-avatars-per-caller unless stated
 """
 
 import hashlib
@@ -34,10 +35,11 @@ class _Entry(BaseModel):
     sha256: Digest
     permissions: frozenset[Permission] = PERMISSIONS
     max_streams: int | None = Field(None, ge=1)
+    max_avatars: int | None = Field(None, ge=0)
 
     @property
     def caller(self) -> Caller:
-        return Caller(self.name, self.permissions, self.max_streams)
+        return Caller(self.name, self.permissions, self.max_streams, self.max_avatars)
 
 
 class _File(BaseModel):

@@ -19,11 +19,13 @@ class _Claims(BaseModel):
     sub: str = Field(min_length=1, max_length=256)
     scope: str | None = None
     max_streams: int | None = Field(None, ge=1)
+    max_avatars: int | None = Field(None, ge=0)
 
     @property
     def caller(self) -> Caller:
         stated = PERMISSIONS if self.scope is None else self.scope.split()
-        return Caller(self.sub, PERMISSIONS.intersection(stated), self.max_streams)
+        permissions = PERMISSIONS.intersection(stated)
+        return Caller(self.sub, permissions, self.max_streams, self.max_avatars)
 
 
 class Tokens:
@@ -48,7 +50,7 @@ class Tokens:
         """Returns whose a token is, or None where it proves nothing.
 
         `sub` is the caller's name, `scope` (RFC 8693) the permissions, all of them unless stated,
-        and `max_streams` a limit of their own.
+        and `max_streams` and `max_avatars` limits of their own.
         """
         options: Options = {**REQUIRED, "verify_aud": self._audience is not None}
         try:

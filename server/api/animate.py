@@ -40,9 +40,9 @@ async def animate(gateway: Gateway, call: Call) -> None:
         converse(gateway, job, limits) as conversation,
     ):
         call.describe(conversation.job, conversation.report)
-        places = gateway.admission.places_of(call.caller)
+        own = gateway.limits_of(call.caller)
         started = responses.started(
-            conversation.job, gateway.offer, gateway.window_times, places, call.request_id
+            conversation.job, gateway.offer, gateway.window_times, own, call.request_id
         )
         await call.send(pb.AnimateResponse(started=started))
         for notice in (*call.notices, *conversation.notices):

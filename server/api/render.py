@@ -40,10 +40,8 @@ async def render(gateway: Gateway, call: Call) -> None:
         await conversation.end()
         samples = conversation.report.audio_samples
         total = gateway.total_frames(job, samples)
-        places = gateway.admission.places_of(call.caller)
-        started = responses.started(
-            job, gateway.offer, gateway.window_times, places, call.request_id
-        )
+        own = gateway.limits_of(call.caller)
+        started = responses.started(job, gateway.offer, gateway.window_times, own, call.request_id)
         await call.send(pb.RenderResponse(started=started))
         for notice in (*call.notices, *conversation.notices, *_shortened(job, total, samples)):
             await call.send(pb.RenderResponse(warning=responses.warning(notice)))

@@ -24,6 +24,7 @@ from server.api.status import reason_of
 from server.audio.clock import NANOSECONDS, presentation_time_ns
 from server.errors import InvalidFieldError
 from server.pictures.encoding import FrameEncoding
+from server.sessions.admission import OwnLimits
 from server.sessions.events import (
     Answer,
     AudioPosition,
@@ -59,8 +60,10 @@ _SAMPLER = {ours: theirs for theirs, ours in SAMPLERS.items()}
 _TEACACHE_POLICY = {ours: theirs for theirs, ours in TEACACHE_POLICIES.items()}
 
 
-def started(job: Job, offer: Offer, times: WindowTimes, places: int, request_id: str) -> pb.Started:
-    """Returns the settings in force; ``places`` are how many calls its caller may have at once."""
+def started(
+    job: Job, offer: Offer, times: WindowTimes, own: OwnLimits, request_id: str
+) -> pb.Started:
+    """Returns the settings in force; ``own`` are the limits of its caller."""
     spec = offer.windows if job.exact is None else _exact_windows(job.exact, offer)
     kind = Kind.of(job.generation, job.video_format.size)
     return pb.Started(
@@ -82,7 +85,7 @@ def started(job: Job, offer: Offer, times: WindowTimes, places: int, request_id:
         ),
         generation=_generation(job.generation, offer.manifest.variant),
         windows=_windows(spec, times.advised_buffer_s(kind, spec)),
-        limits=_limits(offer, places),
+        limits=_limits(offer, own),
         idle_mode=_IDLE_MODE[job.idle],
         pace=pb.PACE_REALTIME if job.pace.is_realtime else pb.PACE_AS_FAST_AS_POSSIBLE,
         buffer=_seconds(job.pace.buffer_s),
@@ -222,8 +225,8 @@ def summary(report: Report) -> pb.Summary:
     )
 
 
-def server_info(offer: Offer, times: WindowTimes, places: int) -> pb.GetServerInfoResponse:
-    """Returns what the server runs, and offers somebody who may have so many calls at once."""
+def server_info(offer: Offer, times: WindowTimes, own: OwnLimits) -> pb.GetServerInfoResponse:
+    """Returns what the server runs, and offers somebody who has limits of their own."""
     kind = Kind.of(offer.generation, offer.sizes[0])
     return pb.GetServerInfoResponse(
         version=version("echomimic-server"),
@@ -240,7 +243,7 @@ def server_info(offer: Offer, times: WindowTimes, places: int) -> pb.GetServerIn
         samplers=[_SAMPLER[name] for name in OFFERED_SAMPLERS],
         default_generation=_generation(offer.generation, offer.manifest.variant),
         windows=_windows(offer.windows, times.advised_buffer_s(kind, offer.windows)),
-        limits=_limits(offer, places),
+        limits=_limits(offer, own),
         styles=[pb.Style(name=n, prompt=prompt) for n, prompt in offer.styles.items()],
         free_prompts=offer.free_prompts,
         settings=list(_settings(offer)),
@@ -293,7 +296,7 @@ def _windows(spec: WindowSpec, advised_buffer_s: float) -> pb.WindowSettings:
     )
 
 
-def _limits(offer: Offer, places: int) -> pb.Limits:
+def _limits(offer: Offer, own: OwnLimits) -> pb.Limits:
     settings = offer.settings
     return pb.Limits(
         max_message_bytes=settings.max_message_bytes,
@@ -308,13 +311,13 @@ def _limits(offer: Offer, places: int) -> pb.Limits:
         max_steps=settings.max_steps,
         max_prompt_bytes=settings.max_prompt_bytes,
         start_timeout=_seconds(settings.start_timeout_s),
-        max_streams_per_caller=places,
+        max_streams_per_caller=own.streams,
         max_waiting_utterances=MAX_WAITING_UTTERANCES,
         max_unread_answers=MAX_UNREAD_ANSWERS,
         max_waiting_updates=MAX_WAITING_UPDATES,
         max_buffer=_seconds(MAX_BUFFER_S),
         max_avatars=settings.max_avatars,
-        max_avatars_per_caller=settings.avatars_per_caller,
+        max_avatars_per_caller=own.avatars,
         avatar_lifetime=_seconds(settings.avatar_lifetime_s),
         max_resumable_audio=_seconds(settings.resumable_audio_s),
         max_load=settings.max_load,

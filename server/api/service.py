@@ -61,5 +61,5 @@ async def check_portrait(gateway: Gateway, call: Call) -> None:
 
 async def _get_server_info(gateway: Gateway, call: Call) -> None:
     await call.read(pb.GetServerInfoRequest, gateway.offer.settings.start_timeout_s)
-    places = gateway.admission.places_of(call.caller)
-    await call.send(responses.server_info(gateway.offer, gateway.window_times, places))
+    own = gateway.limits_of(call.caller)
+    await call.send(responses.server_info(gateway.offer, gateway.window_times, own))

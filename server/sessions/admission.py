@@ -4,11 +4,24 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import NamedTuple
 
 from server.access.caller import Caller
 from server.errors import CapacityError, ShuttingDownError
 
 RETRY_AFTER_S = 2.0
+
+
+class OwnLimits(NamedTuple):
+    """What a caller may hold at once.
+
+    Attributes:
+        streams: streams and renders.
+        avatars: prepared portraits.
+    """
+
+    streams: int
+    avatars: int
 
 
 class Admission:

@@ -57,6 +57,11 @@ class Avatars:
         """How many are kept, as far as is known without looking."""
         return len(self._kept)
 
+    def places_of(self, caller: Caller) -> int:
+        """Returns how many are kept of a caller: their own limit, or else the common one."""
+        own = self._max_per_caller if caller.max_avatars is None else caller.max_avatars
+        return min(own, self._max)
+
     def expires_s(self, avatar: Avatar) -> float:
         """Returns when an avatar is forgotten unless it is used, in seconds since 1970."""
         return self._used_s[avatar.avatar_id] + self._lifetime_s
@@ -72,7 +77,7 @@ class Avatars:
             EngineUnavailableError, ExecutionError: a network cannot be run now.
         """
         await self._refresh()
-        with self._room(caller.name):
+        with self._room(caller):
             prepared = await self._prepare(sitter, frame_px)
             notices = (*prepared.notices, *await prepared.judge())
             avatar = Avatar(secrets.token_urlsafe(16), caller.name, frame_px, self._now())
@@ -135,10 +140,15 @@ class Avatars:
         return prepared
 
     @contextmanager
-    def _room(self, owner: str) -> Generator[None]:
+    def _room(self, caller: Caller) -> Generator[None]:
+        owner, most = caller.name, self.places_of(caller)
         own = sum(avatar.owner == owner for avatar in self._kept.values())
-        if own + self._creating[owner] >= self._max_per_caller:
-            problem = f"{self._max_per_caller} avatars of yours are kept already; delete one"
+        if own + self._creating[owner] >= most:
+            problem = (
+                f"{most} avatars of yours are kept already; delete one"
+                if most
+                else "none are kept for you; send the portrait itself"
+            )
             raise LimitError("max_avatars_per_caller", problem)
         if len(self._kept) + self._creating.total() >= self._max:
             problem = (

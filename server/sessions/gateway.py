@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from server.access.access import Access
+from server.access.caller import Caller
 from server.animation.blink_schedule import LastBlink
 from server.animation.cache import ByteCache
 from server.animation.clip import (
@@ -35,7 +36,7 @@ from server.errors import InvalidFieldError, OutOfMemoryError
 from server.notices import Notice
 from server.pictures.portrait import Picture
 from server.recorder import SILENT, Recorder
-from server.sessions.admission import Admission
+from server.sessions.admission import Admission, OwnLimits
 from server.sessions.avatars import Avatars
 from server.sessions.blinks import Blinks
 from server.sessions.jobs import Job, Offer
@@ -107,6 +108,10 @@ class Gateway:
         self._conditioner = Conditioner(
             engine, tokenizer, ByteCache(settings.condition_cache_bytes, recorder), encoded
         )
+
+    def limits_of(self, caller: Caller) -> OwnLimits:
+        """Returns what a caller may hold at once."""
+        return OwnLimits(self.admission.places_of(caller), self.avatars.places_of(caller))
 
     async def prepare(self, job: Job) -> Prepared:
         """Returns who is animated; see `prepared.prepare`.

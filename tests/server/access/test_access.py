@@ -43,6 +43,7 @@ KEYS = f"""
 name = "caller"
 sha256 = "{digest(KEY)}"
 max_streams = 1
+max_avatars = 2
 
 [[key]]
 name = "monitor"
@@ -120,6 +121,8 @@ async def test_a_key_is_told_its_own_limit(server: Served) -> None:
         request = pb.GetServerInfoRequest()
         told = await server.stub.GetServerInfo(request, metadata=shown(secret))
         assert told.limits.max_streams_per_caller == places
+        kept = 2 if secret == KEY else server.gateway.offer.settings.max_avatars
+        assert told.limits.max_avatars_per_caller == kept
     messages = iter([start(), *said(speech(640))])
     call = server.stub.Animate(messages, metadata=shown(KEY))
     animated = [answer async for answer in call]
@@ -196,7 +199,7 @@ def test_keys_are_read_again_when_their_file_changes(keys: Path) -> None:
     assert known.caller(KEY), "a file that cannot be used changes nothing"
     keys.write_text(KEYS.replace(digest(KEY), digest("another")))
     assert known.caller(KEY) is None
-    assert known.caller("another") == Caller("caller", max_streams=1)
+    assert known.caller("another") == Caller("caller", max_streams=1, max_avatars=2)
 
 
 @pytest.mark.parametrize(
@@ -249,8 +252,8 @@ OURS = {"aud": "avatars", "iss": "https://login.example"}
 
 def test_a_token_says_who_calls_and_what_they_may(tokens: Tokens) -> None:
     assert tokens.caller(token(**OURS)) == Caller("agent")
-    narrow = token(**OURS, scope="render email", max_streams=2)
-    assert tokens.caller(narrow) == Caller("agent", frozenset({"render"}), 2)
+    narrow = token(**OURS, scope="render email", max_streams=2, max_avatars=0)
+    assert tokens.caller(narrow) == Caller("agent", frozenset({"render"}), 2, 0)
 
 
 @pytest.mark.parametrize(
@@ -264,6 +267,7 @@ def test_a_token_says_who_calls_and_what_they_may(tokens: Tokens) -> None:
         {"aud": None},
         {"iss": "https://elsewhere.example"},
         {"max_streams": 0},
+        {"max_avatars": -1},
         {"scope": 3},
     ],
 )

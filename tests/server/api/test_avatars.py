@@ -229,6 +229,20 @@ async def test_an_avatar_expires_unless_it_is_used(make: Callable[..., Shelf]) -
     assert await avatars.of(ANN) == []
 
 
+async def test_a_callers_own_limit_counts_and_none_is_more_than_all(
+    make: Callable[..., Shelf],
+) -> None:
+    avatars = make(max_avatars=2, max_avatars_per_caller=1).avatars()
+    generous, none = Caller("generous", max_avatars=9), Caller("none", max_avatars=0)
+    assert [avatars.places_of(caller) for caller in (ANN, generous, none)] == [1, 2, 0]
+    for _ in range(2):
+        await avatars.create(generous, SITTER, WHOLE)
+    with pytest.raises(LimitError, match="2 avatars of yours are kept already"):
+        await avatars.create(generous, SITTER, WHOLE)
+    with pytest.raises(LimitError, match="none are kept for you; send the portrait itself"):
+        await avatars.create(none, SITTER, WHOLE)
+
+
 async def test_there_are_no_more_than_are_allowed(make: Callable[..., Shelf]) -> None:
     avatars = make(max_avatars=3, max_avatars_per_caller=2).avatars()
     first, _ = await avatars.create(ANN, SITTER, WHOLE)
