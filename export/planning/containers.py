@@ -21,6 +21,22 @@ CONTAINERS = {
     "25.01": ("2.54.0", "1.20.1"),
 }
 """Triton and ONNX Runtime: `TRITON_VERSION` and `build.py` of each release's branch."""
+TENSORRT = {
+    "26.07": "10.14.1.48",
+    "26.06": "10.14.1.48",
+    "26.05": "10.14.1.48",
+    "26.04": "10.14.1.48",
+    "26.03": "10.14.1.48",
+    "26.02": "10.13.3.9",
+    "26.01": "10.13.3.9",
+    "25.12": "10.13.3.9",
+    "25.10": "10.11.0.33",
+    "25.06": "10.10.0.31",
+    "25.01": "10.8.0.43",
+}
+"""Of the image whose name ends with TRTLLM: docs/introduction/compatibility.md of the same
+repository, which says nothing of the others."""
+TRTLLM = "-trtllm-python-py3"
 RUNTIMES: dict[tuple[int, int], int] = {(1, 20): 21, (1, 22): 22, (1, 23): 23}
 """From which ONNX Runtime on which opset is loaded, as the wheels of those versions say."""
 INT8_RUNTIME = (1, 23)

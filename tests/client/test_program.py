@@ -329,7 +329,8 @@ def test_ctrl_c_ends_what_is_played_at_once_and_gives_the_terminal_back(
         shown = reading.result()
     os.close(ours)
     assert status == 130, shown.decode()
-    assert shown.count(ALONE) == shown.count(AS_BEFORE) == 1
+    # Pressed while the screen is being asked for, that may be written once more.
+    assert shown.count(AS_BEFORE) == 1
     assert shown.rindex(CURSOR) > shown.rindex(AS_BEFORE) > shown.rindex(ALONE)
     assert b"Traceback" not in shown
 

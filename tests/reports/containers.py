@@ -1,6 +1,6 @@
 """Which Triton container carries what: facts with their sources, nothing guessed."""
 
-from export.planning.containers import CONTAINERS, newest_opset
+from export.planning.containers import CONTAINERS, TENSORRT, TRTLLM, newest_opset
 from tests.reports.markdown import table
 
 FACTS = """A plan runs in the TensorRT that built it and in no other, and each container carries
@@ -8,13 +8,14 @@ one. The manifest of a repository of plans says which (`tool_versions`): `tensor
 `tritonserver`, the container, where they were built in one.
 
 From `TRITON_VERSION` and `build.py` of the branches r25.01 to r26.08 of
-`triton-inference-server/server`:"""
+`triton-inference-server/server`, and TensorRT from the compatibility matrix in its documentation:"""
 OPSETS = """The last column is the newest opset that the wheel of that ONNX Runtime from PyPI loads
 ([opsets.md](opsets.md)), of those that the export writes. `python -m export onnx --container 25.06`
 uses nothing newer, and refuses what the container cannot serve.
 
-TensorRT's version in these images stands in no file of that repository: it is left out rather than
-guessed. A container says itself which TensorRT it has:
+The matrix names TensorRT for the images `...-trtllm-python-py3` alone, most of which have an older
+CUDA than others of their release. The plain `...-py3` may carry another one, of which no source was
+found; a container says itself which it has:
 
 ```sh
 docker run --rm nvcr.io/nvidia/tritonserver:26.07-py3 printenv TRT_VERSION
@@ -48,8 +49,11 @@ def containers() -> list[str]:
         "## Triton's containers",
         FACTS,
         table(
-            ("container", "Triton", "ONNX Runtime", "opset"),
-            [(name, *versions, newest_opset(None, name)) for name, versions in CONTAINERS.items()],
+            ("container", "Triton", f"TensorRT of {TRTLLM}", "ONNX Runtime", "opset"),
+            [
+                (name, triton, TENSORRT.get(name, "not said"), runtime, newest_opset(None, name))
+                for name, (triton, runtime) in CONTAINERS.items()
+            ],
         ),
         OPSETS,
         BUILD,
