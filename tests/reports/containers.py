@@ -8,7 +8,7 @@ one. The manifest of a repository of plans says which (`tool_versions`): `tensor
 `tritonserver`, the container, where they were built in one.
 
 From `TRITON_VERSION` and `build.py` of the branches r25.01 to r26.08 of
-`triton-inference-server/server`, and TensorRT from the compatibility matrix in its documentation:"""
+`triton-inference-server/server`; TensorRT from the compatibility matrix in its documentation:"""
 OPSETS = """The last column is the newest opset that the wheel of that ONNX Runtime from PyPI loads
 ([opsets.md](opsets.md)), of those that the export writes. `python -m export onnx --container 25.06`
 uses nothing newer, and refuses what the container cannot serve.
