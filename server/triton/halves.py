@@ -4,7 +4,6 @@ The gateway computes in float32: what goes to such a network is rounded as it wo
 what comes back is widened. Half the bytes travel.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from server.parts import in_parts
 from server.triton.contract import NUMPY_DTYPES, Arrays, Network, Tensor
 from server.triton.engine import Engine, Placed, PlacingEngine, Priority, Results
+from server.triton.regions import INLINE_BYTES
 
 
 class HalvingEngine(PlacingEngine):
@@ -68,13 +68,13 @@ async def converted(tensors: Iterable[Tensor], arrays: Arrays) -> dict[str, NDAr
     NumPy converts between 16 and 32 bits a number at a time, so threads share what is large.
     """
     types = {tensor.name: NUMPY_DTYPES[tensor.dtype] for tensor in tensors}
-    results = await asyncio.gather(*(_as(types[name], array) for name, array in arrays.items()))
-    return dict(zip(arrays, results, strict=True))
+    return {name: await _as(types[name], array) for name, array in arrays.items()}
 
 
 async def _as(dtype: type[np.generic], array: NDArray[Any]) -> NDArray[Any]:
-    if array.dtype == dtype:
-        return array
+    # What is small takes less than the way to a thread.
+    if array.dtype == dtype or array.nbytes < INLINE_BYTES:
+        return array.astype(dtype, copy=False)
     result = np.empty(array.shape, dtype)
     axis = int(np.argmax(array.shape))
     source, target = np.moveaxis(array, axis, 0), np.moveaxis(result, axis, 0)

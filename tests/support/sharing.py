@@ -12,6 +12,7 @@ from server.triton.contract import DENOISER_CACHED
 from server.triton.regions import Pool
 from server.triton.shared_memory import SharedMemory, shared_memory
 from tests.support.fake_engine import FakeEngine
+from tests.support.fake_triton import FakeTriton
 
 LIMIT_BYTES = 64 * 2**20
 
@@ -72,3 +73,16 @@ def places(request: Any) -> dict[str, str]:
         for tensor in (*request.inputs, *request.outputs)
         if "shared_memory_region" in tensor.parameters
     }
+
+
+async def abandoned(triton: FakeTriton, gateway: Gateway) -> set[str]:
+    """Has a request cancelled that Triton is at; returns the regions it was given for it."""
+    assert isinstance(triton.engine, FakeEngine)
+    await gateway.velocity()
+    triton.engine.delay_s = 60
+    waiting = asyncio.create_task(gateway.velocity())
+    await until(lambda: len(triton.requests) == 2)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    triton.engine.delay_s = 0
+    return set(places(triton.requests[-1]).values())

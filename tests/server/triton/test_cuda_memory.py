@@ -3,7 +3,6 @@
 `test_shared_memory` has what holds for memory of any kind.
 """
 
-import asyncio
 import gc
 import sys
 from collections.abc import AsyncIterator
@@ -19,9 +18,16 @@ from server.triton.cuda_memory import LINGER_S, CudaMemory
 from server.triton.regions import INLINE_BYTES, Pool
 from server.triton.shared_memory import shared_memory
 from tests.support.fake_cuda import TO_GPU, TO_HOST, FakeCuda, install_cuda
-from tests.support.fake_engine import FakeEngine
 from tests.support.fake_triton import FakeTriton, fake_triton
-from tests.support.sharing import LIMIT_BYTES, Gateway, denoising, expected, places, until
+from tests.support.sharing import (
+    LIMIT_BYTES,
+    Gateway,
+    abandoned,
+    denoising,
+    expected,
+    places,
+    until,
+)
 from tests.support.toy_triton import DOUBLING, Scene, add_model, doubling, find_installation
 
 ALONE = "10.0.0.5:8001"
@@ -126,22 +132,14 @@ async def test_a_triton_without_a_gpu_is_asked_once(triton: FakeTriton) -> None:
 async def test_memory_that_triton_may_still_write_to_is_left_to_it(
     cuda: FakeCuda, triton: FakeTriton, gateway: Gateway
 ) -> None:
-    assert isinstance(triton.engine, FakeEngine)
-    await gateway.velocity()
-    triton.engine.delay_s = 60
-    waiting = asyncio.create_task(gateway.velocity())
-    await until(lambda: len(triton.requests) == 2)
-    waiting.cancel()
-    await asyncio.wait([waiting])
-    triton.engine.delay_s = 0
-    abandoned = set(places(triton.requests[-1]).values())
+    left = await abandoned(triton, gateway)
     np.testing.assert_array_equal(await gateway.velocity(1), await expected(1))
-    assert abandoned.isdisjoint(places(triton.requests[-1]).values())
+    assert left.isdisjoint(places(triton.requests[-1]).values())
     # Taken from it now, it would write to memory that is another's.
-    assert abandoned <= set(triton.regions)
+    assert left <= set(triton.regions)
     await gateway.close()
-    assert abandoned == set(triton.regions)
-    assert len(cuda.gpu) == len(abandoned)
+    assert left == set(triton.regions)
+    assert len(cuda.gpu) == len(left)
 
 
 def test_after_a_while_it_is_taken_back(cuda: FakeCuda) -> None:

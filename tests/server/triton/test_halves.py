@@ -20,6 +20,7 @@ from server.triton.contract import DENOISER_CACHED, VAE_DECODER, Arrays, Network
 from server.triton.engine import Engine, Placed, Priority, Results
 from server.triton.halves import HalvingEngine, converted
 from server.triton.process import start_triton
+from server.triton.regions import INLINE_BYTES
 from tests.support.paths import ROOT
 from tests.support.toy_triton import INFERENCE_TIMEOUT_S, find_installation
 
@@ -53,7 +54,9 @@ async def test_halves_are_those_of_numpy_in_however_many_parts(
 ) -> None:
     monkeypatch.setattr(parts, "THREADS", 3)
     monkeypatch.setattr(parts, "PART_BYTES", nbytes)
-    latents = LATENTS[:, :, ::-1]
+    random = np.random.default_rng(1)
+    latents = random.standard_normal((1, 16, 4, 32, 32), dtype=np.float32)[:, :, ::-1]
+    assert latents.nbytes // 2 > INLINE_BYTES
     (narrow,) = (
         await converted(VAE_DECODER.on_the_wire("fp16").inputs, {"latents": latents})
     ).values()

@@ -24,7 +24,15 @@ from server.triton.workdir import SHARED_MEMORY, regions_name
 from tests.support.fake_cuda import install_cuda
 from tests.support.fake_engine import FakeEngine
 from tests.support.fake_triton import FakeTriton, fake_triton
-from tests.support.sharing import LIMIT_BYTES, Gateway, denoising, expected, places, until
+from tests.support.sharing import (
+    LIMIT_BYTES,
+    Gateway,
+    abandoned,
+    denoising,
+    expected,
+    places,
+    until,
+)
 from tests.support.toy_triton import DOUBLING, Scene, add_model, doubling, find_installation
 
 OF_THE_HOST = pytest.mark.parametrize("use", ["auto"])
@@ -199,19 +207,11 @@ async def test_an_answer_larger_than_its_place_comes_by_grpc(
 async def test_memory_of_a_request_that_nobody_waits_for_is_never_used_again(
     triton: FakeTriton, gateway: Gateway
 ) -> None:
-    assert isinstance(triton.engine, FakeEngine)
-    await gateway.velocity()
-    triton.engine.delay_s = 60
-    waiting = asyncio.create_task(gateway.velocity())
-    await until(lambda: len(triton.requests) == 2)
-    waiting.cancel()
-    await asyncio.wait([waiting])
-    triton.engine.delay_s = 0
-    abandoned = set(places(triton.requests[-1]).values())
+    left = await abandoned(triton, gateway)
     np.testing.assert_array_equal(await gateway.velocity(1), await expected(1))
-    assert abandoned.isdisjoint(places(triton.requests[-1]).values())
-    assert abandoned.isdisjoint(triton.regions)
-    assert not any((SHARED_MEMORY / name).exists() for name in abandoned)
+    assert left.isdisjoint(places(triton.requests[-1]).values())
+    assert left.isdisjoint(triton.regions)
+    assert not any((SHARED_MEMORY / name).exists() for name in left)
 
 
 @OF_THE_HOST
