@@ -48,8 +48,8 @@ studio: $(GATEWAY)/ready $(TRITON)/ready ## Open a page to try REPOSITORY with: 
 	$(GATEWAY)/bin/python -m client.demo.studio --repository $(REPOSITORY) --triton-venv $(TRITON) $(ARGS)
 
 .PHONY: test
-test: $(EXPORT)/ready-dev $(GATEWAY)/ready $(TRITON)/ready ## Run the linters and every test
-	$(MAKE) --no-print-directory --jobs 2 lint $(TINY_REPOSITORY)/manifest.json
+test: $(EXPORT)/ready-dev ## Run the linters and every test
+	$(MAKE) --no-print-directory --jobs 2 $(TINY_REPOSITORY)/manifest.json lint $(GATEWAY)/ready $(TRITON)/ready
 	$(PYTEST)
 
 .PHONY: test-fast

@@ -1,8 +1,10 @@
 """A network as an ONNX graph that has the names and the varying lengths of the contract."""
 
+import gc
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +114,7 @@ def _trace(
 ) -> torch.onnx.ONNXProgram:
     # It says at every export that torchvision, which nothing here needs, is not installed.
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch.inference_mode():
+    with warnings.catch_warnings(), torch.inference_mode(), _rare_collections():
         # The exporter warns about its own internals.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -127,6 +129,17 @@ def _trace(
         )
     assert program is not None
     return program
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Looks for garbage seldom: a trace makes millions of objects that stay, and looks at all."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 50, 1000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def forget_sources(model: ModelProto) -> None:

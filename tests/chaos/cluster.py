@@ -26,7 +26,7 @@ from tests.support.paths import TINY_REPOSITORY
 from tests.support.toy_triton import served
 
 SIZE = 2
-SPOKEN_S = 2.0
+SPOKEN_S = 1.0
 STREAMS = 4
 """At once: all of them on one connection."""
 BALANCED_STREAMS = 24

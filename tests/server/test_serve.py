@@ -133,7 +133,7 @@ def test_each_call_leaves_a_line_when_it_begins_and_one_when_it_ends(running: Ru
 def test_a_killed_triton_is_replaced_and_the_stream_goes_on(running: Running, victim: str) -> None:
     def messages() -> Iterator[pb.AnimateRequest]:
         yield start(generation=pb.GenerationSettings(steps=8))
-        yield chunk(speech(10 * RATE).tobytes())
+        yield chunk(speech(5 * RATE).tobytes())
         yield END
 
     undisturbed = frames(list(running.stub.Animate(messages())))
