@@ -2,16 +2,24 @@
 
 import asyncio
 import selectors
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
+LONGEST_S = 120
+"""What takes longer in real time never ends, and swallows what a timeout of pytest raises."""
+
+
 class _Selector(selectors.SelectSelector):
     """Lets time pass instead of waiting for it."""
 
-    now_s = 0.0
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s = 0.0
+        self.ends_s = time.monotonic() + LONGEST_S
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
@@ -19,6 +27,8 @@ class _Selector(selectors.SelectSelector):
             raise RuntimeError("everything waits, and nothing will happen")
         if not ready and timeout is not None:
             self.now_s += max(0.0, timeout)
+        if time.monotonic() > self.ends_s:
+            raise RuntimeError(f"this never ends: {asyncio.all_tasks()}")
         return ready
 
 
