@@ -1,7 +1,6 @@
 """Addresses that cannot be meant, and servers that do not answer: a sentence each."""
 
 import socket
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from echomimic_client.aio import AsyncAvatarClient
 from echomimic_client.blocking import AvatarClient
 from echomimic_client.errors import AddressError, CallError
 from tests.support.fake_service import FakeService, served
+from tests.support.listening import listening
 
 NO_PROXY = ("grpc.enable_http_proxy", 0)
 
@@ -52,15 +52,8 @@ def http_server() -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening(HTTPServer(("127.0.0.1", 0), Handler)) as port:
+        yield f"127.0.0.1:{port}"
 
 
 async def test_an_http_server_is_named_as_such() -> None:
@@ -83,17 +76,13 @@ class HangUp(BaseRequestHandler):
 
 
 def test_a_port_that_hangs_up_is_no_server_of_grpc() -> None:
-    with TCPServer(("127.0.0.1", 0), HangUp) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        address = f"127.0.0.1:{server.server_address[1]}"
+    with listening(TCPServer(("127.0.0.1", 0), HangUp)) as port:
+        address = f"127.0.0.1:{port}"
         with (
             AvatarClient(address) as client,
             pytest.raises(CallError, match=f"{address} answers, but does not speak gRPC"),
         ):
             client.server_info()
-        server.shutdown()
-        thread.join()
 
 
 def test_another_grpc_server_is_named_as_such() -> None:

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ import yaml
 
 from export.planning.containers import CONTAINERS
 from server.settings import ENVIRONMENT_PREFIX, PLAIN_VARIABLES, Settings
+from tests.support.listening import listening
 from tests.support.paths import ROOT
 
 DOCKER = ROOT / "docker"
@@ -121,13 +121,11 @@ def test_a_container_is_healthy_while_it_answers(status: int, code: int) -> None
 
     def check(path: str) -> int:
         command = (sys.executable, DOCKER / "ready.py", "$PORT", path)
-        return subprocess.run(command, env={"PORT": str(server.server_port)}).returncode
+        return subprocess.run(command, env={"PORT": str(port)}).returncode
 
-    with HTTPServer(("127.0.0.1", 0), Answer) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+    with listening(HTTPServer(("127.0.0.1", 0), Answer)) as port:
         assert check("/readyz") == code
         assert check("/elsewhere") == 1
-        server.shutdown()
     assert check("/readyz") == 1
 
 

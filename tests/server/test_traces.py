@@ -33,6 +33,7 @@ from tests.support.fake_triton import fake_triton
 from tests.support.gated_engine import GatedEngine
 from tests.support.gateway_process import gateway
 from tests.support.http import by_http
+from tests.support.listening import listening
 from tests.support.paths import ROOT, TINY_REPOSITORY
 from tests.support.serving import (
     Served,
@@ -251,23 +252,23 @@ class Collector(BaseHTTPRequestHandler):
 async def test_a_real_triton_goes_on_with_a_trace(told: Told, tmp_path: Path) -> None:
     shutil.copytree(DEMO_MODELS / "time_modulation", tmp_path / "models" / "time_modulation")
     scene = Scene(tmp_path / "models", tmp_path / "run", tmp_path / "triton.log")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
-        serving = asyncio.create_task(asyncio.to_thread(collector.serve_forever))
-        options = trace_options(f"http://127.0.0.1:{collector.server_port}/v1/traces")
+    with listening(ThreadingHTTPServer(("127.0.0.1", 0), Collector)) as port:
+        options = trace_options(f"http://127.0.0.1:{port}/v1/traces")
         async with scene.start(find_installation(), options=options) as triton:
             engine = TritonEngine(triton.grpc_url, timeout_s=60)
             await engine.run(TIME_MODULATION, TIMESTEP)
             with within(told.tracer.call("Animate", "find-me", ())):
-                await MeteredEngine(engine).run(TIME_MODULATION, TIMESTEP)
+                async with asyncio.timeout(90):
+                    # It tells in batches, and loses the first request of all on a busy machine.
+                    while Collector.came.empty():
+                        await MeteredEngine(engine).run(TIME_MODULATION, TIMESTEP)
+                        await asyncio.sleep(1)
             await engine.close()
-            # In batches, for which a busy machine takes its time.
-            await until(lambda: not Collector.came.empty(), timeout_s=90)
-        collector.shutdown()
-        await serving
-    (ours,) = told.named("time_modulation")
+    ours = told.named("time_modulation")
     theirs = [Collector.came.get_nowait() for _ in range(Collector.came.qsize())]
-    assert {span["traceId"] for span in theirs} == {f"{ours.context.trace_id:032x}"}
-    assert f"{ours.context.span_id:016x}" in {span["parentSpanId"] for span in theirs}
+    assert {span["traceId"] for span in theirs} == {f"{ours[0].context.trace_id:032x}"}
+    parents = {span["parentSpanId"] for span in theirs}
+    assert parents & {f"{span.context.span_id:016x}" for span in ours}
 
 
 class OurCollector(trace_service_pb2_grpc.TraceServiceServicer):
