@@ -216,7 +216,7 @@ async def test_an_idle_network_that_hangs_is_found_by_a_trial_and_replaced(
         await scene.works()
         scene.probe_hangs = True
         await until(lambda: not scene.endpoint.usable)
-        await until(lambda: scene.replaced == 1)
+        await until(lambda: scene.replaced >= 1)
         scene.probe_hangs = False
         scene.endpoint.eject("it has ended")
         await scene.works()
@@ -262,7 +262,7 @@ async def test_a_new_triton_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -
     async with watched(interval_s=0.005) as scene:
         await scene.works()
         scene.hangs = True
-        await until(lambda: scene.replaced == 1)
+        await until(lambda: scene.replaced >= 1)
         scene.hangs, scene.probe_hangs = False, True
         tried = len(scene.probes)
         await until(lambda: len(scene.probes) > tried)
@@ -306,7 +306,7 @@ async def test_a_triton_whose_networks_fail_is_replaced_after_two_trials() -> No
         await scene.works()
         scene.problem = EngineUnavailableError("denoiser", "the process that ran it has died")
         scene.endpoint.eject("the process that ran it has died")
-        await until(lambda: scene.replaced == 1)
+        await until(lambda: scene.replaced >= 1)
         assert len(scene.probes) >= 3
         assert not scene.endpoint.usable
         scene.problem = None
