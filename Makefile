@@ -26,8 +26,11 @@ TINY_REPOSITORY := build/tiny/model_repository
 # Random weights of the public sizes.
 FULL := build/full
 
-# Two processes; the tests of a file stay together, since they share what they start.
-PYTEST := OMP_NUM_THREADS=1 $(EXPORT)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Two processes; the tests of a file stay together, since they share what they start. What hangs though
+# pytest-timeout has ended it, in an event loop that swallows exceptions or waits for a thread, is told with
+# its stacks and ends the run: pytest-xdist would begin it again for ever.
+PYTEST := OMP_NUM_THREADS=1 $(EXPORT)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
+	--max-worker-restart 0 -o faulthandler_timeout=1830 -o faulthandler_exit_on_timeout=true
 
 # ONNX Runtime collects usage data unless told not to.
 export ORT_DISABLE_TELEMETRY := 1

@@ -14,16 +14,9 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-HANGS_S = 300
-"""What is not slow and takes longer than this hangs: many times what any of it takes."""
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the slow tests first, so that no process is left alone with one in the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-    for item in items:
-        if not any(map(item.get_closest_marker, ("slow", "timeout"))):
-            item.add_marker(pytest.mark.timeout(HANGS_S))
 
 
 settings.register_profile("long")

@@ -57,7 +57,7 @@ def test_a_download_becomes_frames(tmp_path: Path) -> None:
 def test_a_download_of_flash_is_the_checkpoint_that_every_test_of_the_server_serves(
     tmp_path: Path,
 ) -> None:
-    # Exporting the same weights once more would say no more, and takes minutes.
+    # `make test` exports that one; exporting it once more would say no more, and takes minutes.
     packed = ("--variant", "flash", "--packed", "legacy")
     export("make-tiny", "--as-published", tmp_path / "published", *packed)
     export("make-tiny", tmp_path / "plain")

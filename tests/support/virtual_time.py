@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-
 LONGEST_S = 120
-"""What takes longer in real time never ends, and swallows what a timeout of pytest raises."""
+"""What takes longer in real time never ends, and may swallow what a timeout of pytest raises."""
 
 
 class _Selector(selectors.SelectSelector):
