@@ -229,8 +229,12 @@ page.access.addEventListener("submit", (event) => {
 });
 
 const isHoldKey = ({ key }) => key === " " || key === "Enter";
-page.hold.addEventListener("pointerdown", listen);
-for (const event of ["pointerup", "pointercancel", "pointerleave", "blur"]) {
+page.hold.addEventListener("pointerdown", ({ pointerId }) => {
+  // What was found of a portrait may move the button from under a hand that holds it still.
+  page.hold.setPointerCapture(pointerId);
+  listen();
+});
+for (const event of ["lostpointercapture", "blur"]) {
   page.hold.addEventListener(event, release);
 }
 page.hold.addEventListener("keydown", (event) => {
