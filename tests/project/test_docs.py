@@ -43,3 +43,13 @@ def anchors(page: Path) -> set[str]:
 def test_the_page_of_engines_has_the_containers() -> None:
     page = (ROOT / "docs" / "tensorrt.md").read_text()
     assert [part for part in containers() if part not in page] == []
+
+
+def test_the_readme_has_rows_of_that_table() -> None:
+    """Its table says the same as the page's, of fewer containers."""
+    page = (ROOT / "docs" / "tensorrt.md").read_text().splitlines()
+    lines = (ROOT / "README.md").read_text().splitlines()
+    head = next(n for n, line in enumerate(lines) if line.startswith("| container |"))
+    rows = lines[head : lines.index("", head)]
+    assert len(rows) > 5
+    assert [row for row in rows if row not in page] == []
