@@ -13,7 +13,7 @@ from pathlib import Path
 from export import sources
 from export.models.denoiser.config import Riflex
 from export.networks.catalogue import BUILDS, LIGHT
-from export.onnx.opsets import OLDEST, Opset
+from export.onnx.opsets import Opset
 from export.precision.policy import Fp8Scale, Precision
 from server.triton.contract import Variant
 
@@ -33,10 +33,10 @@ class Origin:
         halves: whether weights that half precision holds exactly take half the room.
         calibration: of fp8, the digest of what it was calibrated with.
         exporter: the digest of the code that exports it.
+        opset: of ONNX.
         decoder: of a light decoder, its kind and digest.
         whole: whether a VAE is exported without a loop.
         fp8_scale: of fp8, what of a weight has a scale of its own.
-        opset: of ONNX.
     """
 
     checkpoint: str
@@ -45,10 +45,10 @@ class Origin:
     halves: bool
     calibration: str | None
     exporter: str
+    opset: Opset
     decoder: str | None = None
     whole: bool = False
     fp8_scale: Fp8Scale | None = None
-    opset: Opset = OLDEST
 
     def note(self, folder: Path) -> None:
         """Writes it beside a file that is complete."""

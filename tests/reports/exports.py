@@ -1,6 +1,6 @@
 """What exporting each network costs: seconds, memory, bytes, nodes.
 
-python -m tests.reports.exports CHECKPOINT_DIR REPOSITORY --name exports.md
+python -m tests.reports.exports CHECKPOINT_DIR REPOSITORY
 """
 
 import argparse
@@ -49,6 +49,7 @@ def export_one(checkpoint: Checkpoint, repository: Path, name: str, precision: P
             halves=False,
             calibration=None,
             exporter=exporter_digest(checkpoint.variant, name),
+            opset=exportable.opset,
         ),
     )
     folder = repository / name / VERSION
