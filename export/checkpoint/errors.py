@@ -9,6 +9,14 @@ class CheckpointError(ExportError):
     """The checkpoint cannot be used; the text is one line that says what and why."""
 
 
+class MissingError(CheckpointError):
+    """A file is not there."""
+
+
+class DamagedError(CheckpointError):
+    """A file is there in part, or something else is in its place: its download failed."""
+
+
 class CheckpointMismatchError(CheckpointError):
     """The tensors of a checkpoint are not those of the network."""
 

@@ -4,18 +4,25 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 
 from export.checkpoint import layout
-from export.checkpoint.errors import CheckpointError, CheckpointProblemsError
+from export.checkpoint.errors import (
+    CheckpointError,
+    CheckpointMismatchError,
+    CheckpointProblemsError,
+)
 from export.checkpoint.layout import Checkpoint
 from export.checkpoint.tensor_file import check_fetched
 from export.models.text_encoder import PUBLIC_SIZES
 from export.networks.catalogue import BUILDS
+from export.networks.denoiser import denoiser_config
 from export.networks.image_encoder import image_encoder
 from export.networks.text_encoder import text_encoder
 from export.networks.vae import wan_vae
+from server.triton.contract import AUDIO_LAYERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +77,12 @@ def check(checkpoint: Checkpoint) -> None:
     examinations: tuple[Examine, ...] = (
         lambda outline: outline.config,
         lambda outline: BUILDS[outline.variant]["denoiser"](outline),
-        lambda outline: BUILDS[outline.variant]["audio_encoder"](outline),
+        _check_hearing,
         image_encoder,
         text_encoder,
         # Its halves look at values.
         wan_vae,
-        _check_audio_encoder,
+        _check_pre_training,
         _check_tokenizer,
     )
     problems: dict[str, None] = {}
@@ -88,7 +95,24 @@ def check(checkpoint: Checkpoint) -> None:
         raise CheckpointProblemsError(list(problems))
 
 
-def _check_audio_encoder(checkpoint: Checkpoint) -> None:
+def _check_hearing(checkpoint: Checkpoint) -> None:
+    """Builds Wav2Vec2, of which others have other sizes and load as well, by their own config."""
+    variant = checkpoint.variant
+    built: Any = BUILDS[variant]["audio_encoder"](checkpoint).module
+    config = built.wav2vec2.config
+    width = denoiser_config(checkpoint).audio_dim
+    # Preview hears the last layer alone.
+    layers = AUDIO_LAYERS if variant == "flash" else config.num_hidden_layers
+    if (config.hidden_size, config.num_hidden_layers) != (width, layers):
+        path = checkpoint.audio_encoder_weights
+        raise CheckpointMismatchError(
+            f"{checkpoint.place(path)} holds a Wav2Vec2 of {config.num_hidden_layers} layers, "
+            f"{config.hidden_size} wide; the denoiser hears one of {layers} layers, {width} wide: "
+            f"{checkpoint.fetch(path)}"
+        )
+
+
+def _check_pre_training(checkpoint: Checkpoint) -> None:
     """Tells Wav2Vec2 as it was pre-trained, which flash hears with, from one that reads letters.
 
     Their encoders have the same tensors; what lies beside them differs, if it was kept. The other

@@ -18,7 +18,8 @@ may lie where download tools put them: `export.checkpoint.folders`.
 
 import hashlib
 import json
-from collections.abc import Generator, Mapping
+import shlex
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,8 +28,13 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from export.checkpoint.errors import CheckpointError, CheckpointMismatchError
-from export.checkpoint.folders import find_folder, unfinished
+from export.checkpoint.errors import (
+    CheckpointError,
+    CheckpointMismatchError,
+    DamagedError,
+    MissingError,
+)
+from export.checkpoint.folders import Folder
 from export.checkpoint.sizes import read_config, sizes_of
 from export.checkpoint.tensor_file import check_fetched
 from export.checkpoint.variant import variant_of
@@ -39,6 +45,7 @@ BASE = Path("Wan2.1-Fun-V1.1-1.3B-InP")
 CONFIG = Path("config.yaml")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 DENOISER, FLASH_DENOISER = Path("transformer", WEIGHTS), Path("echomimicv3-flash-pro", WEIGHTS)
+DENOISERS: Mapping[Variant, Path] = {"flash": FLASH_DENOISER, "preview": DENOISER}
 DENOISER_CONFIG = BASE / "config.json"
 VAE = BASE / "Wan2.1_VAE.pth"
 TEXT_ENCODER = BASE / "models_t5_umt5-xxl-enc-bf16.pth"
@@ -50,14 +57,16 @@ AUDIO_ENCODERS: Mapping[Variant, Path] = {
 }
 AUDIO_ENCODER_WEIGHTS = "pytorch_model.bin"
 SAFE_AUDIO_ENCODER_WEIGHTS = "model.safetensors"
-PUBLISHED = (
-    (BASE, "alibaba-pai/Wan2.1-Fun-V1.1-1.3B-InP"),
-    (AUDIO_ENCODERS["flash"], "TencentGameMate/chinese-wav2vec2-base"),
-    (AUDIO_ENCODERS["preview"], "facebook/wav2vec2-base-960h"),
-    (Path(), "BadToBest/EchoMimicV3"),
+UNPUBLISHED = AUDIO_ENCODERS["flash"] / SAFE_AUDIO_ENCODER_WEIGHTS
+"""It goes before the published file, so that fetching that one alone would not help."""
+OF_ECHOMIMIC = "BadToBest/EchoMimicV3"
+FOLDERS = (
+    Folder(BASE, "alibaba-pai/Wan2.1-Fun-V1.1-1.3B-InP", Path()),
+    Folder(AUDIO_ENCODERS["flash"], "TencentGameMate/chinese-wav2vec2-base", Path()),
+    Folder(AUDIO_ENCODERS["preview"], "facebook/wav2vec2-base-960h", Path()),
+    Folder(FLASH_DENOISER.parent, OF_ECHOMIMIC, FLASH_DENOISER.parent),
+    Folder(DENOISER.parent, OF_ECHOMIMIC, DENOISER.parent),
 )
-"""The repository on Hugging Face that each folder holds."""
-FOLDERS = (BASE, *AUDIO_ENCODERS.values(), FLASH_DENOISER.parent, DENOISER.parent)
 """What is found wherever download tools put it."""
 
 DIGEST_BYTES = 1 << 20
@@ -113,10 +122,7 @@ class Checkpoint:
         file = self.place(path)
         found = find_weights(file, self.fetch(path))
         if found is None:
-            raise CheckpointError(
-                f"{file} is missing, whole, in shards or pickled"
-                f"{self._unfinished(path)}: {self.fetch(path)}"
-            )
+            raise self._missing(path, "is missing, whole, in shards or pickled")
         return found
 
     @contextmanager
@@ -133,14 +139,12 @@ class Checkpoint:
             yield tensors
         except CheckpointMismatchError as error:
             raise CheckpointMismatchError(
-                f"{weights.path} does not fit the sizes of its config.json, of config.yaml or the "
-                f"public ones: {error}"
+                f"{weights.path} does not fit the sizes of {self._sizes_of(path)}: {error}"
             ) from error
         except CONTRADICTIONS as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise CheckpointMismatchError(
-                f"no network has the sizes that config.json or config.yaml state for "
-                f"{weights.path}: {reason}"
+                f"no network has the sizes of {self._sizes_of(path)} for {weights.path}: {reason}"
             ) from error
 
     def existing(self, path: Path) -> Path:
@@ -151,7 +155,7 @@ class Checkpoint:
         """
         file = self.place(path)
         if not file.is_file():
-            raise CheckpointError(f"{file} is missing{self._unfinished(path)}: {self.fetch(path)}")
+            raise self._missing(path, "is missing")
         return file
 
     def place(self, path: Path) -> Path:
@@ -160,23 +164,39 @@ class Checkpoint:
         Raises:
             CheckpointError: its folder is there several times.
         """
-        name = next((each for each in FOLDERS if path.is_relative_to(each)), None)
-        if name is None:
-            return self.root / path
-        return (self._folder(name) or self.root / name) / path.relative_to(name)
-
-    def _folder(self, name: Path) -> Path | None:
-        folder, repository = _published(name)
-        return find_folder(self.root, name, repository, name.relative_to(folder))
-
-    def _unfinished(self, path: Path) -> str:
-        return unfinished(self.place(path), self.root / _published(path)[0])
+        folder = _folder(path)
+        found = folder.find(self.root) or self.root / folder.name
+        return found / path.relative_to(folder.name)
 
     def fetch(self, path: Path) -> str:
         """Returns how to get a file of the layout, for errors."""
-        folder, repository = _published(path)
-        file, to = path.relative_to(folder), self.place(folder)
-        return f"`hf download {repository} {file} --local-dir {to}` fetches it"
+        if path == UNPUBLISHED:
+            published = path.with_name(AUDIO_ENCODER_WEIGHTS)
+            return f"remove it, since {published.name} was published: {self.fetch(published)}"
+        folder = _folder(path)
+        file = folder.inside / path.relative_to(folder.name)
+        to = self.root if folder.inside.parts else self.place(folder.name)
+        command = f"hf download {folder.repository} {file} --local-dir {shlex.quote(str(to))}"
+        return f"`{command}` fetches it"
+
+    def _missing(self, path: Path, how: str) -> CheckpointError:
+        file, folder = self.place(path), _folder(path)
+        part = folder.unfinished(self.root, path.relative_to(folder.name))
+        if file.is_symlink():
+            how += " (a link to a file that is not there)"
+        elif part is not None:
+            how += f" (an unfinished download is there, {part})"
+        error = MissingError if part is None else DamagedError
+        return error(f"{file} {how}: {self.fetch(path)}")
+
+    def _sizes_of(self, path: Path) -> str:
+        """Returns where the sizes of a network stand, for errors."""
+        changed = f"{self.root / CONFIG} or the public ones"
+        name = _folder(path).name
+        if name == BASE:
+            return changed
+        own = DENOISER_CONFIG if path in DENOISERS.values() else name / "config.json"
+        return f"{self.place(own)}, {changed}"
 
     @property
     def variant(self) -> Variant:
@@ -195,45 +215,65 @@ class Checkpoint:
 
     @cached_property
     def _denoiser(self) -> tuple[Variant, Path]:
-        known: list[tuple[Variant, Path]] = []
-        unusable: list[CheckpointError] = []
+        known: dict[Path, tuple[Variant, Path]] = {}
+        problems: dict[Path, CheckpointError] = {}
         for path in (FLASH_DENOISER, DENOISER):
-            if find_weights(self.place(path), self.fetch(path)) is not None:
-                try:
-                    known.append((self._variant_of(path), path))
-                except CheckpointError as error:
-                    unusable.append(error)
-        fitting = [each for each in known if self.asked in (None, each[0])]
+            try:
+                weights = self.weights(path)
+                # One may be a link to the other.
+                known.setdefault(weights.path.resolve(), (self._variant_of(weights), path))
+            except MissingError:
+                continue
+            except CheckpointError as error:
+                problems[path] = error
+        fitting = [each for each in known.values() if self.asked in (None, each[0])]
         if len(fitting) > 1:
-            heard = [each for each in fitting if self._folder(AUDIO_ENCODERS[each[0]])]
+            heard = [each for each in fitting if self._hears(each[0])]
             fitting = heard if len(heard) == 1 else fitting
         if len(fitting) == 1:
+            self._check_choice(fitting[0][0], problems)
             return fitting[0]
         if fitting:
             both = " and ".join(f"{path.parent} ({variant})" for variant, path in fitting)
-            raise CheckpointError(
-                f"{self.root} holds two denoisers, {both}: --variant chooses, or remove one"
-            )
-        if unusable:
-            raise unusable[0]
-        usual = DENOISER if self.asked == "preview" else FLASH_DENOISER
+            choose = "--variant chooses, or " if len({each[0] for each in fitting}) > 1 else ""
+            raise CheckpointError(f"{self.root} holds two denoisers, {both}: {choose}remove one")
+        raise self._no_denoiser([variant for variant, _ in known.values()], problems)
+
+    def _check_choice(self, variant: Variant, problems: Mapping[Path, CheckpointError]) -> None:
+        """Refuses to take a denoiser, unasked, only since the download of the other one failed."""
+        for other, path in DENOISERS.items():
+            problem = problems.get(path)
+            if self.asked is None and isinstance(problem, DamagedError) and self._hears(other):
+                raise DamagedError(f"{problem}; --variant {variant} takes the other denoiser")
+
+    def _no_denoiser(
+        self, known: Sequence[Variant], problems: Mapping[Path, CheckpointError]
+    ) -> CheckpointError:
+        """Returns what is said where no denoiser fits."""
+        usual = self._usual
+        if problem := problems.get(usual) or problems.get(DENOISER):
+            return problem
         if known:
-            raise CheckpointError(
-                f"{self.root} holds the denoiser of {known[0][0]}, not of {self.asked}: "
+            return CheckpointError(
+                f"{self.root} holds the denoiser of {known[0]}, not of {self.asked}: "
                 f"{self.fetch(usual)}"
             )
-        raise CheckpointError(
-            f"{self.root / DENOISER} is missing, and so is {self.root / FLASH_DENOISER}"
-            f"{self._unfinished(usual)}: {self.fetch(usual)}"
-        )
+        others = "" if usual == DENOISER else f", and so is {self.root / usual}"
+        return MissingError(f"{self.root / DENOISER} is missing{others}: {self.fetch(usual)}")
 
-    def _variant_of(self, path: Path) -> Variant:
-        weights = self.weights(path)
+    @property
+    def _usual(self) -> Path:
+        return DENOISERS[self.asked or "flash"]
+
+    def _hears(self, variant: Variant) -> bool:
+        return _folder(AUDIO_ENCODERS[variant]).find(self.root) is not None
+
+    def _variant_of(self, weights: WeightFile) -> Variant:
         try:
             return variant_of(weights.keys())
         except CheckpointMismatchError as error:
             raise CheckpointMismatchError(
-                f"{weights.path}: {error}: {self.fetch(FLASH_DENOISER)}"
+                f"{weights.path}: {error}: {self.fetch(self._usual)}"
             ) from error
 
     @property
@@ -244,8 +284,8 @@ class Checkpoint:
             CheckpointError: it is missing.
         """
         folder = AUDIO_ENCODERS[self.variant]
-        if self._folder(folder) is None:
-            raise CheckpointError(
+        if not self._hears(self.variant):
+            raise MissingError(
                 f"{self.root / folder} is missing; the denoiser is that of {self.variant}: "
                 f"{self.fetch(folder / AUDIO_ENCODER_WEIGHTS)}"
             )
@@ -292,6 +332,6 @@ class Checkpoint:
         return read_config(self.root / CONFIG)
 
 
-def _published(path: Path) -> tuple[Path, str]:
-    """Returns which folder a path is in that is downloaded as a whole, and its repository."""
-    return next(each for each in PUBLISHED if path.is_relative_to(each[0]))
+def _folder(path: Path) -> Folder:
+    """Returns the folder that a file or folder of the layout is in."""
+    return next(folder for folder in FOLDERS if path.is_relative_to(folder.name))

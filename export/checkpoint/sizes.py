@@ -45,7 +45,7 @@ def read_config(path: Path) -> dict[str, dict[str, Any]]:
         return {}
     try:
         content = yaml.safe_load(path.read_bytes())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise CheckpointError(f"{path} is no YAML file: {' '.join(str(error).split())}") from error
     if content is None:
         return {}

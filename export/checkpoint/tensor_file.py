@@ -6,6 +6,9 @@ used; only pickles from before torch 1.6 have to be read. Pickles are loaded wit
 ``weights_only``: they cannot run code.
 """
 
+import re
+import struct
+import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,14 +20,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from export.checkpoint.errors import CheckpointError
+from export.checkpoint.errors import CheckpointError, DamagedError
 
 HEAD_BYTES = 512
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
 SAFETENSORS_LENGTH_BYTES = 8
 """What precedes the header of a safetensors file, which is JSON."""
+POINTER = b"version https://git-lfs"
 MARKS = (
-    (b"version https://git-lfs", "is a Git LFS pointer, not the file: `git lfs pull` or {fetch}"),
     (b"<!doctype", "is a web page, not the file: {fetch}"),
     (b"<html", "is a web page, not the file: {fetch}"),
     (b"<?xml", "is an answer in XML, not the file: {fetch}"),
@@ -38,12 +41,16 @@ DAMAGES = (
     ValueError,
     LookupError,
     AttributeError,
+    AssertionError,
     TypeError,
     EOFError,
     OSError,
+    struct.error,
 )
 """What a damaged file raises when it is read: there is no common error."""
 NAMED = 3
+FOREIGN = re.compile(r"GLOBAL (\S+)")
+"""In what torch says of a pickle with more in it than tensors and plain values: of which class."""
 
 
 def read_tensors(file: Path, fetch: str) -> dict[str, Tensor]:
@@ -60,7 +67,7 @@ def read_tensors(file: Path, fetch: str) -> dict[str, Tensor]:
     with readable(file, fetch):
         if kind == "safetensors":
             return load_file(file)
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=kind == "zip")
+        content = _unpickled(file, mapped=kind == "zip")
     return _state_dict(file, content)
 
 
@@ -82,15 +89,18 @@ def check_fetched(file: Path, fetch: str) -> bytes:
         head = opened.read(HEAD_BYTES)
     if (control := file.with_name(f"{file.name}.aria2")).is_file():
         # Such downloads have their whole length from the start.
-        raise CheckpointError(
-            f"{file} is an unfinished download, since {control} is there: {fetch}"
-        )
+        raise DamagedError(f"{file} is an unfinished download, since {control} is there: {fetch}")
     if not head:
-        raise CheckpointError(f"{file} is empty: {fetch}")
+        raise DamagedError(f"{file} is empty: {fetch}")
     begins = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if begins.startswith(POINTER):
+        # A clone without its large files: nobody asked for this one yet.
+        raise CheckpointError(
+            f"{file} is a Git LFS pointer, not the file: `git lfs pull` or {fetch}"
+        )
     for mark, problem in MARKS:
         if begins.startswith(mark):
-            raise CheckpointError(f"{file} {problem.format(fetch=fetch)}")
+            raise DamagedError(f"{file} {problem.format(fetch=fetch)}")
     return head
 
 
@@ -101,7 +111,7 @@ def readable(file: Path, fetch: str) -> Generator[None]:
         yield
     except DAMAGES as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{file} cannot be read: {reason}; {fetch} again") from error
+        raise DamagedError(f"{file} cannot be read: {reason}; {fetch} again") from error
 
 
 def _kind(file: Path, fetch: str) -> Literal["safetensors", "zip", "pickle"]:
@@ -114,6 +124,21 @@ def _kind(file: Path, fetch: str) -> Literal["safetensors", "zip", "pickle"]:
     if head.startswith(PICKLE):
         return "pickle"
     raise CheckpointError(f"{file} is neither a safetensors file nor a pickle of tensors: {fetch}")
+
+
+def _unpickled(file: Path, *, mapped: bool) -> Any:
+    try:
+        # What torch warns of is refused with a line of ours.
+        with warnings.catch_warnings(action="ignore"):
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+    except UnpicklingError as error:
+        foreign = FOREIGN.search(str(error))
+        if foreign is None:
+            raise
+        raise CheckpointError(
+            f"{file} holds a {foreign[1]}, which is not loaded since it could run code; save the "
+            f"state_dict alone"
+        ) from error
 
 
 def _state_dict(file: Path, content: Any) -> dict[str, Tensor]:

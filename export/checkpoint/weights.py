@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from export.checkpoint.errors import CheckpointError
+from export.checkpoint.errors import CheckpointError, DamagedError
 from export.checkpoint.tensor_file import check_fetched, read_names, read_tensors, readable
 
 INDEX = ".index.json"
@@ -17,7 +17,10 @@ INDEX = ".index.json"
 SUFFIXES = (".safetensors", ".pth", ".bin", ".pt", ".ckpt")
 SHARED = ("visual", "decoder", "wav2vec2")
 """What names begin with by themselves where a file holds that part of a network alone."""
-SCALES = ("scale_weight", "weight_scale", "weight_scale_inv", "scale_input", "scaled_fp8")
+SCALES = (
+    *("scale_weight", "weight_scale", "weight_scale_inv", "weight_scale_2", "weight.scale"),
+    *("scale_input", "input_scale", "scaled_fp8"),
+)
 """How the names of scales end that belong to 8-bit weights."""
 FLOATS_IN_8_BITS = (torch.float8_e4m3fn, torch.float8_e5m2)
 
@@ -45,8 +48,10 @@ class WeightFile:
             return [self.path]
         check_fetched(self.path, self.fetch)
         with readable(self.path, self.fetch):
-            shards = json.loads(self.path.read_bytes())["weight_map"].values()
-            return [self.path.parent / name for name in sorted(set(shards))]
+            shards = sorted(set(json.loads(self.path.read_bytes())["weight_map"].values()))
+            if any(Path(name).is_absolute() for name in shards):
+                raise ValueError("it names files by absolute paths")
+            return [self.path.parent / name for name in shards]
 
     def keys(self) -> list[str]:
         """Returns the names of the tensors, without what wrapped models put before all of them.
@@ -84,7 +89,7 @@ class WeightFile:
     def _existing(self) -> Iterator[Path]:
         for file in self.files:
             if not file.is_file():
-                raise CheckpointError(f"{file} is missing; {self.path} names it: {self.fetch}")
+                raise DamagedError(f"{file} is missing; {self.path} names it: {self.fetch}")
             yield file
 
 

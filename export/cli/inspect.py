@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 def inspect(
     folder: Annotated[
-        Path, typer.Argument(help="Checkpoint in the public layout, or repository of an export.")
+        Path,
+        typer.Argument(
+            exists=True,
+            file_okay=False,
+            help="Checkpoint in the public layout, or repository of an export.",
+        ),
     ],
     variant: AskedVariant = None,
 ) -> None:
@@ -68,6 +73,7 @@ def _inspect_repository(repository: Path) -> None:
 
 def _show(found: "Sequence[Found]") -> None:
     from rich import box, filesize
+    from rich.markup import escape
     from rich.table import Column, Table
 
     table = Table("network", Column("file", overflow="fold"), "type", box=box.SIMPLE)
@@ -76,7 +82,7 @@ def _show(found: "Sequence[Found]") -> None:
     for network in found:
         table.add_row(
             network.network,
-            "\n".join(map(str, network.files)),
+            escape("\n".join(map(str, network.files))),
             ", ".join(network.dtypes),
             f"{network.tensors:,}",
             f"{network.parameters:,}",

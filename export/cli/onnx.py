@@ -23,7 +23,10 @@ from export.precision.policy import Fp8Scale, Precision
 
 
 def onnx(
-    checkpoint_dir: Annotated[Path, typer.Argument(help="Folder in the public layout.")],
+    checkpoint_dir: Annotated[
+        Path,
+        typer.Argument(exists=True, file_okay=False, help="Folder in the public layout."),
+    ],
     repository: Annotated[Path, typer.Option(help="Model repository to write.")] = Path(
         "model_repository"
     ),

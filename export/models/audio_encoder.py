@@ -32,6 +32,8 @@ RENAMES = (
     (".conv.weight_v", ".conv.parametrizations.weight.original1"),
 )
 """The old names of weight normalisation."""
+LOADING = ("attn_implementation", "_attn_implementation", "torch_dtype", "dtype")
+"""What a config.json says of how transformers is to load it, and not of what it is."""
 INFERENCE = {
     "layerdrop": 0.0,
     "apply_spec_augment": False,
@@ -64,8 +66,9 @@ def load_audio_encoder(
 
 
 def _config(config: Mapping[str, Any]) -> Wav2Vec2Config:
+    stated = {name: value for name, value in config.items() if name not in LOADING}
     try:
-        return Wav2Vec2Config(**{**config, **INFERENCE})
+        return Wav2Vec2Config(**{**stated, **INFERENCE})
     except StrictDataclassError as error:
         raise CheckpointMismatchError(f"config.json: {' '.join(str(error).split())}") from error
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from export.__main__ import app
 from export.checkpoint import layout
 from export.checkpoint.errors import CheckpointError
-from export.checkpoint.folders import PARTS
+from export.checkpoint.folders import MODELSCOPE_PARTS, PARTS
 from export.checkpoint.inspection import check
 from export.checkpoint.layout import Checkpoint
 from export.checkpoint.published import FORMS, Form, make_published
@@ -78,11 +78,25 @@ def linked(root: Path) -> None:
 
 def by_publisher(root: Path) -> None:
     for folder, repository in REPOSITORIES.items():
-        move(root, folder, Path(repository.split("/")[0]) / folder)
+        inside = folder if folder == FLASH else Path()
+        move(root, folder, Path(repository) / inside)
 
 
-def by_modelscope(root: Path) -> None:
-    move(root, layout.BASE, Path("alibaba-pai", layout.BASE.name.replace(".", "___")))
+def by_modelscope(root: Path, models: Path = Path()) -> None:
+    by_publisher(root)
+    base = REPOSITORIES[layout.BASE]
+    move(root, Path(base), Path(base.replace(".", "___")))
+    if models.parts:
+        for repository in REPOSITORIES.values():
+            owner = repository.split("/")[0]
+            move(root, Path(owner), models / owner)
+
+
+def packed_on_a_mac(root: Path) -> None:
+    for folder in REPOSITORIES:
+        (root / "__MACOSX" / folder).mkdir(parents=True)
+        (root / "__MACOSX" / folder / "._config.json").touch()
+        move(root, folder, Path("unpacked") / folder)
 
 
 LAYOUTS: dict[str, Callable[[Path], None]] = {
@@ -90,6 +104,8 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
     "linked": linked,
     "by publisher": by_publisher,
     "modelscope": by_modelscope,
+    "modelscope's models": lambda root: by_modelscope(root, Path("models")),
+    "packed on a mac": packed_on_a_mac,
     "a folder of any name": lambda root: move(root, FLASH, Path("em3") / FLASH),
     "twice the name": lambda root: (
         move(root, FLASH, Path("weights")) or move(root, Path("weights"), FLASH / FLASH)
@@ -174,6 +190,33 @@ def in_the_download_folder(root: Path) -> Path:
     return part
 
 
+def in_the_download_folder_below(root: Path) -> Path:
+    for folder in REPOSITORIES:
+        move(root, folder, Path("below") / folder)
+    (root / "below" / layout.BASE / PARTS).mkdir(parents=True)
+    part = root / "below" / layout.BASE / PARTS / "aGFzaA=.incomplete"
+    (root / "below" / layout.VAE).rename(part)
+    return part
+
+
+def among_the_blobs(root: Path) -> Path:
+    cache = as_cached(root, layout.BASE)
+    (cache / "snapshots" / REVISION / layout.VAE.name).unlink()
+    (part := cache / "blobs" / "0123.incomplete").write_bytes(b"half")
+    return part
+
+
+def by_firefox(root: Path) -> Path:
+    (root / layout.VAE).rename(part := root / layout.BASE / "Wan2.1_VAE.abCD12.pth.part")
+    return part
+
+
+def by_modelscope_in_part(root: Path) -> Path:
+    (root / layout.BASE / MODELSCOPE_PARTS).mkdir()
+    (root / layout.VAE).rename(part := root / layout.BASE / MODELSCOPE_PARTS / layout.VAE.name)
+    return part
+
+
 def broken_link(root: Path) -> Path:
     (root / layout.VAE).unlink()
     (root / layout.VAE).symlink_to(root / "blob")
@@ -200,6 +243,10 @@ def cut_off(root: Path) -> Path:
 PARTIAL: dict[Callable[[Path], Path], str] = {
     beside: "unfinished download",
     in_the_download_folder: "unfinished download",
+    in_the_download_folder_below: "unfinished download",
+    among_the_blobs: "unfinished download",
+    by_firefox: "unfinished download",
+    by_modelscope_in_part: "unfinished download",
     broken_link: "a link to a file that is not there",
     allocated: "unfinished download",
     pointer: "is a Git LFS pointer",
@@ -218,3 +265,32 @@ def test_half_a_download_is_one_line_that_says_what_to_do(
     assert str(named) in line
     assert PARTIAL[damage] in line
     assert "`hf download alibaba-pai/Wan2.1-Fun-V1.1-1.3B-InP Wan2.1_VAE.pth --local-dir" in line
+
+
+def test_a_download_of_another_file_is_not_taken_for_it(root: Path) -> None:
+    (root / layout.VAE).unlink()
+    others = root / layout.BASE / PARTS / "google/umt5-xxl"
+    others.mkdir(parents=True)
+    (others / "aGFzaA=.incomplete").write_bytes(b"half")
+    result = CliRunner().invoke(app, ["inspect", str(root)])
+    assert "Wan2.1_VAE.pth is missing, whole, in shards or pickled: `hf download" in result.stderr
+
+
+def test_a_folder_with_spaces_is_quoted(root: Path) -> None:
+    root = root.rename(root.with_name("my models"))
+    (root / layout.VAE).unlink()
+    result = CliRunner().invoke(app, ["inspect", str(root)])
+    assert f"--local-dir '{root / layout.BASE}'` fetches it" in result.stderr
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_none(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["inspect", str(tmp_path / "mistyped")])
+    assert result.exit_code == 2
+    assert "hf download" not in result.stderr
+
+
+def test_a_folder_in_brackets_is_shown_as_it_is(root: Path) -> None:
+    for folder in REPOSITORIES:
+        move(root, folder, Path("[old]") / folder)
+    result = CliRunner().invoke(app, ["inspect", str(root)])
+    assert result.stdout.count("[old]/") == len(Checkpoint(root).networks)

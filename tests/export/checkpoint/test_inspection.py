@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import Wav2Vec2Config, Wav2Vec2Model
 from typer.testing import CliRunner
 
 from export.__main__ import app
@@ -16,6 +17,7 @@ from export.checkpoint.errors import CheckpointProblemsError
 from export.checkpoint.inspection import check
 from export.checkpoint.layout import Checkpoint
 from export.checkpoint.tiny import TINY, make_tiny
+from export.models.audio_encoder import public_tensors
 from server.animation.tokens import PromptTokenizer
 from server.triton.contract import Variant
 
@@ -58,6 +60,7 @@ def cut(root: Path) -> None:
 
 FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "broken yaml": (put(layout.CONFIG, "vae_kwargs: {dim: ["), "config.yaml is no YAML file"),
+    "no date in yaml": (put(layout.CONFIG, "format: 2024-99-99"), "config.yaml is no YAML file"),
     "list in yaml": (put(layout.CONFIG, "- a\n- b\n"), "config.yaml holds a list"),
     "unknown section": (put(layout.CONFIG, "vea_kwargs: {dim: 8}"), "not known: vea_kwargs"),
     "section of no names": (put(layout.CONFIG, "vae_kwargs: 8"), "vae_kwargs is 8"),
@@ -73,6 +76,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "dim in words": (state(layout.DENOISER_CONFIG, "dim", "wide"), "dim is 'wide'"),
     "half a layer": (state(layout.DENOISER_CONFIG, "num_layers", 1.5), "not a whole number"),
     "heads": (state(layout.DENOISER_CONFIG, "num_heads", 5), "for each of 5 heads"),
+    "no dim": (put(layout.DENOISER_CONFIG, "{}"), f"{layout.DENOISER_CONFIG}, "),
     "patch": (state(layout.DENOISER_CONFIG, "patch_size", 2), "patch_size is 2"),
     "audio size": (state(AUDIO / "config.json", "hidden_size", "768x"), "hidden_size"),
     "audio activation": (state(AUDIO / "config.json", "hidden_act", "none"), "no network has"),
@@ -201,6 +205,36 @@ def test_a_wav2vec2_that_reads_letters_is_not_that_of_flash(root: Path) -> None:
     (problem,) = str(caught.value).splitlines()
     assert str(file) in problem
     assert "hf download TencentGameMate/chinese-wav2vec2-base" in problem
+
+
+def test_how_transformers_would_load_wav2vec2_is_not_asked(root: Path) -> None:
+    state(AUDIO / "config.json", "attn_implementation", "flash_attention_2")(root)
+    state(AUDIO / "config.json", "torch_dtype", "nonsense")(root)
+    check(Checkpoint(root))
+
+
+@pytest.mark.parametrize(("name", "value"), [("num_hidden_layers", 24), ("hidden_size", 64)])
+def test_a_wav2vec2_of_another_size_is_not_that_of_the_denoiser(
+    root: Path, name: str, value: int
+) -> None:
+    config = json.loads((root / AUDIO / "config.json").read_bytes()) | {name: value}
+    (root / AUDIO / "config.json").write_text(json.dumps(config))
+    file = root / AUDIO / layout.AUDIO_ENCODER_WEIGHTS
+    torch.save(public_tensors(Wav2Vec2Model(Wav2Vec2Config(**config))), file)
+    with pytest.raises(CheckpointProblemsError) as caught:
+        check(Checkpoint(root))
+    (problem,) = str(caught.value).splitlines()
+    assert str(file) in problem
+    assert "the denoiser hears one of 12 layers, 32 wide: `hf download Tencent" in problem
+
+
+def test_what_was_not_published_is_to_be_removed(root: Path) -> None:
+    (root / layout.UNPUBLISHED).write_bytes(b"")
+    with pytest.raises(CheckpointProblemsError) as caught:
+        check(Checkpoint(root))
+    (problem,) = str(caught.value).splitlines()
+    assert f"{layout.UNPUBLISHED} is empty: remove it" in problem
+    assert "`hf download TencentGameMate/chinese-wav2vec2-base pytorch_model.bin" in problem
 
 
 def test_a_wav2vec2_without_letters_is_not_that_of_preview(tmp_path: Path) -> None:

@@ -102,8 +102,28 @@ def test_a_damaged_file_is_named_in_one_line(root: Path, path: Path, damage: str
 
 def test_a_pickle_that_would_run_code_is_refused(root: Path) -> None:
     torch.save({"state_dict": Path("harmless")}, root / layout.VAE)
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match=r"a pathlib\.\w+, which is not loaded") as caught:
         Checkpoint(root).weights(layout.VAE).tensors()
+    assert str(caught.value).isprintable()
+
+
+def test_an_old_pickle_is_refused_in_a_line_wherever_it_is_cut_off(root: Path) -> None:
+    file = root / layout.VAE
+    torch.save(torch.load(file, weights_only=True), file, _use_new_zipfile_serialization=False)
+    whole = file.read_bytes()
+    for end in range(1, len(whole), max(1, len(whole) // 200)):
+        file.write_bytes(whole[:end])
+        with pytest.raises(CheckpointError) as caught:
+            Checkpoint(root).weights(layout.VAE).tensors()
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_shards_elsewhere_are_refused(root: Path) -> None:
+    in_shards(root / layout.DENOISER)
+    index = root / f"{layout.DENOISER}{INDEX}"
+    index.write_text(json.dumps({"weight_map": {"head.bias": "/elsewhere/shard.safetensors"}}))
+    with pytest.raises(CheckpointError, match="names files by absolute paths"):
+        Checkpoint(root).weights(layout.DENOISER).tensors()
 
 
 @pytest.mark.parametrize("network", BUILT_FROM)
