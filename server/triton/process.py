@@ -121,10 +121,12 @@ async def start_triton(
     ports = choose_ports(ports)
     with working_directory(runtime_dir) as workdir, _open_log(log_path) as log:
         _furnish(workdir, installation, repository)
+        # Before it starts: the place in the file is one for both, and moves as it writes.
+        log_start = log.tell()
         process = await _spawn(installation, workdir, ports, threads, options, stop_grace_s, log)
         grace_s = 0.0
         try:
-            await _until_ready(process, ports, startup_deadline_s, log)
+            await _until_ready(process, ports, startup_deadline_s, log, log_start)
             grace_s = stop_grace_s
             yield RunningTriton(
                 grpc_url=f"{LOOPBACK}:{ports.grpc}",
@@ -206,9 +208,12 @@ async def _spawn(
 
 
 async def _until_ready(
-    process: asyncio.subprocess.Process, ports: Ports, deadline_s: float, log: BinaryIO
+    process: asyncio.subprocess.Process,
+    ports: Ports,
+    deadline_s: float,
+    log: BinaryIO,
+    log_start: int,
 ) -> None:
-    log_start = log.tell()
     try:
         async with asyncio.timeout(deadline_s):
             while not await _ready(ports):

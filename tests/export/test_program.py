@@ -187,6 +187,7 @@ def damaged(tmp_path: Path) -> Path:
     return repository
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["time_modulation", "nothing"])
 @pytest.mark.parametrize("command", ["verify", "tensorrt"])
 def test_a_damaged_repository_is_one_line(damaged: Path, command: str, network: str) -> None:

@@ -125,6 +125,23 @@ raise SystemExit(1)
             pass
 
 
+async def test_what_was_said_before_anybody_looked_is_told(
+    fake: Fake, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawn = asyncio.create_subprocess_exec
+
+    async def ended(*command: Any, **options: Any) -> asyncio.subprocess.Process:
+        """Comes back late, as on a busy machine."""
+        spawned = await spawn(*command, **options)
+        await spawned.wait()
+        return spawned
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", ended)
+    with pytest.raises(StartupExitError, match="no such option"):
+        async with scene.start(fake("print('no such option'); raise SystemExit(3)")):
+            pass
+
+
 async def test_the_log_of_an_earlier_triton_is_kept_and_not_blamed(fake: Fake, scene: Scene):
     earlier = """E1122 12:00:00 1 model.cc:1] "failed to load 'vae' version 1: too large"\n"""
     scene.log_path.parent.mkdir()
