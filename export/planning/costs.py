@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from export.onnx.trace import EMBEDDED_BYTES
 from export.precision.policy import Precision
 
-PROGRAM_BYTES = 1_800_000_000
+PROGRAM_BYTES = 1_700_000_000
 """torch, ONNX Runtime, and what small networks compute in."""
 EMBEDDED = 6.2
 """So many times its weights takes a network that is written into one protobuf."""

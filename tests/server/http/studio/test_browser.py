@@ -129,9 +129,8 @@ async def test_what_is_heard_is_what_is_drawn(tmp_path: Path) -> None:
     assert len(found) > 0.8 * len(drawn) > 20
     assert min(found) >= 0
     assert max(found) < FRAME_S
-    # All of it was played, once and in order.
-    start = np.flatnonzero(played)[0] - np.flatnonzero(said)[0]
-    np.testing.assert_allclose(played[start : start + len(said)], said, atol=1e-4)
+    # All of it was played, once and in order; a busy machine may have had it wait in between.
+    np.testing.assert_allclose(played[played != 0], said[said != 0], atol=1e-4)
 
 
 async def test_sound_and_face_wait_together_for_a_late_frame(tmp_path: Path) -> None:
