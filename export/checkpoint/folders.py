@@ -53,8 +53,13 @@ class Folder:
         return next(iter(found.values()), None)
 
     def unfinished(self, root: Path, file: Path) -> Path | None:
-        """Returns what there is of the download of one of its files, of which nothing is there."""
-        return next((part for part in self._parts(root, file) if part.is_file()), None)
+        """Returns what a download that was not finished left of a file, or None.
+
+        Args:
+            root: of the checkpoint.
+            file: the one that is missing, relative to this folder.
+        """
+        return next((part for part in self._parts(root, file) if part.exists()), None)
 
     def _places(self, root: Path) -> Iterator[Path]:
         """Yields where it may be, whether it is there or not."""
@@ -83,7 +88,7 @@ class Folder:
 
 
 def _is_part(name: str, stem: str) -> bool:
-    return name.startswith(stem) and name.endswith(UNFINISHED)
+    return name.startswith(f"{stem}.") and name.endswith(UNFINISHED)
 
 
 def _spellings(name: str) -> tuple[str, ...]:

@@ -211,6 +211,12 @@ def by_firefox(root: Path) -> Path:
     return part
 
 
+def by_safari(root: Path) -> Path:
+    (bundle := root / f"{layout.VAE}.download").mkdir()
+    (root / layout.VAE).rename(bundle / layout.VAE.name)
+    return bundle
+
+
 def by_modelscope_in_part(root: Path) -> Path:
     (root / layout.BASE / MODELSCOPE_PARTS).mkdir()
     (root / layout.VAE).rename(part := root / layout.BASE / MODELSCOPE_PARTS / layout.VAE.name)
@@ -246,6 +252,7 @@ PARTIAL: dict[Callable[[Path], Path], str] = {
     in_the_download_folder_below: "unfinished download",
     among_the_blobs: "unfinished download",
     by_firefox: "unfinished download",
+    by_safari: "unfinished download",
     by_modelscope_in_part: "unfinished download",
     broken_link: "a link to a file that is not there",
     allocated: "unfinished download",
@@ -272,6 +279,7 @@ def test_a_download_of_another_file_is_not_taken_for_it(root: Path) -> None:
     others = root / layout.BASE / PARTS / "google/umt5-xxl"
     others.mkdir(parents=True)
     (others / "aGFzaA=.incomplete").write_bytes(b"half")
+    (root / layout.BASE / "Wan2.1_VAE_small.pth.part").write_bytes(b"half")
     result = CliRunner().invoke(app, ["inspect", str(root)])
     assert "Wan2.1_VAE.pth is missing, whole, in shards or pickled: `hf download" in result.stderr
 

@@ -189,6 +189,13 @@ def test_sizes_that_fit_no_tensor_are_named_with_the_file(root: Path) -> None:
     assert str(root / layout.DENOISER) in result.stderr
 
 
+def only_problem(root: Path) -> str:
+    with pytest.raises(CheckpointProblemsError) as caught:
+        check(Checkpoint(root))
+    (problem,) = str(caught.value).splitlines()
+    return problem
+
+
 def beside_the_encoder(root: Path, name: str) -> Path:
     """Adds a tensor to the file of Wav2Vec2."""
     file = root / Checkpoint(root).audio_encoder_weights
@@ -200,9 +207,7 @@ def test_a_wav2vec2_that_reads_letters_is_not_that_of_flash(root: Path) -> None:
     file = beside_the_encoder(root, "quantizer.codevectors")
     check(Checkpoint(root))
     beside_the_encoder(root, "lm_head.weight")
-    with pytest.raises(CheckpointProblemsError) as caught:
-        check(Checkpoint(root))
-    (problem,) = str(caught.value).splitlines()
+    problem = only_problem(root)
     assert str(file) in problem
     assert "hf download TencentGameMate/chinese-wav2vec2-base" in problem
 
@@ -221,18 +226,14 @@ def test_a_wav2vec2_of_another_size_is_not_that_of_the_denoiser(
     (root / AUDIO / "config.json").write_text(json.dumps(config))
     file = root / AUDIO / layout.AUDIO_ENCODER_WEIGHTS
     torch.save(public_tensors(Wav2Vec2Model(Wav2Vec2Config(**config))), file)
-    with pytest.raises(CheckpointProblemsError) as caught:
-        check(Checkpoint(root))
-    (problem,) = str(caught.value).splitlines()
+    problem = only_problem(root)
     assert str(file) in problem
     assert "the denoiser hears one of 12 layers, 32 wide: `hf download Tencent" in problem
 
 
 def test_what_was_not_published_is_to_be_removed(root: Path) -> None:
     (root / layout.UNPUBLISHED).write_bytes(b"")
-    with pytest.raises(CheckpointProblemsError) as caught:
-        check(Checkpoint(root))
-    (problem,) = str(caught.value).splitlines()
+    problem = only_problem(root)
     assert f"{layout.UNPUBLISHED} is empty: remove it" in problem
     assert "`hf download TencentGameMate/chinese-wav2vec2-base pytorch_model.bin" in problem
 
@@ -241,9 +242,7 @@ def test_a_wav2vec2_without_letters_is_not_that_of_preview(tmp_path: Path) -> No
     make_tiny(tmp_path, seed=0, variant="preview")
     check(Checkpoint(tmp_path))
     file = beside_the_encoder(tmp_path, "quantizer.codevectors")
-    with pytest.raises(CheckpointProblemsError) as caught:
-        check(Checkpoint(tmp_path))
-    (problem,) = str(caught.value).splitlines()
+    problem = only_problem(tmp_path)
     assert str(file) in problem
     assert "hf download facebook/wav2vec2-base-960h" in problem
     beside_the_encoder(tmp_path, "lm_head.weight")
